@@ -1,0 +1,383 @@
+//! A device: one endpoint that can receive. Its number is the position of its first event; its
+//! UMS address is (client id, app package).
+
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use crate::{
+    Append, Decide, Event, Rejection, Stream, account,
+    event::with_private,
+    facts::{Facts, Place, Stop},
+};
+
+/// Where a registration stands. The numbers are the protocol's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Status {
+    /// Registered once, or again after it unregistered.
+    Registered = 1,
+    /// Unregistered.
+    Unregistered = 2,
+    /// Registered again while registered.
+    Updated = 3,
+}
+
+impl Status {
+    /// The status with that number.
+    #[must_use]
+    pub fn from_number(number: i64) -> Option<Self> {
+        [Status::Registered, Status::Unregistered, Status::Updated]
+            .into_iter()
+            .find(|status| *status as i64 == number)
+    }
+}
+
+/// The third-party channel that a device names at registration (`collab3th`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Channel {
+    /// JPush (0).
+    Jpush = 0,
+    /// Haier M2M (1); smart speakers only.
+    M2m = 1,
+}
+
+/// What a device is, apart from whose it is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Profile {
+    /// Package name, bundle id or service name.
+    pub app_package: String,
+    /// `01` to `08`.
+    pub device_type: String,
+    /// Long type code.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub type_id: Option<String>,
+    /// The channel named at registration.
+    pub channel: Channel,
+}
+
+/// What identifies a device and its user.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Identity {
+    /// The terminal's id.
+    pub client_id: String,
+    /// The hardware's id, such as a MAC.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub device_id: Option<String>,
+    /// The hardware id that it had before, where this event changed it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub former_device_id: Option<String>,
+    /// The vendor SDK's token.
+    #[serde(default)]
+    pub push_id: String,
+    /// Nickname of the device.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub device_name: Option<String>,
+    /// Name of the user.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user_name: Option<String>,
+}
+
+/// A device registered for the first time; its number is this event's position.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct DeviceRegistered {
+    /// Its user, if one was logged in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub account: Option<Uuid>,
+    /// What it is.
+    pub profile: Profile,
+    /// Who it is; `None` once erased.
+    #[serde(skip)]
+    pub private: Option<Identity>,
+}
+
+/// A registered device registered again.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct DeviceUpdated {
+    /// Its number.
+    pub device: i64,
+    /// When it first registered, in µs since the epoch.
+    pub registered_at: i64,
+    /// Its user now.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub account: Option<Uuid>,
+    /// Its user before, where this event changed it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub former_account: Option<Uuid>,
+    /// What it is now.
+    pub profile: Profile,
+    /// Who it is now; `None` once erased.
+    #[serde(skip)]
+    pub private: Option<Identity>,
+}
+
+/// An unregistered device registered again.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct DeviceReturned {
+    /// Its number.
+    pub device: i64,
+    /// When it first registered, in µs since the epoch.
+    pub registered_at: i64,
+    /// Its user now.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub account: Option<Uuid>,
+    /// Its user when it unregistered, if that was another one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub former_account: Option<Uuid>,
+    /// What it is now.
+    pub profile: Profile,
+    /// Who it is now; `None` once erased.
+    #[serde(skip)]
+    pub private: Option<Identity>,
+}
+
+/// A device unregistered: nothing more is sent to it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct DeviceUnregistered {
+    /// Its number.
+    pub device: i64,
+    /// Its user at that time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub account: Option<Uuid>,
+    /// Who it was; `None` once erased.
+    #[serde(skip)]
+    pub private: Option<Identity>,
+}
+
+with_private!(DeviceRegistered, DeviceUpdated, DeviceReturned, DeviceUnregistered);
+
+/// A device as it is now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Device {
+    /// Position of its first event.
+    pub number: i64,
+    /// Its stream.
+    pub stream: Uuid,
+    /// Version of the stream.
+    pub version: i64,
+    /// Where its registration stands.
+    pub status: Status,
+    /// Its user.
+    pub account: Option<Uuid>,
+    /// When it first registered, in µs since the epoch.
+    pub registered_at: i64,
+    /// What it is.
+    pub profile: Profile,
+    /// Who it is.
+    pub identity: Identity,
+}
+
+impl Device {
+    /// Whether it may be sent to.
+    #[must_use]
+    pub fn registered(&self) -> bool {
+        match self.status {
+            Status::Registered | Status::Updated => true,
+            Status::Unregistered => false,
+        }
+    }
+
+    /// The device after one more event of its stream; `None` before it registered, and for events
+    /// of other kinds of stream.
+    #[must_use]
+    pub fn evolve(
+        before: Option<Device>,
+        stream: Uuid,
+        place: Place<'_>,
+        event: &Event,
+    ) -> Option<Device> {
+        let Place { position, version, recorded_at, .. } = place;
+        let made =
+            |number, status, registered_at, account, profile: &Profile, private: &Option<_>| {
+                let mut identity: Identity = private.clone().unwrap_or_default();
+                identity.former_device_id = None;
+                let profile = profile.clone();
+                let device = Device {
+                    number,
+                    stream,
+                    version,
+                    status,
+                    account,
+                    registered_at,
+                    profile,
+                    identity,
+                };
+                Some(device)
+            };
+        match event {
+            Event::DeviceRegistered(e) => {
+                let first = Status::Registered;
+                made(position, first, recorded_at, e.account, &e.profile, &e.private)
+            }
+            Event::DeviceUpdated(e) => {
+                made(e.device, Status::Updated, e.registered_at, e.account, &e.profile, &e.private)
+            }
+            Event::DeviceReturned(e) => {
+                let again = Status::Registered;
+                made(e.device, again, e.registered_at, e.account, &e.profile, &e.private)
+            }
+            Event::DeviceUnregistered(_) => {
+                before.map(|d| Device { version, status: Status::Unregistered, ..d })
+            }
+            Event::AppCreated(_)
+            | Event::AppChanged(_)
+            | Event::AppDeleted(_)
+            | Event::AccountOpened(_)
+            | Event::OwnerSet(_)
+            | Event::OwnerRemoved(_)
+            | Event::MessageAccepted(_)
+            | Event::DeliveriesAdvanced(_)
+            | Event::RecallRequested(_) => before,
+        }
+    }
+}
+
+/// Registers a device, or registers it again.
+#[derive(Debug, Clone)]
+pub struct RegisterDevice {
+    /// The app.
+    pub app: String,
+    /// Packages that the app allows; empty: any.
+    pub allowed_packages: Vec<String>,
+    /// The user that is logged in; none leaves a registered device with the user it has.
+    pub user: Option<String>,
+    /// What the device is.
+    pub profile: Profile,
+    /// Who it is.
+    pub identity: Identity,
+    /// Its stream, if it is new.
+    pub new_device: Uuid,
+    /// Account of the user, if this opens it.
+    pub new_account: Uuid,
+}
+
+/// Unregisters a device.
+#[derive(Debug, Clone)]
+pub struct UnregisterDevice {
+    /// The app.
+    pub app: String,
+    /// Packages that the app allows; empty: any that a device registered.
+    pub allowed_packages: Vec<String>,
+    /// The device's client id.
+    pub client_id: String,
+    /// The device's package.
+    pub app_package: String,
+    /// The user that is logged in.
+    pub user: Option<String>,
+}
+
+impl Decide for RegisterDevice {
+    fn decide(&self, facts: &Facts) -> Result<Vec<Append>, Stop> {
+        let package = &self.profile.app_package;
+        if !self.allowed_packages.is_empty() && !self.allowed_packages.contains(package) {
+            return Err(Rejection::UnknownPackage.into());
+        }
+        if self.profile.channel == Channel::M2m && self.profile.device_type != SMART_SPEAKER {
+            return Err(Rejection::UnsupportedChannel.into());
+        }
+        let mut appends = Vec::new();
+        let devices = facts.devices_of_client(&self.app, &self.identity.client_id)?;
+        let user = match &self.user {
+            Some(user) => {
+                Some(account::of_user(facts, &self.app, user, self.new_account, &mut appends)?)
+            }
+            None => None,
+        };
+        let before = devices.iter().find(|device| device.profile.app_package == *package);
+        appends.push(match before {
+            None => self.first(user),
+            Some(device) => self.again(device, user),
+        });
+        Ok(appends)
+    }
+}
+
+/// The device type that has the M2M channel.
+const SMART_SPEAKER: &str = "08";
+
+impl RegisterDevice {
+    fn first(&self, account: Option<Uuid>) -> Append {
+        let (profile, private) = (self.profile.clone(), Some(self.identity.clone()));
+        let event = DeviceRegistered { account, profile, private }.into();
+        Append { stream: Stream::Device(self.new_device), version: 1, event }
+    }
+
+    fn again(&self, before: &Device, user: Option<Uuid>) -> Append {
+        let (device, registered_at) = (before.number, before.registered_at);
+        let mut identity = self.identity.clone();
+        if identity.device_id != before.identity.device_id {
+            identity.former_device_id.clone_from(&before.identity.device_id);
+        }
+        let (profile, private) = (self.profile.clone(), Some(identity));
+        let former = |now: Option<Uuid>| before.account.filter(|then| Some(*then) != now);
+        let event = if before.registered() {
+            let account = user.or(before.account);
+            let former_account = former(account);
+            DeviceUpdated { device, registered_at, account, former_account, profile, private }
+                .into()
+        } else {
+            let former_account = former(user);
+            DeviceReturned {
+                device,
+                registered_at,
+                account: user,
+                former_account,
+                profile,
+                private,
+            }
+            .into()
+        };
+        Append { stream: Stream::Device(before.stream), version: before.version + 1, event }
+    }
+}
+
+impl Decide for UnregisterDevice {
+    fn decide(&self, facts: &Facts) -> Result<Vec<Append>, Stop> {
+        package_is_known(facts, &self.app, &self.allowed_packages, &self.app_package)?;
+        let devices = facts.devices_of_client(&self.app, &self.client_id)?;
+        let device = devices
+            .iter()
+            .find(|device| device.profile.app_package == self.app_package && device.registered())
+            .ok_or(Rejection::NotRegistered)?;
+        speaks_for(facts, &self.app, device, self.user.as_deref())?;
+        let private = Some(Identity {
+            client_id: device.identity.client_id.clone(),
+            device_id: device.identity.device_id.clone(),
+            ..Identity::default()
+        });
+        let (number, account) = (device.number, device.account);
+        let event = DeviceUnregistered { device: number, account, private }.into();
+        let stream = Stream::Device(device.stream);
+        Ok(vec![Append { stream, version: device.version + 1, event }])
+    }
+}
+
+/// A package is known when the app lists it or, where the app lists none, when a device
+/// registered with it.
+pub(crate) fn package_is_known(
+    facts: &Facts,
+    app: &str,
+    allowed: &[String],
+    package: &str,
+) -> Result<(), Stop> {
+    let known = if allowed.is_empty() {
+        facts.package_known(app, package)?
+    } else {
+        allowed.iter().any(|allowed| allowed == package)
+    };
+    if known { Ok(()) } else { Err(Rejection::UnknownPackage.into()) }
+}
+
+/// A device that has a user is spoken for by that user alone; one without a user by itself.
+pub(crate) fn speaks_for(
+    facts: &Facts,
+    app: &str,
+    device: &Device,
+    user: Option<&str>,
+) -> Result<(), Stop> {
+    let Some(account) = device.account else { return Ok(()) };
+    let caller = match user {
+        Some(user) => facts.account(app, user)?,
+        None => None,
+    };
+    if caller == Some(account) { Ok(()) } else { Err(Rejection::IllegalUser.into()) }
+}

@@ -1,0 +1,159 @@
+//! The events: the only types that are stored, and a contract for ever.
+//!
+//! Each has a stable name and a schema number. Its facts are the JSON `body`; what belongs to a
+//! person (names, phones, client ids, tokens, payloads) is kept apart as `private`, so that it can
+//! be erased while every proof over the body still holds. A golden file in `tests/golden` fixes
+//! the text of each; those files are only ever added to.
+
+use serde::{Serialize, de::DeserializeOwned};
+
+use crate::{
+    account::AccountOpened,
+    app::{AppChanged, AppCreated, AppDeleted},
+    device::{DeviceRegistered, DeviceReturned, DeviceUnregistered, DeviceUpdated},
+    message::{DeliveriesAdvanced, MessageAccepted, RecallRequested},
+    owner::{OwnerRemoved, OwnerSet},
+};
+
+/// An event cannot be read: unknown name or schema, or a body that does not fit.
+#[derive(Debug, thiserror::Error)]
+pub enum Unreadable {
+    /// This version of the program does not know that event.
+    #[error("unknown event {name} schema {schema}")]
+    Unknown {
+        /// The stored name.
+        name: String,
+        /// The stored schema number.
+        schema: i32,
+    },
+    /// The body does not fit the type.
+    #[error("event {name}: {cause}")]
+    Body {
+        /// The stored name.
+        name: String,
+        /// What serde said.
+        cause: serde_json::Error,
+    },
+}
+
+/// What every event's content can do: split off what is private, and take it back.
+pub(crate) trait Content: Serialize + DeserializeOwned {
+    /// The private half as JSON, if there is one.
+    fn private(&self) -> serde_json::Result<Option<String>> {
+        Ok(None)
+    }
+    /// Puts the private half back.
+    fn restore(&mut self, _private: &str) -> serde_json::Result<()> {
+        Ok(())
+    }
+}
+
+/// Implements [`Content`] for events with a `private: Option<_>` field; `None` means erased.
+macro_rules! with_private {
+    ($($event:ty),*) => {$(
+        impl crate::event::Content for $event {
+            fn private(&self) -> serde_json::Result<Option<String>> {
+                self.private.as_ref().map(serde_json::to_string).transpose()
+            }
+            fn restore(&mut self, private: &str) -> serde_json::Result<()> {
+                self.private = Some(serde_json::from_str(private)?);
+                Ok(())
+            }
+        }
+    )*};
+}
+pub(crate) use with_private;
+
+/// Implements [`Content`] for events that hold nothing private.
+macro_rules! without_private {
+    ($($event:ty),*) => {$(impl crate::event::Content for $event {})*};
+}
+pub(crate) use without_private;
+
+macro_rules! events {
+    ($($(#[$doc:meta])* $name:literal $schema:literal $variant:ident,)*) => {
+        /// Everything that can have happened.
+        #[derive(Debug, Clone, PartialEq)]
+        pub enum Event { $($(#[$doc])* $variant($variant),)* }
+
+        $(impl From<$variant> for Event {
+            fn from(event: $variant) -> Self { Event::$variant(event) }
+        })*
+
+        impl Event {
+            /// Names and schemas of all events, for documents and tests.
+            pub const ALL: &'static [(&'static str, i32)] = &[$(($name, $schema)),*];
+
+            /// The stable name.
+            #[must_use]
+            pub fn name(&self) -> &'static str {
+                match self { $(Event::$variant(_) => $name),* }
+            }
+
+            /// The schema number of the body.
+            #[must_use]
+            pub fn schema(&self) -> i32 {
+                match self { $(Event::$variant(_) => $schema),* }
+            }
+
+            /// `body` and `private` as JSON text.
+            ///
+            /// # Errors
+            /// None in practice: every event is plain data. The error is serde's.
+            pub fn encode(&self) -> serde_json::Result<(String, Option<String>)> {
+                match self {
+                    $(Event::$variant(e) => Ok((serde_json::to_string(e)?, e.private()?)),)*
+                }
+            }
+
+            /// The event that [`encode`](Event::encode) wrote; without `private` it was erased.
+            ///
+            /// # Errors
+            /// [`Unreadable`] for an unknown event or a body that does not fit.
+            pub fn decode(
+                name: &str, schema: i32, body: &str, private: Option<&str>,
+            ) -> Result<Event, Unreadable> {
+                let body_error = |cause| Unreadable::Body { name: name.to_owned(), cause };
+                match (name, schema) {
+                    $(($name, $schema) => {
+                        let mut event: $variant = serde_json::from_str(body).map_err(body_error)?;
+                        if let Some(private) = private {
+                            event.restore(private).map_err(body_error)?;
+                        }
+                        Ok(Event::$variant(event))
+                    })*
+                    _ => Err(Unreadable::Unknown { name: name.to_owned(), schema }),
+                }
+            }
+        }
+    };
+}
+
+events! {
+    /// An app was created.
+    "app.created" 1 AppCreated,
+    /// An app's configuration was replaced.
+    "app.changed" 1 AppChanged,
+    /// An app was deleted.
+    "app.deleted" 1 AppDeleted,
+    /// A user of an app was seen for the first time.
+    "account.opened" 1 AccountOpened,
+    /// A device registered for the first time.
+    "device.registered" 1 DeviceRegistered,
+    /// A registered device registered again.
+    "device.updated" 1 DeviceUpdated,
+    /// A device unregistered.
+    "device.unregistered" 1 DeviceUnregistered,
+    /// An unregistered device registered again.
+    "device.returned" 1 DeviceReturned,
+    /// A physical device got an owner and a bind key.
+    "owner.set" 1 OwnerSet,
+    /// A physical device lost its owner.
+    "owner.removed" 1 OwnerRemoved,
+    /// A push was accepted.
+    "message.accepted" 1 MessageAccepted,
+    /// Deliveries of a message went on, or ended.
+    "deliveries.advanced" 1 DeliveriesAdvanced,
+    /// A message was recalled, or replaced by an empty one.
+    "recall.requested" 1 RecallRequested,
+}

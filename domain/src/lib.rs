@@ -1,0 +1,49 @@
+//! The pure core: what may happen, and what it means that it happened.
+//!
+//! A command is a value with a `decide` that turns [`facts`](facts::Facts) into events or a
+//! [`Rejection`]. Nothing here reads a clock, rolls a die, waits or does I/O: times, ids and
+//! fingerprints come in as arguments. What a decision needs to know it asks for by
+//! [`Key`](facts::Key); the shell loads the answer and asks again.
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
+
+pub mod account;
+pub mod app;
+pub mod device;
+pub mod event;
+pub mod facts;
+pub mod message;
+pub mod owner;
+pub mod push;
+mod recorded;
+mod rejection;
+pub mod route;
+pub mod stream;
+pub mod ums;
+
+pub use event::Event;
+pub use recorded::{IdempotencyRef, Metadata, Recorded};
+pub use rejection::Rejection;
+pub use stream::Stream;
+
+use facts::{Facts, Stop};
+
+/// An event that a decision wants appended, and where in its stream it belongs.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Append {
+    /// The stream that gets it.
+    pub stream: Stream,
+    /// Its place in that stream, from 1.
+    pub version: i64,
+    /// What happened.
+    pub event: Event,
+}
+
+/// A command: pure, synchronous, and decided again whenever its facts have moved.
+pub trait Decide {
+    /// The events that this command causes, in order; none when there is nothing to do.
+    ///
+    /// # Errors
+    /// [`Stop::Need`] names facts that are not loaded yet; [`Stop::Rejected`] is the business
+    /// saying no.
+    fn decide(&self, facts: &Facts) -> Result<Vec<Append>, Stop>;
+}

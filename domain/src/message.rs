@@ -1,0 +1,616 @@
+//! A message: one accepted push, and how each of its deliveries goes.
+//!
+//! A delivery is three independent folds. `stage` is the furthest it got and only rises; `ended`
+//! says that it stops trying, and a later report still raises `stage`; `recall` says what became
+//! of an attempt to take it back.
+
+use std::{collections::BTreeMap, fmt, str::FromStr};
+
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+use uuid::Uuid;
+
+use crate::{
+    Append, Decide, Event, Rejection, Stream, device,
+    event::with_private,
+    facts::{Facts, Place, Stop},
+    route::Strategy,
+};
+
+/// The number of a message: 13 digits of milliseconds, 3 of the node, then a sequence.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct MessageId(pub i64);
+
+impl fmt::Display for MessageId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl FromStr for MessageId {
+    type Err = Rejection;
+
+    fn from_str(text: &str) -> Result<Self, Rejection> {
+        let digits = (1..=19).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_digit());
+        let number = if digits { text.parse().ok() } else { None };
+        number.map(MessageId).ok_or(Rejection::UnknownMessage)
+    }
+}
+
+/// JSON text that passes through byte for byte.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct RawJson(pub Box<RawValue>);
+
+impl PartialEq for RawJson {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.get() == other.0.get()
+    }
+}
+
+/// The protocol that a push came by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Protocol {
+    /// Haier UMS V2.
+    Ums,
+}
+
+/// Who pushed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Sender {
+    /// A terminal on which that user is logged in.
+    User(Uuid),
+    /// A terminal without a user.
+    Terminal,
+    /// The app's own server.
+    Cloud,
+}
+
+/// A push was accepted.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct MessageAccepted {
+    /// How it came.
+    pub protocol: Protocol,
+    /// Who sent it.
+    pub sender: Sender,
+    /// How it wants to travel.
+    pub strategy: Strategy,
+    /// When it stops being worth delivering, in µs since the epoch.
+    pub expires_at: i64,
+    /// Whether it vanishes elsewhere once one device has displayed it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub burn: bool,
+    /// Its deliveries, in order of device number.
+    pub targets: Vec<Target>,
+    /// Destinations that led to no registered device.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub unresolved: u32,
+    /// What was pushed and to whom; `None` once erased.
+    #[serde(skip)]
+    pub private: Option<MessagePrivate>,
+}
+
+/// One delivery of a message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Target {
+    /// The device's number.
+    pub device: i64,
+    /// The user that it was addressed to; none when it was addressed to the device.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub account: Option<Uuid>,
+}
+
+/// The caller's own words.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct MessagePrivate {
+    /// The destinations as they came.
+    pub destinations: RawJson,
+    /// The payload as it came.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub payload: Option<RawJson>,
+}
+
+/// Deliveries of one message went on. What arrived together is one event.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct DeliveriesAdvanced {
+    /// Position of the push.
+    pub accepted: i64,
+    /// Each step, in the order in which they arrived.
+    pub steps: Vec<Step>,
+}
+
+/// One step of one delivery.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Step {
+    /// The device's number.
+    pub device: i64,
+    /// What happened.
+    pub what: Progress,
+    /// Who says so.
+    pub by: Reporter,
+    /// The request that said so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub request: Option<String>,
+}
+
+/// What can happen to a delivery.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Progress {
+    /// It was handed to the device's connection.
+    Sent,
+    /// The device has it.
+    Received,
+    /// The device showed it.
+    Displayed,
+    /// The user answered it.
+    Acknowledged,
+    /// It stops trying.
+    Ended(Ending),
+    /// The device answered a recall.
+    Recalled(RecallResult),
+}
+
+/// Who says that a delivery went on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Reporter {
+    /// This server.
+    Server,
+    /// The device, over its connection.
+    Socket,
+    /// The device, over REST.
+    Rest,
+}
+
+/// Why a delivery stopped trying: the closed list of reasons.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Ending {
+    /// It expired while the device was not connected.
+    ExpiredOffline,
+    /// It expired after it was sent, and the device never said that it has it.
+    ExpiredUnacknowledged,
+    /// The device now belongs to another user than the one addressed.
+    OwnerChanged,
+    /// The device unregistered.
+    Unregistered,
+    /// It was recalled or replaced before it was sent.
+    Recalled,
+}
+
+/// What became of a recall on one device.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RecallResult {
+    /// The device was told; it has not answered.
+    Requested,
+    /// The device never got the message.
+    StoppedBeforeSending,
+    /// The device took it away before it was displayed.
+    ReplacedUnseen,
+    /// It was displayed before.
+    TooLate,
+    /// The message expired before the device answered.
+    Unknown,
+}
+
+/// What is done to a message that was sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RecallOp {
+    /// It is taken back (UMS state 5).
+    Recall,
+    /// It is replaced by an empty one (UMS state 6).
+    Replace,
+}
+
+/// A message was recalled or replaced.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RecallRequested {
+    /// Position of the push.
+    pub accepted: i64,
+    /// When the message expires, in µs since the epoch.
+    pub expires_at: i64,
+    /// What is to be done.
+    pub op: RecallOp,
+    /// What is known at once, for each device that it concerns.
+    pub results: Vec<Recalled>,
+}
+
+/// What a recall means for one device.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Recalled {
+    /// The device's number.
+    pub device: i64,
+    /// What is known.
+    pub result: RecallResult,
+}
+
+with_private!(MessageAccepted);
+crate::event::without_private!(DeliveriesAdvanced, RecallRequested);
+
+/// The furthest that a delivery got.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default, Serialize, Deserialize,
+)]
+#[serde(rename_all = "snake_case")]
+pub enum Stage {
+    /// It is durable here.
+    #[default]
+    Accepted,
+    /// A way was chosen.
+    Routed,
+    /// It was handed over.
+    Sent,
+    /// The device has it.
+    Received,
+    /// The device showed it.
+    Displayed,
+    /// The user answered it.
+    Acknowledged,
+}
+
+/// One message to one device, as it is now.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Delivery {
+    /// The user that it was addressed to.
+    pub account: Option<Uuid>,
+    /// How far it got.
+    pub stage: Stage,
+    /// Why it stopped, if it did.
+    pub ended: Option<Ending>,
+    /// What was done to take it back, and what became of that.
+    pub recall: Option<(RecallOp, RecallResult)>,
+    /// The furthest stage that the device reported over REST.
+    pub reported: Option<Stage>,
+}
+
+impl Delivery {
+    /// Whether it still wants to be sent: the device does not have it, and nothing ended it.
+    #[must_use]
+    pub fn open(&self) -> bool {
+        self.stage < Stage::Received && self.ended.is_none() && self.recall.is_none()
+    }
+
+    /// Whether a recall waits for the device's answer.
+    #[must_use]
+    pub fn recalling(&self) -> bool {
+        matches!(self.recall, Some((_, RecallResult::Requested)))
+    }
+
+    /// The delivery after one step.
+    pub fn advance(&mut self, step: &Step) {
+        let stage = match step.what {
+            Progress::Sent => Stage::Sent,
+            Progress::Received => Stage::Received,
+            Progress::Displayed => Stage::Displayed,
+            Progress::Acknowledged => Stage::Acknowledged,
+            Progress::Ended(reason) => {
+                self.ended.get_or_insert(reason);
+                return;
+            }
+            Progress::Recalled(result) => {
+                self.recall = self.recall.map(|(op, _)| (op, result));
+                return;
+            }
+        };
+        self.stage = self.stage.max(stage);
+        if step.by == Reporter::Rest {
+            self.reported = self.reported.max(Some(stage));
+        }
+        if let Some((op, RecallResult::Requested)) = self.recall
+            && self.stage >= Stage::Displayed
+        {
+            self.recall = Some((op, RecallResult::TooLate));
+        }
+    }
+
+    /// The delivery after a recall.
+    pub fn recall(&mut self, op: RecallOp, result: RecallResult) {
+        self.recall = Some((op, result));
+        if result == RecallResult::StoppedBeforeSending {
+            self.ended.get_or_insert(Ending::Recalled);
+        } else if self.ended == Some(Ending::Recalled) {
+            self.ended = None;
+        }
+    }
+}
+
+/// A message as it is now.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Message {
+    /// The app it belongs to.
+    pub app: String,
+    /// Position of the push.
+    pub position: i64,
+    /// Version of its stream.
+    pub version: i64,
+    /// Who sent it.
+    pub sender: Sender,
+    /// When it was accepted, in µs since the epoch.
+    pub accepted_at: i64,
+    /// When it was first handed over, in µs since the epoch.
+    pub pushed_at: Option<i64>,
+    /// When it expires, in µs since the epoch.
+    pub expires_at: i64,
+    /// Whether it burns after display.
+    pub burn: bool,
+    /// Its deliveries by device number.
+    pub deliveries: BTreeMap<i64, Delivery>,
+}
+
+impl Message {
+    /// The message after one more event of its stream.
+    #[must_use]
+    pub fn evolve(before: Option<Message>, place: Place<'_>, event: &Event) -> Option<Message> {
+        let Place { version, recorded_at, .. } = place;
+        match event {
+            Event::MessageAccepted(e) => Some(Message {
+                app: place.app.to_owned(),
+                position: place.position,
+                version,
+                sender: e.sender,
+                accepted_at: recorded_at,
+                pushed_at: None,
+                expires_at: e.expires_at,
+                burn: e.burn,
+                deliveries: e.targets.iter().map(|t| (t.device, t.delivery())).collect(),
+            }),
+            Event::DeliveriesAdvanced(e) => before.map(|mut message| {
+                message.version = version;
+                for step in &e.steps {
+                    if step.what == Progress::Sent {
+                        message.pushed_at.get_or_insert(recorded_at);
+                    }
+                    if let Some(delivery) = message.deliveries.get_mut(&step.device) {
+                        delivery.advance(step);
+                    }
+                }
+                message
+            }),
+            Event::RecallRequested(e) => before.map(|mut message| {
+                message.version = version;
+                for recalled in &e.results {
+                    if let Some(delivery) = message.deliveries.get_mut(&recalled.device) {
+                        delivery.recall(e.op, recalled.result);
+                    }
+                }
+                message
+            }),
+            Event::AppCreated(_)
+            | Event::AppChanged(_)
+            | Event::AppDeleted(_)
+            | Event::AccountOpened(_)
+            | Event::DeviceRegistered(_)
+            | Event::DeviceUpdated(_)
+            | Event::DeviceUnregistered(_)
+            | Event::DeviceReturned(_)
+            | Event::OwnerSet(_)
+            | Event::OwnerRemoved(_) => before,
+        }
+    }
+}
+
+impl Target {
+    /// The delivery as it begins.
+    #[must_use]
+    pub fn delivery(&self) -> Delivery {
+        Delivery { account: self.account, ..Delivery::default() }
+    }
+}
+
+/// Records what happened to deliveries of one message: the server's own outcomes, and what
+/// devices say over their connections. What the folds know already is dropped.
+#[derive(Debug, Clone)]
+pub struct AdvanceDeliveries {
+    /// The message.
+    pub message: MessageId,
+    /// What happened, in order.
+    pub steps: Vec<Step>,
+}
+
+/// Ends what is still open of a message when its time is over.
+#[derive(Debug, Clone)]
+pub struct ExpireDeliveries {
+    /// The message.
+    pub message: MessageId,
+    /// The devices whose deliveries were open when somebody looked.
+    pub devices: Vec<i64>,
+}
+
+/// A device reports a stage over REST.
+#[derive(Debug, Clone)]
+pub struct ReportDelivery {
+    /// The app.
+    pub app: String,
+    /// Packages that the app allows; empty: any that a device registered.
+    pub allowed_packages: Vec<String>,
+    /// The device's client id.
+    pub client_id: String,
+    /// The device's package.
+    pub app_package: String,
+    /// The user that is logged in.
+    pub user: Option<String>,
+    /// The message.
+    pub message: MessageId,
+    /// Received, displayed or acknowledged.
+    pub stage: Progress,
+    /// The request that says so.
+    pub request: String,
+}
+
+/// Recalls a message, or replaces it by an empty one.
+#[derive(Debug, Clone)]
+pub struct RecallMessage {
+    /// The app.
+    pub app: String,
+    /// The message.
+    pub message: MessageId,
+    /// Which of the two.
+    pub op: RecallOp,
+}
+
+impl Decide for AdvanceDeliveries {
+    fn decide(&self, facts: &Facts) -> Result<Vec<Append>, Stop> {
+        let message = facts.message(self.message)?.ok_or(Rejection::UnknownMessage)?;
+        let mut deliveries = message.deliveries.clone();
+        let mut displayed = Vec::new();
+        let steps: Vec<Step> = self
+            .steps
+            .iter()
+            .filter(|step| {
+                let Some(delivery) = deliveries.get_mut(&step.device) else { return false };
+                if !is_news(delivery, step) {
+                    return false;
+                }
+                let before = delivery.stage;
+                delivery.advance(step);
+                if before < Stage::Displayed && delivery.stage >= Stage::Displayed {
+                    displayed.push(step.device);
+                }
+                true
+            })
+            .cloned()
+            .collect();
+        Ok(advanced(self.message, &message, &deliveries, steps, &displayed))
+    }
+}
+
+impl Decide for ExpireDeliveries {
+    fn decide(&self, facts: &Facts) -> Result<Vec<Append>, Stop> {
+        let message = facts.message(self.message)?.ok_or(Rejection::UnknownMessage)?;
+        let ending = |delivery: &Delivery| {
+            if delivery.recalling() {
+                Some(Progress::Recalled(RecallResult::Unknown))
+            } else if !delivery.open() {
+                None
+            } else if delivery.stage < Stage::Sent {
+                Some(Progress::Ended(Ending::ExpiredOffline))
+            } else {
+                Some(Progress::Ended(Ending::ExpiredUnacknowledged))
+            }
+        };
+        let steps = self.devices.iter().filter_map(|device| {
+            let what = message.deliveries.get(device).and_then(ending)?;
+            Some(Step { device: *device, what, by: Reporter::Server, request: None })
+        });
+        Ok(advanced(self.message, &message, &message.deliveries, steps.collect(), &[]))
+    }
+}
+
+/// Whether a step says something that the folds do not know yet.
+fn is_news(delivery: &Delivery, step: &Step) -> bool {
+    match step.what {
+        Progress::Sent => delivery.stage < Stage::Sent,
+        Progress::Received => delivery.stage < Stage::Received,
+        Progress::Displayed => delivery.stage < Stage::Displayed,
+        Progress::Acknowledged => delivery.stage < Stage::Acknowledged,
+        // The device reported in the meantime, or something else ended it first.
+        Progress::Ended(_) => delivery.open(),
+        Progress::Recalled(_) => delivery.recalling(),
+    }
+}
+
+impl Decide for ReportDelivery {
+    fn decide(&self, facts: &Facts) -> Result<Vec<Append>, Stop> {
+        device::package_is_known(facts, &self.app, &self.allowed_packages, &self.app_package)?;
+        let devices = facts.devices_of_client(&self.app, &self.client_id)?;
+        let device = devices.iter().find(|d| d.profile.app_package == self.app_package);
+        let device = device.ok_or(Rejection::UnknownMessage)?;
+        device::speaks_for(facts, &self.app, device, self.user.as_deref())?;
+        let message = facts.message(self.message)?.filter(|message| message.app == self.app);
+        let message = message.ok_or(Rejection::UnknownMessage)?;
+        let mut deliveries = message.deliveries.clone();
+        let delivery = deliveries.get_mut(&device.number).ok_or(Rejection::UnknownMessage)?;
+        let step = Step {
+            device: device.number,
+            what: self.stage,
+            by: Reporter::Rest,
+            request: Some(self.request.clone()),
+        };
+        let mut after = delivery.clone();
+        after.advance(&step);
+        // Only what this device said over REST counts: its connection may have spoken before.
+        if after.reported == delivery.reported {
+            return Err(Rejection::ReportedBefore.into());
+        }
+        let first = delivery.stage < Stage::Displayed && after.stage >= Stage::Displayed;
+        let displayed = if first { vec![device.number] } else { Vec::new() };
+        *delivery = after;
+        Ok(advanced(self.message, &message, &deliveries, vec![step], &displayed))
+    }
+}
+
+/// The event for some steps, and the recalls that follow from it: everywhere else when a message
+/// that burns was just displayed, and on devices that turn out to have got what a recall had
+/// thought to stop.
+fn advanced(
+    id: MessageId,
+    message: &Message,
+    after: &BTreeMap<i64, Delivery>,
+    steps: Vec<Step>,
+    displayed: &[i64],
+) -> Vec<Append> {
+    if steps.is_empty() {
+        return Vec::new();
+    }
+    let mut events: Vec<Event> = Vec::new();
+    for op in [RecallOp::Recall, RecallOp::Replace] {
+        let escaped = |delivery: &Delivery| {
+            delivery.recall == Some((op, RecallResult::StoppedBeforeSending))
+                && delivery.stage >= Stage::Sent
+        };
+        let escaped = after.iter().filter(|(_, delivery)| escaped(delivery));
+        events.extend(recall(message, op, escaped));
+    }
+    if message.burn && !displayed.is_empty() {
+        let others = after
+            .iter()
+            .filter(|(device, delivery)| !displayed.contains(device) && delivery.recall.is_none());
+        events.extend(recall(message, RecallOp::Recall, others));
+    }
+    events.insert(0, DeliveriesAdvanced { accepted: message.position, steps }.into());
+    let versions = message.version + 1..;
+    let append = |(version, event)| Append { stream: Stream::Message(id), version, event };
+    versions.zip(events).map(append).collect()
+}
+
+impl Decide for RecallMessage {
+    fn decide(&self, facts: &Facts) -> Result<Vec<Append>, Stop> {
+        let message = facts.message(self.message)?.filter(|message| message.app == self.app);
+        let message = message.ok_or(Rejection::UnknownMessage)?;
+        let fresh = message.deliveries.iter().filter(|(_, delivery)| delivery.recall.is_none());
+        let event = recall(&message, self.op, fresh).ok_or(Rejection::RecalledBefore)?;
+        let stream = Stream::Message(self.message);
+        Ok(vec![Append { stream, version: message.version + 1, event }])
+    }
+}
+
+/// The recall of some deliveries, with what it means for each at once; `None` for none.
+fn recall<'a>(
+    message: &Message,
+    op: RecallOp,
+    deliveries: impl Iterator<Item = (&'a i64, &'a Delivery)>,
+) -> Option<Event> {
+    let results: Vec<Recalled> = deliveries
+        .map(|(&device, delivery)| {
+            let result = match delivery.stage {
+                Stage::Accepted | Stage::Routed => RecallResult::StoppedBeforeSending,
+                Stage::Sent | Stage::Received => RecallResult::Requested,
+                Stage::Displayed | Stage::Acknowledged => RecallResult::TooLate,
+            };
+            Recalled { device, result }
+        })
+        .collect();
+    let (accepted, expires_at) = (message.position, message.expires_at);
+    let event = RecallRequested { accepted, expires_at, op, results };
+    if event.results.is_empty() { None } else { Some(event.into()) }
+}
+
+fn is_zero(number: &u32) -> bool {
+    *number == 0
+}

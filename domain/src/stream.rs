@@ -1,0 +1,57 @@
+//! Names of streams. A stream id is opaque and grows with time, so that appends stay together in
+//! the index; it never holds a phone, user or client id.
+
+use std::{fmt, str::FromStr};
+
+use uuid::Uuid;
+
+use crate::message::MessageId;
+
+/// One aggregate's history.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Stream {
+    /// An app, by its id.
+    App(String),
+    /// An account.
+    Account(Uuid),
+    /// A device.
+    Device(Uuid),
+    /// The ownership of one physical device.
+    Owner(Uuid),
+    /// A message.
+    Message(MessageId),
+}
+
+impl fmt::Display for Stream {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Stream::App(id) => write!(f, "app/{id}"),
+            Stream::Account(id) => write!(f, "account/{id}"),
+            Stream::Device(id) => write!(f, "device/{id}"),
+            Stream::Owner(id) => write!(f, "owner/{id}"),
+            Stream::Message(id) => write!(f, "message/{id}"),
+        }
+    }
+}
+
+/// The text is not a stream name.
+#[derive(Debug, thiserror::Error)]
+#[error("not a stream name")]
+pub struct NotAStream;
+
+impl FromStr for Stream {
+    type Err = NotAStream;
+
+    fn from_str(text: &str) -> Result<Self, NotAStream> {
+        let (kind, id) = text.split_once('/').ok_or(NotAStream)?;
+        let uuid = || id.parse().map_err(|_| NotAStream);
+        match kind {
+            "app" => Ok(Stream::App(id.to_owned())),
+            "account" => Ok(Stream::Account(uuid()?)),
+            "device" => Ok(Stream::Device(uuid()?)),
+            "owner" => Ok(Stream::Owner(uuid()?)),
+            "message" => Ok(Stream::Message(id.parse().map_err(|_| NotAStream)?)),
+            _ => Err(NotAStream),
+        }
+    }
+}

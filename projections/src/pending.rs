@@ -1,0 +1,240 @@
+//! The view `pending`: what each device still has to get. A message is here from acceptance until
+//! the device has it or its delivery ended; a recall is here until the device answered it. The
+//! gateway reads it when a device connects, the expiry sweep reads it by time.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::LazyLock,
+};
+
+use domain::{
+    Event, Recorded, Stream,
+    message::{MessageId, Progress, RecallOp, RecallResult},
+};
+use uuid::Uuid;
+
+use crate::{
+    Fault,
+    db::{self, Conn, Insert, Sql, Value},
+    on,
+};
+
+/// One thing that a device still has to get.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PendingRow {
+    /// The device's number.
+    pub device: i64,
+    /// Position of the push.
+    pub position: i64,
+    /// A recall that the device has not answered; `None`: the message itself.
+    pub op: Option<RecallOp>,
+    /// The message.
+    pub message: MessageId,
+    /// The user that it was addressed to.
+    pub account: Option<Uuid>,
+    /// When it expires, in µs.
+    pub expires_at: i64,
+}
+
+static INSERT: LazyLock<Insert> = LazyLock::new(|| {
+    let columns = ["device", "position", "op", "message", "account", "expires_at"];
+    Insert::new("pending", &columns, "ON CONFLICT (device, position, op) DO NOTHING")
+});
+
+/// Folds one page.
+///
+/// # Errors
+/// [`Fault`] when the database fails.
+pub async fn apply(conn: &mut Conn<'_>, page: &[Recorded]) -> Result<(), Fault> {
+    let mut fresh: BTreeMap<(i64, i64), PendingRow> = BTreeMap::new();
+    let mut gone: BTreeSet<(i64, i64, &str)> = BTreeSet::new();
+    let mut recalls: BTreeMap<(i64, i64, &str), PendingRow> = BTreeMap::new();
+    for recorded in page {
+        let Stream::Message(message) = recorded.stream else { continue };
+        match &recorded.event {
+            Event::MessageAccepted(e) => {
+                for target in &e.targets {
+                    let (device, position) = (target.device, recorded.position);
+                    let (account, expires_at) = (target.account, e.expires_at);
+                    let row =
+                        PendingRow { device, position, op: None, message, account, expires_at };
+                    fresh.insert((device, position), row);
+                }
+            }
+            Event::DeliveriesAdvanced(e) => {
+                for step in &e.steps {
+                    let ops: &[&str] = match step.what {
+                        Progress::Sent => &[],
+                        Progress::Received | Progress::Ended(_) => &[""],
+                        // Displaying it answers a recall too: it came too late.
+                        Progress::Displayed | Progress::Acknowledged => &["", "recall", "replace"],
+                        Progress::Recalled(_) => &["recall", "replace"],
+                    };
+                    if ops.contains(&"") {
+                        fresh.remove(&(step.device, e.accepted));
+                    }
+                    if step.what == Progress::Sent {
+                        continue;
+                    }
+                    for op in ops {
+                        recalls.remove(&(step.device, e.accepted, *op));
+                    }
+                    gone.extend(ops.iter().map(|op| (step.device, e.accepted, *op)));
+                }
+            }
+            Event::RecallRequested(e) => {
+                for recalled in &e.results {
+                    fresh.remove(&(recalled.device, e.accepted));
+                    gone.insert((recalled.device, e.accepted, ""));
+                    if recalled.result == RecallResult::Requested {
+                        let (device, position) = (recalled.device, e.accepted);
+                        let (op, expires_at) = (Some(e.op), e.expires_at);
+                        let row =
+                            PendingRow { device, position, op, message, account: None, expires_at };
+                        gone.remove(&(device, position, text(e.op)));
+                        recalls.insert((device, position, text(e.op)), row);
+                    }
+                }
+            }
+            Event::AppCreated(_)
+            | Event::AppChanged(_)
+            | Event::AppDeleted(_)
+            | Event::AccountOpened(_)
+            | Event::DeviceRegistered(_)
+            | Event::DeviceUpdated(_)
+            | Event::DeviceUnregistered(_)
+            | Event::DeviceReturned(_)
+            | Event::OwnerSet(_)
+            | Event::OwnerRemoved(_) => {}
+        }
+    }
+    // What came and went within the page was never written.
+    let first = page.first().map_or(0, |recorded| recorded.position);
+    gone.retain(|(_, accepted, op)| *accepted < first || !op.is_empty());
+    remove(conn, gone).await?;
+    let mut values: Vec<Value> = Vec::new();
+    for row in fresh.values().chain(recalls.values()) {
+        push(&mut values, row);
+    }
+    INSERT.run(conn, values).await
+}
+
+async fn remove(conn: &mut Conn<'_>, gone: BTreeSet<(i64, i64, &str)>) -> Result<(), Fault> {
+    if gone.is_empty() {
+        return Ok(());
+    }
+    const SQL: Sql = Sql {
+        sqlite: "DELETE FROM pending WHERE (device, position, op) IN \
+                 (SELECT value->>0, value->>1, value->>2 FROM json_each($1))",
+        postgres: "DELETE FROM pending USING json_array_elements($1::json) AS list(value) \
+                   WHERE device = CAST(list.value->>0 AS BIGINT) \
+                   AND position = CAST(list.value->>1 AS BIGINT) AND op = list.value->>2",
+    };
+    let gone: Vec<_> = gone.into_iter().collect();
+    let (sql, gone) = (conn.text(SQL), db::list(&gone)?);
+    on!(conn.again(), c => sqlx::query(sql).bind(gone).execute(&mut *c).await?.rows_affected());
+    Ok(())
+}
+
+fn push(values: &mut Vec<Value>, row: &PendingRow) {
+    values.extend([
+        row.device.into(),
+        row.position.into(),
+        row.op.map_or("", text).into(),
+        row.message.0.into(),
+        row.account.map(|account| account.to_string()).into(),
+        row.expires_at.into(),
+    ]);
+}
+
+fn text(op: RecallOp) -> &'static str {
+    match op {
+        RecallOp::Recall => "recall",
+        RecallOp::Replace => "replace",
+    }
+}
+
+type Stored = (i64, i64, String, i64, Option<String>, i64);
+
+fn row((device, position, op, message, account, expires_at): Stored) -> Result<PendingRow, Fault> {
+    let account: Option<Result<Uuid, _>> = account.map(|text| text.parse());
+    Ok(PendingRow {
+        device,
+        position,
+        op: if op.is_empty() { None } else { Some(db::from_name(op)?) },
+        message: MessageId(message),
+        account: account.transpose().map_err(|cause| Fault::stored("uuid", cause))?,
+        expires_at,
+    })
+}
+
+/// Messages that a device has to get after a position, in order of acceptance.
+///
+/// # Errors
+/// [`Fault`] when the database fails.
+pub async fn messages_of(
+    conn: &mut Conn<'_>,
+    device: i64,
+    after: i64,
+    limit: i64,
+) -> Result<Vec<PendingRow>, Fault> {
+    const SQL: &str = "SELECT device, position, op, message, account, expires_at FROM pending \
+         WHERE device = $1 AND position > $2 AND op = '' ORDER BY position LIMIT $3";
+    let rows: Vec<Stored> = on!(conn.again(), c => {
+        sqlx::query_as(SQL).bind(device).bind(after).bind(limit).fetch_all(&mut *c).await?
+    });
+    rows.into_iter().map(row).collect()
+}
+
+/// Everything that a device has to get, recalls too.
+///
+/// # Errors
+/// [`Fault`] when the database fails.
+pub async fn all_of(
+    conn: &mut Conn<'_>,
+    device: i64,
+    limit: i64,
+) -> Result<Vec<PendingRow>, Fault> {
+    const SQL: &str = "SELECT device, position, op, message, account, expires_at FROM pending \
+         WHERE device = $1 ORDER BY position, op LIMIT $2";
+    let rows: Vec<Stored> = on!(conn.again(), c => {
+        sqlx::query_as(SQL).bind(device).bind(limit).fetch_all(&mut *c).await?
+    });
+    rows.into_iter().map(row).collect()
+}
+
+/// Recalls that a device has not answered.
+///
+/// # Errors
+/// [`Fault`] when the database fails.
+pub async fn recalls_of(conn: &mut Conn<'_>, device: i64) -> Result<Vec<PendingRow>, Fault> {
+    const SQL: &str = "SELECT device, position, op, message, account, expires_at FROM pending \
+         WHERE device = $1 AND op <> '' ORDER BY position";
+    let rows: Vec<Stored> =
+        on!(conn.again(), c => sqlx::query_as(SQL).bind(device).fetch_all(&mut *c).await?);
+    rows.into_iter().map(row).collect()
+}
+
+/// What expires first, up to a time.
+///
+/// # Errors
+/// [`Fault`] when the database fails.
+pub async fn due(conn: &mut Conn<'_>, until: i64, limit: i64) -> Result<Vec<PendingRow>, Fault> {
+    const SQL: &str = "SELECT device, position, op, message, account, expires_at FROM pending \
+         WHERE expires_at <= $1 ORDER BY expires_at LIMIT $2";
+    let rows: Vec<Stored> = on!(conn.again(), c => {
+        sqlx::query_as(SQL).bind(until).bind(limit).fetch_all(&mut *c).await?
+    });
+    rows.into_iter().map(row).collect()
+}
+
+/// When the next thing expires.
+///
+/// # Errors
+/// [`Fault`] when the database fails.
+pub async fn next_expiry(conn: &mut Conn<'_>) -> Result<Option<i64>, Fault> {
+    const SQL: &str = "SELECT MIN(expires_at) FROM pending";
+    let (next,): (Option<i64>,) =
+        on!(conn.again(), c => sqlx::query_as(SQL).fetch_one(&mut *c).await?);
+    Ok(next)
+}
