@@ -1,1 +1,17 @@
-//! x
+//! The shell: everything that touches the world. See ARCHITECTURE.md for the map.
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
+
+pub mod app;
+pub mod cli;
+pub mod clock;
+pub mod config;
+pub mod delivery;
+pub mod directory;
+pub mod feed;
+pub mod http;
+pub mod ids;
+pub mod ledger;
+pub mod metrics;
+pub mod secrets;
+pub mod socket;
+pub mod tokens;

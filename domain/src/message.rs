@@ -4,9 +4,13 @@
 //! says that it stops trying, and a later report still raises `stage`; `recall` says what became
 //! of an attempt to take it back.
 
-use std::{collections::BTreeMap, fmt, str::FromStr};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+    str::FromStr,
+};
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::value::RawValue;
 use uuid::Uuid;
 
@@ -109,7 +113,7 @@ pub struct MessagePrivate {
     /// The destinations as they came.
     pub destinations: RawJson,
     /// The payload as it came.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
     pub payload: Option<RawJson>,
 }
 
@@ -363,11 +367,11 @@ impl Message {
             Event::DeliveriesAdvanced(e) => before.map(|mut message| {
                 message.version = version;
                 for step in &e.steps {
-                    if step.what == Progress::Sent {
+                    let Some(delivery) = message.deliveries.get_mut(&step.device) else { continue };
+                    delivery.advance(step);
+                    // A device's report may overtake the server's own word that it was sent.
+                    if delivery.stage >= Stage::Sent {
                         message.pushed_at.get_or_insert(recorded_at);
-                    }
-                    if let Some(delivery) = message.deliveries.get_mut(&step.device) {
-                        delivery.advance(step);
                     }
                 }
                 message
@@ -458,7 +462,6 @@ impl Decide for AdvanceDeliveries {
     fn decide(&self, facts: &Facts) -> Result<Vec<Append>, Stop> {
         let message = facts.message(self.message)?.ok_or(Rejection::UnknownMessage)?;
         let mut deliveries = message.deliveries.clone();
-        let mut displayed = Vec::new();
         let steps: Vec<Step> = self
             .steps
             .iter()
@@ -467,16 +470,12 @@ impl Decide for AdvanceDeliveries {
                 if !is_news(delivery, step) {
                     return false;
                 }
-                let before = delivery.stage;
                 delivery.advance(step);
-                if before < Stage::Displayed && delivery.stage >= Stage::Displayed {
-                    displayed.push(step.device);
-                }
                 true
             })
             .cloned()
             .collect();
-        Ok(advanced(self.message, &message, &deliveries, steps, &displayed))
+        Ok(advanced(self.message, &message, &deliveries, steps))
     }
 }
 
@@ -494,11 +493,12 @@ impl Decide for ExpireDeliveries {
                 Some(Progress::Ended(Ending::ExpiredUnacknowledged))
             }
         };
-        let steps = self.devices.iter().filter_map(|device| {
+        let devices: BTreeSet<&i64> = self.devices.iter().collect();
+        let steps = devices.into_iter().filter_map(|device| {
             let what = message.deliveries.get(device).and_then(ending)?;
             Some(Step { device: *device, what, by: Reporter::Server, request: None })
         });
-        Ok(advanced(self.message, &message, &message.deliveries, steps.collect(), &[]))
+        Ok(advanced(self.message, &message, &message.deliveries, steps.collect()))
     }
 }
 
@@ -509,6 +509,9 @@ fn is_news(delivery: &Delivery, step: &Step) -> bool {
         Progress::Received => delivery.stage < Stage::Received,
         Progress::Displayed => delivery.stage < Stage::Displayed,
         Progress::Acknowledged => delivery.stage < Stage::Acknowledged,
+        // These follow from a recall; they are nobody's to report.
+        Progress::Ended(Ending::Recalled)
+        | Progress::Recalled(RecallResult::Requested | RecallResult::StoppedBeforeSending) => false,
         // The device reported in the meantime, or something else ended it first.
         Progress::Ended(_) => delivery.open(),
         Progress::Recalled(_) => delivery.recalling(),
@@ -538,22 +541,19 @@ impl Decide for ReportDelivery {
         if after.reported == delivery.reported {
             return Err(Rejection::ReportedBefore.into());
         }
-        let first = delivery.stage < Stage::Displayed && after.stage >= Stage::Displayed;
-        let displayed = if first { vec![device.number] } else { Vec::new() };
         *delivery = after;
-        Ok(advanced(self.message, &message, &deliveries, vec![step], &displayed))
+        Ok(advanced(self.message, &message, &deliveries, vec![step]))
     }
 }
 
-/// The event for some steps, and the recalls that follow from it: everywhere else when a message
-/// that burns was just displayed, and on devices that turn out to have got what a recall had
-/// thought to stop.
+/// The event for some steps, and the recalls that follow from it: wherever a message that burns
+/// is still unseen once a device has displayed it, and on devices that turn out to have got what
+/// a recall had thought to stop.
 fn advanced(
     id: MessageId,
     message: &Message,
     after: &BTreeMap<i64, Delivery>,
     steps: Vec<Step>,
-    displayed: &[i64],
 ) -> Vec<Append> {
     if steps.is_empty() {
         return Vec::new();
@@ -567,11 +567,10 @@ fn advanced(
         let escaped = after.iter().filter(|(_, delivery)| escaped(delivery));
         events.extend(recall(message, op, escaped));
     }
-    if message.burn && !displayed.is_empty() {
-        let others = after
-            .iter()
-            .filter(|(device, delivery)| !displayed.contains(device) && delivery.recall.is_none());
-        events.extend(recall(message, RecallOp::Recall, others));
+    let seen = |delivery: &Delivery| delivery.stage >= Stage::Displayed;
+    if message.burn && after.values().any(seen) {
+        let unseen = after.iter().filter(|(_, d)| !seen(d) && d.recall.is_none());
+        events.extend(recall(message, RecallOp::Recall, unseen));
     }
     events.insert(0, DeliveriesAdvanced { accepted: message.position, steps }.into());
     let versions = message.version + 1..;
@@ -613,4 +612,9 @@ fn recall<'a>(
 
 fn is_zero(number: &u32) -> bool {
     *number == 0
+}
+
+/// A payload that is there, be it `null`.
+fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<RawJson>, D::Error> {
+    RawJson::deserialize(deserializer).map(Some)
 }

@@ -28,6 +28,8 @@ pub struct PendingRow {
     pub position: i64,
     /// A recall that the device has not answered; `None`: the message itself.
     pub op: Option<RecallOp>,
+    /// The app.
+    pub app: String,
     /// The message.
     pub message: MessageId,
     /// The user that it was addressed to.
@@ -37,7 +39,7 @@ pub struct PendingRow {
 }
 
 static INSERT: LazyLock<Insert> = LazyLock::new(|| {
-    let columns = ["device", "position", "op", "message", "account", "expires_at"];
+    let columns = ["device", "position", "op", "app", "message", "account", "expires_at"];
     Insert::new("pending", &columns, "ON CONFLICT (device, position, op) DO NOTHING")
 });
 
@@ -56,8 +58,16 @@ pub async fn apply(conn: &mut Conn<'_>, page: &[Recorded]) -> Result<(), Fault> 
                 for target in &e.targets {
                     let (device, position) = (target.device, recorded.position);
                     let (account, expires_at) = (target.account, e.expires_at);
-                    let row =
-                        PendingRow { device, position, op: None, message, account, expires_at };
+                    let app = recorded.app.clone();
+                    let row = PendingRow {
+                        device,
+                        position,
+                        op: None,
+                        app,
+                        message,
+                        account,
+                        expires_at,
+                    };
                     fresh.insert((device, position), row);
                 }
             }
@@ -89,8 +99,16 @@ pub async fn apply(conn: &mut Conn<'_>, page: &[Recorded]) -> Result<(), Fault> 
                     if recalled.result == RecallResult::Requested {
                         let (device, position) = (recalled.device, e.accepted);
                         let (op, expires_at) = (Some(e.op), e.expires_at);
-                        let row =
-                            PendingRow { device, position, op, message, account: None, expires_at };
+                        let app = recorded.app.clone();
+                        let row = PendingRow {
+                            device,
+                            position,
+                            op,
+                            app,
+                            message,
+                            account: None,
+                            expires_at,
+                        };
                         gone.remove(&(device, position, text(e.op)));
                         recalls.insert((device, position, text(e.op)), row);
                     }
@@ -141,6 +159,7 @@ fn push(values: &mut Vec<Value>, row: &PendingRow) {
         row.device.into(),
         row.position.into(),
         row.op.map_or("", text).into(),
+        row.app.as_str().into(),
         row.message.0.into(),
         row.account.map(|account| account.to_string()).into(),
         row.expires_at.into(),
@@ -154,14 +173,17 @@ fn text(op: RecallOp) -> &'static str {
     }
 }
 
-type Stored = (i64, i64, String, i64, Option<String>, i64);
+type Stored = (i64, i64, String, String, i64, Option<String>, i64);
 
-fn row((device, position, op, message, account, expires_at): Stored) -> Result<PendingRow, Fault> {
+fn row(
+    (device, position, op, app, message, account, expires_at): Stored,
+) -> Result<PendingRow, Fault> {
     let account: Option<Result<Uuid, _>> = account.map(|text| text.parse());
     Ok(PendingRow {
         device,
         position,
         op: if op.is_empty() { None } else { Some(db::from_name(op)?) },
+        app,
         message: MessageId(message),
         account: account.transpose().map_err(|cause| Fault::stored("uuid", cause))?,
         expires_at,
@@ -178,7 +200,7 @@ pub async fn messages_of(
     after: i64,
     limit: i64,
 ) -> Result<Vec<PendingRow>, Fault> {
-    const SQL: &str = "SELECT device, position, op, message, account, expires_at FROM pending \
+    const SQL: &str = "SELECT device, position, op, app, message, account, expires_at FROM pending \
          WHERE device = $1 AND position > $2 AND op = '' ORDER BY position LIMIT $3";
     let rows: Vec<Stored> = on!(conn.again(), c => {
         sqlx::query_as(SQL).bind(device).bind(after).bind(limit).fetch_all(&mut *c).await?
@@ -195,7 +217,7 @@ pub async fn all_of(
     device: i64,
     limit: i64,
 ) -> Result<Vec<PendingRow>, Fault> {
-    const SQL: &str = "SELECT device, position, op, message, account, expires_at FROM pending \
+    const SQL: &str = "SELECT device, position, op, app, message, account, expires_at FROM pending \
          WHERE device = $1 ORDER BY position, op LIMIT $2";
     let rows: Vec<Stored> = on!(conn.again(), c => {
         sqlx::query_as(SQL).bind(device).bind(limit).fetch_all(&mut *c).await?
@@ -208,7 +230,7 @@ pub async fn all_of(
 /// # Errors
 /// [`Fault`] when the database fails.
 pub async fn recalls_of(conn: &mut Conn<'_>, device: i64) -> Result<Vec<PendingRow>, Fault> {
-    const SQL: &str = "SELECT device, position, op, message, account, expires_at FROM pending \
+    const SQL: &str = "SELECT device, position, op, app, message, account, expires_at FROM pending \
          WHERE device = $1 AND op <> '' ORDER BY position";
     let rows: Vec<Stored> =
         on!(conn.again(), c => sqlx::query_as(SQL).bind(device).fetch_all(&mut *c).await?);
@@ -220,7 +242,7 @@ pub async fn recalls_of(conn: &mut Conn<'_>, device: i64) -> Result<Vec<PendingR
 /// # Errors
 /// [`Fault`] when the database fails.
 pub async fn due(conn: &mut Conn<'_>, until: i64, limit: i64) -> Result<Vec<PendingRow>, Fault> {
-    const SQL: &str = "SELECT device, position, op, message, account, expires_at FROM pending \
+    const SQL: &str = "SELECT device, position, op, app, message, account, expires_at FROM pending \
          WHERE expires_at <= $1 ORDER BY expires_at LIMIT $2";
     let rows: Vec<Stored> = on!(conn.again(), c => {
         sqlx::query_as(SQL).bind(until).bind(limit).fetch_all(&mut *c).await?

@@ -49,6 +49,7 @@ CREATE TABLE pending (
     device     BIGINT NOT NULL,
     position   BIGINT NOT NULL,
     op         TEXT NOT NULL,
+    app        TEXT NOT NULL,
     message    BIGINT NOT NULL,
     account    TEXT,
     expires_at BIGINT NOT NULL,

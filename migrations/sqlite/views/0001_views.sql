@@ -49,6 +49,7 @@ CREATE TABLE pending (
     device     INTEGER NOT NULL,
     position   INTEGER NOT NULL,
     op         TEXT NOT NULL,
+    app        TEXT NOT NULL,
     message    INTEGER NOT NULL,
     account    TEXT,
     expires_at INTEGER NOT NULL,

@@ -1,0 +1,246 @@
+//! Any event at all, with any text in it: what is written is what is read.
+
+use std::collections::BTreeSet;
+
+use domain::{
+    Event,
+    account::{AccountOpened, AccountPrivate},
+    app::{AppChanged, AppConfig, AppCreated, AppDeleted, SecretRef, UmsConfig},
+    device::{
+        Channel, DeviceRegistered, DeviceReturned, DeviceUnregistered, DeviceUpdated, Identity,
+        Profile,
+    },
+    message::{
+        DeliveriesAdvanced, MessageAccepted, MessagePrivate, Progress, Protocol, RawJson, RecallOp,
+        RecallRequested, RecallResult, Recalled, Reporter, Sender, Step, Target,
+    },
+    owner::{OwnerPrivate, OwnerRemoved, OwnerSet},
+    route::Strategy as Way,
+};
+use proptest::{
+    collection::vec,
+    option::of,
+    prelude::*,
+    strategy::{Union, ValueTree},
+    test_runner::TestRunner,
+};
+use uuid::Uuid;
+
+use crate::{cast::raw, golden::Stored};
+
+fn text() -> impl Strategy<Value = String> {
+    any::<String>()
+}
+
+fn id() -> impl Strategy<Value = Uuid> {
+    any::<u128>().prop_map(Uuid::from_u128)
+}
+
+fn secrets() -> impl Strategy<Value = Vec<SecretRef>> {
+    let secret =
+        (text(), text()).prop_map(|(reference, fingerprint)| SecretRef { reference, fingerprint });
+    vec(secret, 0..3)
+}
+
+fn config() -> impl Strategy<Value = AppConfig> {
+    let ums = (text(), secrets(), text(), secrets(), vec(text(), 0..3)).prop_map(
+        |(app_id, app_keys, system_id, system_keys, app_packages)| UmsConfig {
+            app_id,
+            app_keys,
+            system_id,
+            system_keys,
+            app_packages,
+        },
+    );
+    (text(), text(), text(), of(ums)).prop_map(|(app_id, name, timezone, ums)| AppConfig {
+        app_id,
+        name,
+        timezone,
+        ums,
+    })
+}
+
+fn profile() -> impl Strategy<Value = Profile> {
+    let channel = prop_oneof![Just(Channel::Jpush), Just(Channel::M2m)];
+    (text(), text(), of(text()), channel).prop_map(
+        |(app_package, device_type, type_id, channel)| Profile {
+            app_package,
+            device_type,
+            type_id,
+            channel,
+        },
+    )
+}
+
+fn identity() -> impl Strategy<Value = Option<Identity>> {
+    of((text(), of(text()), of(text()), text(), of(text()), of(text())).prop_map(
+        |(client_id, device_id, former_device_id, push_id, device_name, user_name)| Identity {
+            client_id,
+            device_id,
+            former_device_id,
+            push_id,
+            device_name,
+            user_name,
+        },
+    ))
+}
+
+fn json() -> impl Strategy<Value = RawJson> {
+    let odd = prop_oneof![
+        Just("null"),
+        Just("{ \"a\" : 1,\t\"a\":2 ,\n\"\":[ ] }"),
+        Just(r#"{"big":123456789012345678901234567890,"exact":1.10,"huge":1e999}"#),
+        Just(r#""\u4f60\u597d\/ \ud83d\ude00 \ud800""#),
+    ];
+    prop_oneof![
+        odd.prop_map(raw),
+        text().prop_map(|text| raw(&serde_json::to_string(&text).unwrap())),
+        vec((text(), any::<i64>()), 0..4)
+            .prop_map(|entries| raw(&serde_json::to_string(&entries).unwrap())),
+    ]
+}
+
+fn recall_op() -> impl Strategy<Value = RecallOp> {
+    prop_oneof![Just(RecallOp::Recall), Just(RecallOp::Replace)]
+}
+
+fn recalled() -> impl Strategy<Value = Recalled> {
+    (any::<i64>(), recall_result()).prop_map(|(device, result)| Recalled { device, result })
+}
+
+/// Anything that can become of a recall.
+pub(crate) fn recall_result() -> impl Strategy<Value = RecallResult> {
+    prop_oneof![
+        Just(RecallResult::Requested),
+        Just(RecallResult::StoppedBeforeSending),
+        Just(RecallResult::ReplacedUnseen),
+        Just(RecallResult::TooLate),
+        Just(RecallResult::Unknown),
+    ]
+}
+
+/// Anything that can happen to a delivery.
+pub(crate) fn progress() -> impl Strategy<Value = Progress> {
+    use domain::message::Ending::{
+        ExpiredOffline, ExpiredUnacknowledged, OwnerChanged, Recalled, Unregistered,
+    };
+    let ending = prop_oneof![
+        Just(ExpiredOffline),
+        Just(ExpiredUnacknowledged),
+        Just(OwnerChanged),
+        Just(Unregistered),
+        Just(Recalled),
+    ];
+    prop_oneof![
+        4 => Just(Progress::Sent),
+        2 => Just(Progress::Received),
+        2 => Just(Progress::Displayed),
+        1 => Just(Progress::Acknowledged),
+        1 => ending.prop_map(Progress::Ended),
+        2 => recall_result().prop_map(Progress::Recalled),
+    ]
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let by = prop_oneof![Just(Reporter::Server), Just(Reporter::Socket), Just(Reporter::Rest)];
+    (any::<i64>(), progress(), by, of(text())).prop_map(|(device, what, by, request)| Step {
+        device,
+        what,
+        by,
+        request,
+    })
+}
+
+fn accepted() -> impl Strategy<Value = MessageAccepted> {
+    let sender =
+        prop_oneof![id().prop_map(Sender::User), Just(Sender::Terminal), Just(Sender::Cloud)];
+    let target = (any::<i64>(), of(id())).prop_map(|(device, account)| Target { device, account });
+    let private = (json(), of(json()))
+        .prop_map(|(destinations, payload)| MessagePrivate { destinations, payload });
+    let numbers = (any::<i64>(), any::<bool>(), any::<u32>());
+    (sender, numbers, vec(target, 0..4), of(private)).prop_map(
+        |(sender, (expires_at, burn, unresolved), targets, private)| MessageAccepted {
+            protocol: Protocol::Ums,
+            sender,
+            strategy: Way::OnlineElseKept,
+            expires_at,
+            burn,
+            targets,
+            unresolved,
+            private,
+        },
+    )
+}
+
+/// One strategy for each kind of event.
+fn kinds() -> Vec<BoxedStrategy<Event>> {
+    let which = || of(text().prop_map(|device_id| OwnerPrivate { device_id }));
+    let again = || (any::<[i64; 2]>(), of(id()), of(id()), profile(), identity());
+    vec![
+        config().prop_map(|config| AppCreated { config }.into()).boxed(),
+        config().prop_map(|config| AppChanged { config }.into()).boxed(),
+        Just(AppDeleted {}.into()).boxed(),
+        of(text().prop_map(|ums_user| AccountPrivate { ums_user }))
+            .prop_map(|private| AccountOpened { private }.into())
+            .boxed(),
+        (of(id()), profile(), identity())
+            .prop_map(|(account, profile, private)| {
+                DeviceRegistered { account, profile, private }.into()
+            })
+            .boxed(),
+        again()
+            .prop_map(|([device, registered_at], account, former_account, profile, private)| {
+                DeviceUpdated { device, registered_at, account, former_account, profile, private }
+                    .into()
+            })
+            .boxed(),
+        (any::<i64>(), of(id()), identity())
+            .prop_map(|(device, account, private)| {
+                DeviceUnregistered { device, account, private }.into()
+            })
+            .boxed(),
+        again()
+            .prop_map(|([device, registered_at], account, former_account, profile, private)| {
+                DeviceReturned { device, registered_at, account, former_account, profile, private }
+                    .into()
+            })
+            .boxed(),
+        (id(), text(), which())
+            .prop_map(|(account, bind_key, private)| OwnerSet { account, bind_key, private }.into())
+            .boxed(),
+        which().prop_map(|private| OwnerRemoved { private }.into()).boxed(),
+        accepted().prop_map(Event::from).boxed(),
+        (any::<i64>(), vec(step(), 0..6))
+            .prop_map(|(accepted, steps)| DeliveriesAdvanced { accepted, steps }.into())
+            .boxed(),
+        (any::<[i64; 2]>(), recall_op(), vec(recalled(), 0..6))
+            .prop_map(|([accepted, expires_at], op, results)| {
+                RecallRequested { accepted, expires_at, op, results }.into()
+            })
+            .boxed(),
+    ]
+}
+
+#[test]
+fn every_kind_of_event_is_among_any_events() {
+    let mut runner = TestRunner::deterministic();
+    let sample = |kind: BoxedStrategy<Event>| kind.new_tree(&mut runner).unwrap().current();
+    let made: Vec<Event> = kinds().into_iter().map(sample).collect();
+    let names: BTreeSet<_> = made.iter().map(|event| (event.name(), event.schema())).collect();
+    assert_eq!(names, Event::ALL.iter().copied().collect());
+}
+
+proptest! {
+    #[test]
+    fn any_event_is_read_as_it_was_written(event in Union::new(kinds())) {
+        let stored = Stored::of(&event);
+        prop_assert_eq!(&stored.event(), &event);
+        prop_assert_eq!(Stored::of(&stored.event()), stored);
+    }
+
+    #[test]
+    fn an_erased_event_keeps_the_text_of_its_body(event in Union::new(kinds())) {
+        let erased = Stored::of(&event).erased();
+        prop_assert_eq!(Stored::of(&erased.event()), erased);
+    }
+}

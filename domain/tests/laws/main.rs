@@ -1,0 +1,33 @@
+//! Tests of the pure core, without a database or a clock: what each command does given a history,
+//! laws that hold over any history, and the stored text of every event.
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test that cannot go on fails"
+)]
+
+// What the tests are written with.
+mod cast;
+mod ledger;
+mod scenario;
+
+// Given a history, when a command comes, then these events or that refusal.
+mod app;
+mod device;
+mod message;
+mod owner;
+mod push;
+mod recall;
+mod report;
+
+// Laws over generated histories.
+mod histories;
+mod properties;
+mod registry;
+
+// What is fixed by a protocol or stored for ever.
+mod any_event;
+mod golden;
+mod names;
+mod ums;

@@ -1,0 +1,195 @@
+//! Deliveries: what is news, what ends them, and what a late report still does.
+
+use domain::{
+    Rejection,
+    message::{
+        AdvanceDeliveries, Delivery, Ending, ExpireDeliveries, Progress, RecallOp, RecallResult,
+        Stage, Step,
+    },
+};
+
+use crate::{
+    cast::{MESSAGE, accepted, advanced, by_server, by_socket, recalled, sent},
+    ledger::at,
+    scenario::given,
+};
+
+pub(crate) fn advance(steps: impl IntoIterator<Item = Step>) -> AdvanceDeliveries {
+    AdvanceDeliveries { message: MESSAGE, steps: steps.into_iter().collect() }
+}
+
+fn expire(devices: &[i64]) -> ExpireDeliveries {
+    ExpireDeliveries { message: MESSAGE, devices: devices.to_vec() }
+}
+
+fn received(device: i64) -> Step {
+    by_socket(device, Progress::Received)
+}
+
+fn displayed(device: i64) -> Step {
+    by_socket(device, Progress::Displayed)
+}
+
+fn acknowledged(device: i64) -> Step {
+    by_socket(device, Progress::Acknowledged)
+}
+
+fn ended(device: i64, reason: Ending) -> Step {
+    by_server(device, Progress::Ended(reason))
+}
+
+#[test]
+fn a_delivery_goes_from_accepted_to_acknowledged() {
+    let mut scenario = given([accepted(&[11])]);
+    assert_eq!(scenario.delivery(11), Delivery::default());
+    for (step, stage) in [
+        (sent(11), Stage::Sent),
+        (received(11), Stage::Received),
+        (displayed(11), Stage::Displayed),
+        (acknowledged(11), Stage::Acknowledged),
+    ] {
+        scenario = scenario.when(advance([step.clone()])).then([advanced([step])]);
+        assert_eq!(scenario.delivery(11), Delivery { stage, ..Delivery::default() });
+    }
+}
+
+#[test]
+fn what_arrives_together_is_one_event() {
+    let steps = || [sent(11), sent(12), received(11), displayed(11), received(12)];
+    given([accepted(&[11, 12])]).when(advance(steps())).then([advanced(steps())]);
+}
+
+#[test]
+fn steps_that_are_no_news_are_dropped() {
+    given([accepted(&[11, 12]), advanced([sent(11), received(11)])])
+        .when(advance([sent(11), sent(12), received(11), displayed(11), sent(12), received(11)]))
+        .then([advanced([sent(12), displayed(11)])]);
+}
+
+#[test]
+fn steps_that_are_all_no_news_are_no_event() {
+    given([accepted(&[11]), advanced([sent(11), displayed(11)])])
+        .when(advance([sent(11), received(11), displayed(11)]))
+        .then_nothing();
+    given([accepted(&[11])]).when(advance([])).then_nothing();
+}
+
+#[test]
+fn steps_of_devices_that_the_message_does_not_go_to_are_dropped() {
+    given([accepted(&[11])])
+        .when(advance([received(12), sent(11)]))
+        .then([advanced([sent(11)])])
+        .when(advance([received(12)]))
+        .then_nothing();
+}
+
+#[test]
+fn a_message_that_is_not_there_cannot_go_on() {
+    given([]).when(advance([sent(11)])).then_rejected(Rejection::UnknownMessage);
+    given([]).when(expire(&[11])).then_rejected(Rejection::UnknownMessage);
+}
+
+#[test]
+fn a_stage_only_rises() {
+    let scenario = given([accepted(&[11])])
+        .when(advance([displayed(11), sent(11), received(11)]))
+        .then([advanced([displayed(11)])]);
+    assert_eq!(scenario.delivery(11).stage, Stage::Displayed);
+    // Not even when an event says otherwise.
+    let scenario = scenario.and([advanced([sent(11), received(11)])]);
+    assert_eq!(scenario.delivery(11).stage, Stage::Displayed);
+}
+
+#[test]
+fn a_message_is_pushed_when_it_is_first_handed_over() {
+    let scenario = given([accepted(&[11, 12])]);
+    assert_eq!(scenario.message().pushed_at, None);
+    let scenario = scenario.when(advance([sent(12)])).then([advanced([sent(12)])]);
+    assert_eq!(scenario.message().pushed_at, Some(at(2)));
+    let scenario = scenario.when(advance([sent(11)])).then([advanced([sent(11)])]);
+    assert_eq!(scenario.message().pushed_at, Some(at(2)));
+    assert_eq!(scenario.message().accepted_at, at(1));
+}
+
+#[test]
+fn a_report_that_overtakes_the_word_that_it_was_sent_says_that_it_was_pushed() {
+    let scenario = given([accepted(&[11])])
+        .when(advance([received(11)]))
+        .then([advanced([received(11)])])
+        .when(advance([sent(11)]))
+        .then_nothing();
+    assert_eq!(scenario.message().pushed_at, Some(at(2)));
+}
+
+#[test]
+fn a_delivery_that_ended_is_no_longer_open_and_ends_once() {
+    let scenario = given([accepted(&[11])])
+        .when(advance([ended(11, Ending::OwnerChanged), ended(11, Ending::Unregistered)]))
+        .then([advanced([ended(11, Ending::OwnerChanged)])])
+        .when(advance([ended(11, Ending::Unregistered)]))
+        .then_nothing();
+    assert_eq!(scenario.delivery(11).ended, Some(Ending::OwnerChanged));
+    assert!(!scenario.delivery(11).open());
+}
+
+#[test]
+fn a_late_report_still_raises_the_stage_of_a_delivery_that_ended() {
+    let scenario = given([accepted(&[11]), advanced([ended(11, Ending::ExpiredOffline)])])
+        .when(advance([displayed(11)]))
+        .then([advanced([displayed(11)])]);
+    let delivery = scenario.delivery(11);
+    assert_eq!((delivery.stage, delivery.ended), (Stage::Displayed, Some(Ending::ExpiredOffline)));
+}
+
+#[test]
+fn a_delivery_that_the_device_has_does_not_end() {
+    for step in [received(11), displayed(11), acknowledged(11)] {
+        given([accepted(&[11]), advanced([step])])
+            .when(advance([ended(11, Ending::OwnerChanged)]))
+            .then_nothing();
+    }
+}
+
+#[test]
+fn a_delivery_is_open_until_the_device_has_it() {
+    let mut delivery = Delivery::default();
+    for (step, open) in [(sent(11), true), (received(11), false)] {
+        assert!(delivery.open());
+        delivery.advance(&step);
+        assert_eq!(delivery.open(), open);
+    }
+}
+
+#[test]
+fn an_unsent_delivery_expires_offline_and_a_sent_one_unacknowledged() {
+    given([accepted(&[11, 12, 13]), advanced([sent(12), sent(13), received(13)])])
+        .when(expire(&[11, 12, 13]))
+        .then([advanced([
+            ended(11, Ending::ExpiredOffline),
+            ended(12, Ending::ExpiredUnacknowledged),
+        ])])
+        .when(expire(&[11, 12, 13]))
+        .then_nothing();
+}
+
+#[test]
+fn only_the_deliveries_that_somebody_looked_at_expire_and_each_once() {
+    given([accepted(&[11, 12])])
+        .when(expire(&[12, 99, 12]))
+        .then([advanced([ended(12, Ending::ExpiredOffline)])]);
+}
+
+#[test]
+fn a_recall_that_was_not_answered_in_time_becomes_unknown() {
+    let results = [(11, RecallResult::Requested), (12, RecallResult::StoppedBeforeSending)];
+    let unknown = by_server(11, Progress::Recalled(RecallResult::Unknown));
+    let scenario =
+        given([accepted(&[11, 12]), advanced([sent(11)]), recalled(RecallOp::Recall, &results)])
+            .when(expire(&[11, 12]))
+            .then([advanced([unknown])])
+            .when(expire(&[11, 12]))
+            .then_nothing();
+    let recall = |device| scenario.delivery(device).recall;
+    assert_eq!(recall(11), Some((RecallOp::Recall, RecallResult::Unknown)));
+    assert_eq!(recall(12), Some((RecallOp::Recall, RecallResult::StoppedBeforeSending)));
+}

@@ -1,0 +1,348 @@
+//! The wiring: what a running server is made of, and the order in which it starts and drains.
+//! Every task is born here.
+
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+
+use domain::Recorded;
+use graphql::{History, Schema, Sources};
+use projections::Fault;
+use tokio::{net::TcpListener, sync::mpsc};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use uuid::Uuid;
+
+use crate::{
+    clock::Clock,
+    config::Config,
+    delivery::{endings, expiry, recorder},
+    directory::Directory,
+    feed::{
+        effects::{LEASE, Lease, RENEW},
+        views::{self, Views},
+    },
+    http,
+    ids::{MessageIds, NODES},
+    ledger::{Database, Ledger},
+    metrics::Metrics,
+    secrets::{MasterKey, SecretError},
+    socket::hub::Hub,
+    tokens::{Role, Tokens},
+};
+
+/// How long open requests and connections may take to end in a shutdown.
+const DRAIN: Duration = Duration::from_secs(20);
+/// Pause before a duty that failed is taken up again.
+const PAUSE: Duration = Duration::from_secs(1);
+/// Time between two removals of old tokens and two WAL checkpoints.
+const CHORES: Duration = Duration::from_secs(5);
+
+/// What handlers and tasks share.
+pub struct Server {
+    /// The ledger.
+    pub ledger: Ledger,
+    /// How far the views are.
+    pub views: Views,
+    /// The apps.
+    pub directory: Arc<Directory>,
+    /// Bearer tokens.
+    pub tokens: Tokens,
+    /// Seals secrets and makes fingerprints.
+    pub master: MasterKey,
+    /// What an operator watches.
+    pub metrics: Arc<Metrics>,
+    /// The time.
+    pub clock: Clock,
+    /// Numbers of new messages.
+    pub ids: MessageIds,
+    /// Devices that are connected here.
+    pub hub: Arc<Hub>,
+    /// Records what connections say.
+    pub recorder: recorder::Recorder,
+    /// The query API.
+    pub schema: Schema,
+    stop: CancellationToken,
+}
+
+impl Server {
+    /// Whether the server drains.
+    #[must_use]
+    pub fn stopping(&self) -> bool {
+        self.stop.is_cancelled()
+    }
+
+    /// Cancelled when the server begins to drain.
+    #[must_use]
+    pub fn stop_token(&self) -> CancellationToken {
+        self.stop.clone()
+    }
+}
+
+/// The server could not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The database.
+    #[error(transparent)]
+    Fault(#[from] Fault),
+    /// The master key or a secret.
+    #[error(transparent)]
+    Secret(#[from] SecretError),
+    /// The address.
+    #[error("cannot listen on {0}: {1}")]
+    Listen(String, std::io::Error),
+}
+
+/// A server that runs.
+pub struct Running {
+    /// What it is made of.
+    pub server: Arc<Server>,
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// The admin's token, if it was made just now.
+    pub new_admin_token: Option<String>,
+    /// Front: requests and connections. Back: what they need.
+    front: TaskTracker,
+    duties: TaskTracker,
+    back: TaskTracker,
+    stop_duties: CancellationToken,
+    stop_back: CancellationToken,
+}
+
+impl Running {
+    /// Starts a server.
+    ///
+    /// # Errors
+    /// [`StartError`] says what is missing.
+    pub async fn start(config: &Config, clock: Clock) -> Result<Running, StartError> {
+        let master = MasterKey::load(config.master_key.as_deref(), &config.data)?;
+        let database = Database::open(&config.database).await?;
+        let (front, duties, back) = (TaskTracker::new(), TaskTracker::new(), TaskTracker::new());
+        let (stop, stop_duties, stop_back) =
+            (CancellationToken::new(), CancellationToken::new(), CancellationToken::new());
+        let metrics = Arc::new(Metrics::default());
+        let read = database.ledger_read.clone();
+        let tokens = Tokens::new(read, database.ledger_write.clone(), clock.clone());
+        let new_admin_token = admin_token(&tokens, config).await?;
+        let ledger =
+            Ledger::start(database, clock.clone(), Arc::clone(&metrics), &back, &stop_back).await?;
+        let node = Uuid::now_v7();
+        let number = claim_number(&ledger, &clock, node).await?;
+        let ids = MessageIds::new(number, last_time(&ledger).await?);
+        let (views, runner) = views::start(&ledger).await?;
+        back.spawn(runner.run(Arc::clone(&metrics), stop_back.clone()));
+        let head = ledger.head();
+        let directory = Directory::load(ledger.clone(), master.clone()).await?;
+        back.spawn(Arc::clone(&directory).follow(head, stop_back.clone()));
+        let hub = Hub::new(head, Arc::clone(&metrics));
+        back.spawn(Arc::clone(&hub).follow(ledger.clone(), stop_back.clone()));
+        let (recorder, outcomes) = mpsc::channel(recorder::QUEUE_STEPS);
+        duties.spawn(recorder::run(ledger.clone(), outcomes));
+        let schema = graphql::schema(Sources {
+            registry: ledger.database().ledger_read.clone(),
+            views: ledger.database().views_read.clone(),
+            history: Arc::new(LedgerHistory(ledger.clone())),
+        });
+        let server = Arc::new(Server {
+            ledger,
+            views,
+            directory,
+            tokens,
+            master,
+            metrics,
+            clock,
+            ids,
+            hub,
+            recorder,
+            schema,
+            stop,
+        });
+        duties.spawn(duty(Arc::clone(&server), node, stop_duties.clone()));
+        duties.spawn(keep_number(Arc::clone(&server), node, number, stop_duties.clone()));
+        duties.spawn(chores(Arc::clone(&server), stop_duties.clone()));
+        let address = serve(&server, &config.listen, &front).await?;
+        Ok(Running {
+            server,
+            address,
+            new_admin_token,
+            front,
+            duties,
+            back,
+            stop_duties,
+            stop_back,
+        })
+    }
+
+    /// Drains: takes nothing new, finishes what was begun, and loses nothing that was accepted.
+    pub async fn shutdown(self) {
+        let Running { server, front, duties, back, stop_duties, stop_back, .. } = self;
+        server.stop.cancel();
+        front.close();
+        if tokio::time::timeout(DRAIN, front.wait()).await.is_err() {
+            tracing::warn!("some requests did not end in time");
+        }
+        stop_duties.cancel();
+        let (ledger, database) = (server.ledger.clone(), server.ledger.database().clone());
+        // The recorder ends when the last sender of outcomes is gone.
+        drop(server);
+        duties.close();
+        if tokio::time::timeout(DRAIN, duties.wait()).await.is_err() {
+            tracing::warn!("some outcomes may be recorded only after the next start");
+        }
+        ledger.close();
+        stop_back.cancel();
+        back.close();
+        back.wait().await;
+        database.close().await;
+    }
+}
+
+async fn serve(
+    server: &Arc<Server>,
+    listen: &str,
+    front: &TaskTracker,
+) -> Result<SocketAddr, StartError> {
+    let failed = |error| StartError::Listen(listen.to_owned(), error);
+    let listener = TcpListener::bind(listen).await.map_err(failed)?;
+    let address = listener.local_addr().map_err(failed)?;
+    let router = http::router(Arc::clone(server));
+    let stop = server.stop.clone();
+    front.spawn(async move {
+        let listener = axum::serve::ListenerExt::tap_io(listener, |stream| {
+            // Small answers should leave at once; a socket that refuses still works.
+            let _ = stream.set_nodelay(true);
+        });
+        let serving = axum::serve(listener, router);
+        if let Err(error) = serving.with_graceful_shutdown(stop.cancelled_owned()).await {
+            tracing::error!(%error, "the server stopped listening");
+        }
+    });
+    Ok(address)
+}
+
+/// The first admin's token: given, or made at the first start.
+async fn admin_token(tokens: &Tokens, config: &Config) -> Result<Option<String>, Fault> {
+    if let Some(given) = &config.admin_token {
+        tokens.create_operator("admin", Role::Admin, None, Some(given)).await?;
+        return Ok(None);
+    }
+    if tokens.any_operator().await? {
+        return Ok(None);
+    }
+    tokens.create_operator("admin", Role::Admin, None, None).await.map(Some)
+}
+
+/// When the last event was recorded; numbers of messages go on after it.
+async fn last_time(ledger: &Ledger) -> Result<i64, Fault> {
+    let page = ledger.read(ledger.head() - 1, 1).await?;
+    Ok(page.events.last().map_or(0, |event| event.recorded_at))
+}
+
+fn number_lease(ledger: &Ledger, clock: &Clock, node: Uuid, number: i64) -> Lease {
+    Lease::new(ledger, clock, &format!("node/{number:03}"), node)
+}
+
+/// The first number that no other node has.
+async fn claim_number(ledger: &Ledger, clock: &Clock, node: Uuid) -> Result<i64, Fault> {
+    for number in 0..NODES {
+        if number_lease(ledger, clock, node, number).hold(LEASE).await? {
+            return Ok(number);
+        }
+    }
+    Err(Fault::stored("node number", "all are taken"))
+}
+
+async fn keep_number(server: Arc<Server>, node: Uuid, number: i64, stop: CancellationToken) {
+    let lease = number_lease(&server.ledger, &server.clock, node, number);
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => break,
+            () = tokio::time::sleep(RENEW) => {}
+        }
+        match lease.hold(LEASE).await {
+            Ok(true) => {}
+            Ok(false) => tracing::error!("another node took this node's number"),
+            Err(fault) => tracing::warn!(%fault, "the node's number could not be renewed"),
+        }
+    }
+    // What can't be given back runs out by itself.
+    let _ = lease.release().await;
+}
+
+/// Expiry and endings, on whichever node holds the lease.
+async fn duty(server: Arc<Server>, node: Uuid, stop: CancellationToken) {
+    let lease = Lease::new(&server.ledger, &server.clock, "deliveries", node);
+    let mut holding = false;
+    loop {
+        if !holding {
+            holding = lease.hold(LEASE).await.unwrap_or(false);
+        }
+        if !holding {
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = tokio::time::sleep(RENEW) => continue,
+            }
+        }
+        tokio::select! {
+            () = stop.cancelled() => break,
+            lost = keep(&lease) => holding = !lost,
+            failed = expiry::run(&server) => report("expiry", failed),
+            failed = endings::run(&server) => report("endings", failed),
+        }
+        tokio::select! {
+            () = stop.cancelled() => break,
+            () = tokio::time::sleep(PAUSE) => {}
+        }
+    }
+    // What can't be given back runs out by itself.
+    let _ = lease.release().await;
+}
+
+/// Renews a lease until it is lost.
+async fn keep(lease: &Lease) -> bool {
+    loop {
+        tokio::time::sleep(RENEW).await;
+        match lease.hold(LEASE).await {
+            Ok(true) => {}
+            Ok(false) => return true,
+            Err(fault) => tracing::warn!(%fault, "a lease could not be renewed"),
+        }
+    }
+}
+
+fn report(duty: &str, failed: Result<(), Fault>) {
+    if let Err(fault) = failed {
+        tracing::error!(%fault, duty, "a duty failed; it is taken up again");
+    }
+}
+
+/// Removes old tokens, and moves SQLite's write-ahead logs into their databases.
+async fn chores(server: Arc<Server>, stop: CancellationToken) {
+    let mut rounds: u64 = 0;
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = tokio::time::sleep(CHORES) => {}
+        }
+        if let Err(fault) = server.ledger.database().checkpoint().await {
+            tracing::warn!(%fault, "a write-ahead log could not be moved");
+        }
+        if rounds.is_multiple_of(720)
+            && let Err(fault) = server.tokens.remove_old().await
+        {
+            tracing::warn!(%fault, "old tokens could not be removed");
+        }
+        rounds += 1;
+    }
+}
+
+/// The ledger as the query API reads it.
+struct LedgerHistory(Ledger);
+
+impl History for LedgerHistory {
+    fn stream<'a>(
+        &'a self,
+        stream: &'a str,
+        after: i64,
+        limit: i64,
+    ) -> std::pin::Pin<Box<dyn Future<Output = Result<Vec<Recorded>, Fault>> + Send + 'a>> {
+        Box::pin(async move { Ok(self.0.read_stream(stream, after, limit).await?.events) })
+    }
+}

@@ -1,0 +1,49 @@
+//! `pushledger serve`: runs until it is told to stop, then drains.
+
+use tokio::signal::unix::{SignalKind, signal};
+
+use super::Failure;
+use crate::{app::Running, clock::Clock, config::Config};
+
+/// Run the server.
+#[derive(clap::Args)]
+pub(crate) struct Serve {
+    /// Create a demo app with simulated devices, and show each push as it happens.
+    #[arg(long)]
+    demo: bool,
+}
+
+impl Serve {
+    /// The demo tells its own story; logs would only disturb it.
+    pub(crate) fn quiet(&self) -> bool {
+        self.demo
+    }
+
+    pub(crate) async fn run(self, config: Config) -> Result<(), Failure> {
+        let running = Running::start(&config, Clock::System).await?;
+        tracing::info!(address = %running.address, "listening");
+        if let Some(token) = &running.new_admin_token {
+            say(&format!("admin token, shown once: {token}"));
+        }
+        stopped().await?;
+        tracing::info!("draining");
+        running.shutdown().await;
+        Ok(())
+    }
+}
+
+/// Returns on SIGINT or SIGTERM.
+async fn stopped() -> std::io::Result<()> {
+    let (mut interrupt, mut terminate) =
+        (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+    tokio::select! {
+        _ = interrupt.recv() => {}
+        _ = terminate.recv() => {}
+    }
+    Ok(())
+}
+
+#[expect(clippy::print_stdout, reason = "what the operator is told")]
+fn say(text: &str) {
+    println!("{text}");
+}

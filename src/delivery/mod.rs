@@ -1,0 +1,7 @@
+//! What makes deliveries go on without anybody asking: [`recorder`] notes what connections say,
+//! [`expiry`] ends what is out of time, [`endings`] ends what a device may no longer get. The last
+//! two run on one node at a time.
+
+pub mod endings;
+pub mod expiry;
+pub mod recorder;

@@ -1,0 +1,204 @@
+//! The apps with their keys, opened and in memory: what every call is authenticated against. It
+//! follows the ledger, so that a change on any node is known here within a moment.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, PoisonError, RwLock},
+    time::{Duration, Instant},
+};
+
+use chrono::{DateTime, Utc};
+use chrono_tz::Tz;
+use domain::{
+    Event,
+    app::AppConfig,
+    facts::{Fact, Key},
+};
+use projections::Fault;
+use tokio::sync::Mutex;
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    feed::follow::Follower,
+    ledger::Ledger,
+    secrets::{MasterKey, SecretError},
+};
+
+/// How often unknown ids make the directory look again.
+const LOOK_AGAIN: Duration = Duration::from_millis(200);
+
+/// An app with its keys.
+#[derive(Debug)]
+pub struct AppEntry {
+    /// Its configuration.
+    pub config: AppConfig,
+    /// Version of its stream.
+    pub version: i64,
+    /// Its zone.
+    pub timezone: Tz,
+    /// Keys that may sign UMS terminal calls.
+    pub ums_app_keys: Vec<String>,
+    /// Keys that may sign UMS cloud calls.
+    pub ums_system_keys: Vec<String>,
+}
+
+impl AppEntry {
+    /// The app's own id.
+    #[must_use]
+    pub fn id(&self) -> &str {
+        &self.config.app_id
+    }
+
+    /// Packages that may register over UMS; empty: any.
+    #[must_use]
+    pub fn ums_packages(&self) -> &[String] {
+        self.config.ums.as_ref().map_or(&[], |ums| &ums.app_packages)
+    }
+
+    /// A time in the app's zone, as UMS writes it.
+    #[must_use]
+    pub fn time(&self, micros: i64) -> String {
+        let utc = DateTime::<Utc>::from_timestamp_micros(micros).unwrap_or_default();
+        utc.with_timezone(&self.timezone).format("%Y-%m-%d %H:%M:%S").to_string()
+    }
+}
+
+#[derive(Debug, Default)]
+struct Apps {
+    by_id: HashMap<String, Arc<AppEntry>>,
+    by_ums_app: HashMap<String, Arc<AppEntry>>,
+    by_ums_system: HashMap<String, Arc<AppEntry>>,
+}
+
+/// All apps that are not deleted.
+pub struct Directory {
+    ledger: Ledger,
+    master: MasterKey,
+    apps: RwLock<Arc<Apps>>,
+    loaded: Mutex<Instant>,
+}
+
+impl Directory {
+    /// Loads all apps.
+    ///
+    /// # Errors
+    /// [`SecretError`] when a key cannot be opened or the database fails.
+    pub async fn load(ledger: Ledger, master: MasterKey) -> Result<Arc<Directory>, SecretError> {
+        let apps = RwLock::default();
+        let loaded = Mutex::new(Instant::now());
+        let directory = Arc::new(Directory { ledger, master, apps, loaded });
+        directory.reload().await?;
+        Ok(directory)
+    }
+
+    /// Follows the ledger and loads again whenever an app changes.
+    pub async fn follow(self: Arc<Self>, after: i64, stop: CancellationToken) {
+        let mut follower = Follower::new(&self.ledger, after);
+        loop {
+            let batch = tokio::select! {
+                () = stop.cancelled() => return,
+                batch = follower.next() => batch,
+            };
+            let concerned = match &batch {
+                Ok(batch) => batch.events().iter().any(|e| concerns_apps(&e.event)),
+                Err(_) => true,
+            };
+            if concerned && let Err(error) = self.reload().await {
+                tracing::error!(%error, "the apps cannot be loaded");
+            }
+        }
+    }
+
+    /// Loads all apps anew.
+    ///
+    /// # Errors
+    /// [`SecretError`] when a key cannot be opened or the database fails.
+    pub async fn reload(&self) -> Result<(), SecretError> {
+        let mut loaded = self.loaded.lock().await;
+        let Fact::Apps(all) = self.ledger.fact(Key::Apps).await? else {
+            return Err(Fault::stored("apps", "another fact").into());
+        };
+        let mut apps = Apps::default();
+        let mut checkout = self.ledger.database().ledger_read.checkout().await?;
+        for app in all.iter().filter(|app| !app.deleted) {
+            let (mut app_keys, mut system_keys) = (Vec::new(), Vec::new());
+            for ums in &app.config.ums {
+                for key in &ums.app_keys {
+                    app_keys.push(self.master.get(&mut checkout.conn(), &key.reference).await?);
+                }
+                for key in &ums.system_keys {
+                    system_keys.push(self.master.get(&mut checkout.conn(), &key.reference).await?);
+                }
+            }
+            let entry = Arc::new(AppEntry {
+                config: app.config.clone(),
+                version: app.version,
+                timezone: app.config.timezone.parse().unwrap_or(Tz::UTC),
+                ums_app_keys: app_keys,
+                ums_system_keys: system_keys,
+            });
+            for ums in &app.config.ums {
+                apps.by_ums_app.insert(ums.app_id.clone(), Arc::clone(&entry));
+                apps.by_ums_system.insert(ums.system_id.clone(), Arc::clone(&entry));
+            }
+            apps.by_id.insert(app.config.app_id.clone(), entry);
+        }
+        *self.apps.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(apps);
+        *loaded = Instant::now();
+        Ok(())
+    }
+
+    fn now(&self) -> Arc<Apps> {
+        Arc::clone(&self.apps.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    async fn find(
+        &self,
+        pick: impl Fn(&Apps) -> Option<Arc<AppEntry>>,
+    ) -> Result<Option<Arc<AppEntry>>, SecretError> {
+        if let Some(app) = pick(&self.now()) {
+            return Ok(Some(app));
+        }
+        // It may have been created on another node just now.
+        if self.loaded.lock().await.elapsed() >= LOOK_AGAIN {
+            self.reload().await?;
+        }
+        Ok(pick(&self.now()))
+    }
+
+    /// The app with that id.
+    ///
+    /// # Errors
+    /// [`SecretError`] when looking again fails.
+    pub async fn app(&self, id: &str) -> Result<Option<Arc<AppEntry>>, SecretError> {
+        self.find(|apps| apps.by_id.get(id).cloned()).await
+    }
+
+    /// The app whose terminals send that UMS `appId`.
+    ///
+    /// # Errors
+    /// [`SecretError`] when looking again fails.
+    pub async fn ums_app(&self, id: &str) -> Result<Option<Arc<AppEntry>>, SecretError> {
+        self.find(|apps| apps.by_ums_app.get(id).cloned()).await
+    }
+
+    /// The app whose clouds send that UMS `systemId`.
+    ///
+    /// # Errors
+    /// [`SecretError`] when looking again fails.
+    pub async fn ums_system(&self, id: &str) -> Result<Option<Arc<AppEntry>>, SecretError> {
+        self.find(|apps| apps.by_ums_system.get(id).cloned()).await
+    }
+
+    /// All apps, in order of id.
+    #[must_use]
+    pub fn all(&self) -> Vec<Arc<AppEntry>> {
+        let mut apps: Vec<_> = self.now().by_id.values().cloned().collect();
+        apps.sort_by(|a, b| a.id().cmp(b.id()));
+        apps
+    }
+}
+
+fn concerns_apps(event: &Event) -> bool {
+    matches!(event, Event::AppCreated(_) | Event::AppChanged(_) | Event::AppDeleted(_))
+}

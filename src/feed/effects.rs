@@ -1,0 +1,118 @@
+//! Effects: what must happen because something was recorded. Each has a checkpoint in the ledger's
+//! own database that only moves forward, so that making views anew never repeats an effect. A new
+//! effect starts at the head. One node at a time runs them, under a [lease](Lease).
+
+use std::time::Duration;
+
+use projections::{
+    Fault,
+    db::{Conn, Pool},
+    on,
+};
+use uuid::Uuid;
+
+use crate::{clock::Clock, ledger::Ledger};
+
+/// How long a lease holds without being renewed.
+pub const LEASE: Duration = Duration::from_secs(10);
+/// How often a lease is renewed, or tried for.
+pub const RENEW: Duration = Duration::from_secs(3);
+
+/// Where an effect goes on.
+///
+/// # Errors
+/// [`Fault`] when the database fails.
+pub async fn checkpoint(ledger: &Ledger, name: &'static str) -> Result<i64, Fault> {
+    let head = ledger.fresh_head().await?;
+    let mut tx = ledger.database().ledger_write.begin().await?;
+    const INSERT: &str =
+        "INSERT INTO subscriptions (name, position) VALUES ($1, $2) ON CONFLICT (name) DO NOTHING";
+    const SELECT: &str = "SELECT position FROM subscriptions WHERE name = $1";
+    let (position,): (i64,) = on!(tx.conn(), c => {
+        sqlx::query(INSERT).bind(name).bind(head).execute(&mut *c).await?;
+        sqlx::query_as(SELECT).bind(name).fetch_one(&mut *c).await?
+    });
+    tx.commit().await?;
+    Ok(position)
+}
+
+/// Notes how far an effect has got.
+///
+/// # Errors
+/// [`Fault`] when the database fails.
+pub async fn advance(ledger: &Ledger, name: &'static str, position: i64) -> Result<(), Fault> {
+    let mut tx = ledger.database().ledger_write.begin().await?;
+    const SQL: &str = "UPDATE subscriptions SET position = $2 WHERE name = $1 AND position < $2";
+    on!(tx.conn(), c => {
+        sqlx::query(SQL).bind(name).bind(position).execute(&mut *c).await?.rows_affected()
+    });
+    tx.commit().await
+}
+
+/// A duty that one node has at a time.
+#[derive(Debug, Clone)]
+pub struct Lease {
+    pool: Pool,
+    clock: Clock,
+    name: String,
+    node: Uuid,
+}
+
+impl Lease {
+    /// The lease of a duty, not yet held.
+    #[must_use]
+    pub fn new(ledger: &Ledger, clock: &Clock, name: &str, node: Uuid) -> Lease {
+        let pool = ledger.database().ledger_write.clone();
+        Lease { pool, clock: clock.clone(), name: name.to_owned(), node }
+    }
+
+    /// Takes or renews the lease; false while another node has it.
+    ///
+    /// # Errors
+    /// [`Fault`] when the database fails.
+    pub async fn hold(&self, for_: Duration) -> Result<bool, Fault> {
+        const SQL: &str = "INSERT INTO leases (name, node, until) VALUES ($1, $2, $3) \
+             ON CONFLICT (name) DO UPDATE SET node = excluded.node, until = excluded.until \
+             WHERE leases.node = excluded.node OR leases.until < $4";
+        let now = self.clock.now();
+        let until = now.saturating_add(i64::try_from(for_.as_micros()).unwrap_or(i64::MAX));
+        let mut tx = self.pool.begin().await?;
+        let rows = self.run(&mut tx.conn(), SQL, until, now).await?;
+        tx.commit().await?;
+        Ok(rows == 1)
+    }
+
+    /// Gives the lease back, so that another node need not wait for its end.
+    ///
+    /// # Errors
+    /// [`Fault`] when the database fails.
+    pub async fn release(&self) -> Result<(), Fault> {
+        const SQL: &str = "DELETE FROM leases WHERE name = $1 AND node = $2";
+        let mut tx = self.pool.begin().await?;
+        let (name, node) = (self.name.as_str(), self.node.to_string());
+        on!(tx.conn(), c => {
+            sqlx::query(SQL).bind(name).bind(node).execute(&mut *c).await?.rows_affected()
+        });
+        tx.commit().await
+    }
+
+    async fn run(
+        &self,
+        conn: &mut Conn<'_>,
+        sql: &'static str,
+        until: i64,
+        now: i64,
+    ) -> Result<u64, Fault> {
+        let (name, node) = (self.name.as_str(), self.node.to_string());
+        Ok(on!(conn.again(), c => {
+            sqlx::query(sql)
+                .bind(name)
+                .bind(node)
+                .bind(until)
+                .bind(now)
+                .execute(&mut *c)
+                .await?
+                .rows_affected()
+        }))
+    }
+}

@@ -1,0 +1,135 @@
+//! Reads the ledger in order, each event once: from memory while this node commits it and the
+//! reader keeps up, from the database otherwise.
+
+use std::sync::Arc;
+
+use domain::Recorded;
+use projections::Fault;
+use tokio::sync::{broadcast, watch};
+
+use crate::ledger::{Ledger, Page};
+
+/// Events read from the database at once.
+const PAGE_EVENTS: i64 = 2_000;
+
+/// A place in the ledger from which everything after is read in order.
+pub struct Follower {
+    ledger: Ledger,
+    next: i64,
+    groups: broadcast::Receiver<Arc<Vec<Recorded>>>,
+    head: watch::Receiver<i64>,
+    early: Option<Arc<Vec<Recorded>>>,
+}
+
+/// What comes next.
+pub enum Batch {
+    /// A group as it was committed here.
+    Shared(Arc<Vec<Recorded>>),
+    /// A page from the database.
+    Read(Page),
+}
+
+impl Batch {
+    /// The events that could be read.
+    #[must_use]
+    pub fn events(&self) -> &[Recorded] {
+        match self {
+            Batch::Shared(events) => events,
+            Batch::Read(page) => &page.events,
+        }
+    }
+
+    /// Position and reason of those that could not.
+    #[must_use]
+    pub fn unreadable(&self) -> &[(i64, String)] {
+        match self {
+            Batch::Shared(_) => &[],
+            Batch::Read(page) => &page.unreadable,
+        }
+    }
+
+    /// Position of the last event.
+    #[must_use]
+    pub fn last(&self) -> i64 {
+        match self {
+            Batch::Shared(events) => events.last().map_or(0, |event| event.position),
+            Batch::Read(page) => page.last.unwrap_or(0),
+        }
+    }
+}
+
+impl Follower {
+    /// Follows the ledger after a position.
+    #[must_use]
+    pub fn new(ledger: &Ledger, after: i64) -> Follower {
+        // Subscribe before anything is read, so that nothing falls in between.
+        let (groups, head) = (ledger.groups(), ledger.watch());
+        Follower { ledger: ledger.clone(), next: after + 1, groups, head, early: None }
+    }
+
+    /// The position before the next event.
+    #[must_use]
+    pub fn position(&self) -> i64 {
+        self.next - 1
+    }
+
+    /// The next events; waits for some. Safe to cancel.
+    ///
+    /// # Errors
+    /// [`Fault`] when the database fails; the next call tries again.
+    pub async fn next(&mut self) -> Result<Batch, Fault> {
+        loop {
+            if let Some(batch) = self.ready().await? {
+                return Ok(batch);
+            }
+            tokio::select! {
+                group = self.groups.recv() => self.early = group.ok(),
+                changed = self.head.changed() => if changed.is_err() {
+                    // The ledger is gone: nothing will ever come.
+                    std::future::pending::<()>().await;
+                },
+            }
+        }
+    }
+
+    /// The next events, if there are any by now.
+    ///
+    /// # Errors
+    /// [`Fault`] when the database fails; the next call tries again.
+    pub async fn ready(&mut self) -> Result<Option<Batch>, Fault> {
+        loop {
+            let group = match self.early.take() {
+                Some(group) => Some(group),
+                None => match self.groups.try_recv() {
+                    Ok(group) => Some(group),
+                    Err(broadcast::error::TryRecvError::Lagged(_)) => continue,
+                    Err(_) => None,
+                },
+            };
+            let Some(group) = group else {
+                if *self.head.borrow_and_update() < self.next {
+                    return Ok(None);
+                }
+                return self.read().await;
+            };
+            let (Some(first), Some(last)) = (group.first(), group.last()) else { continue };
+            if last.position < self.next {
+                continue;
+            }
+            if first.position == self.next {
+                self.next = last.position + 1;
+                return Ok(Some(Batch::Shared(group)));
+            }
+            // Something is missing before it: read up to it, then take it.
+            self.early = Some(group);
+            return self.read().await;
+        }
+    }
+
+    async fn read(&mut self) -> Result<Option<Batch>, Fault> {
+        let page = self.ledger.read(self.next - 1, PAGE_EVENTS).await?;
+        let Some(last) = page.last else { return Ok(None) };
+        self.next = last + 1;
+        Ok(Some(Batch::Read(page)))
+    }
+}

@@ -1,0 +1,256 @@
+//! The projection runner: follows the ledger, folds each page once into every view, and commits
+//! all rows together with the checkpoint, so that a view has seen each event exactly once.
+//!
+//! Any number of nodes may run it on one PostgreSQL: whoever holds the checkpoint's row lock folds.
+
+use std::time::Duration;
+
+use domain::{Event, Recorded};
+use projections::{Fault, db::Conn, on};
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use super::follow::{Batch, Follower};
+use crate::{
+    ledger::{Database, Ledger},
+    metrics::Metrics,
+};
+
+/// Events folded in one transaction.
+const PAGE_EVENTS: usize = 4_000;
+/// Pause after a fault, and before the checkpoint is looked at again when another node folds.
+const PAUSE: Duration = Duration::from_millis(200);
+
+/// How far the views have read.
+#[derive(Debug, Clone)]
+pub struct Views {
+    position: watch::Receiver<i64>,
+}
+
+/// The position was not reached in time.
+#[derive(Debug, thiserror::Error)]
+#[error("the views have not reached that position yet")]
+pub struct Behind;
+
+impl Views {
+    /// Returns once the views have read up to a position.
+    ///
+    /// # Errors
+    /// [`Behind`] when they have not after `within`.
+    pub async fn reached(&self, position: i64, within: Duration) -> Result<(), Behind> {
+        let mut views = self.position.clone();
+        match tokio::time::timeout(within, views.wait_for(|at| *at >= position)).await {
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err(_)) | Err(_) => Err(Behind),
+        }
+    }
+
+    /// Position that the views include.
+    #[must_use]
+    pub fn position(&self) -> i64 {
+        *self.position.borrow()
+    }
+
+    /// Told whenever the views move on.
+    #[must_use]
+    pub fn watch(&self) -> watch::Receiver<i64> {
+        self.position.clone()
+    }
+}
+
+/// Prepares the runner: reads the checkpoint, and starts the views over if they belong to another
+/// ledger than this one.
+///
+/// # Errors
+/// [`Fault`] when the database fails.
+pub async fn start(ledger: &Ledger) -> Result<(Views, Runner), Fault> {
+    let database = ledger.database();
+    let mut tx = database.views_write.begin().await?;
+    let (position, event_id) = checkpoint(&mut tx.conn()).await?;
+    let same = match (position, event_id) {
+        (0, _) => true,
+        (position, event_id) => {
+            let page = ledger.read(position - 1, 1).await?;
+            let here = page.events.first().filter(|event| event.position == position);
+            let id = here.map(|event| event.event_id.as_bytes().to_vec());
+            // An event that this program can't read has an id all the same.
+            id == event_id || page.unreadable.iter().any(|(at, _)| *at == position)
+        }
+    };
+    let position = if same { position } else { reset(&mut tx.conn()).await? };
+    tx.commit().await?;
+    if !same {
+        tracing::warn!("the views belong to another ledger; they are made again");
+    }
+    let (sender, receiver) = watch::channel(position);
+    let runner = Runner { ledger: ledger.clone(), position: sender };
+    Ok((Views { position: receiver }, runner))
+}
+
+/// Folds the ledger into the views for as long as it runs.
+pub struct Runner {
+    ledger: Ledger,
+    position: watch::Sender<i64>,
+}
+
+impl Runner {
+    /// Follows until told to stop.
+    pub async fn run(self, metrics: std::sync::Arc<Metrics>, stop: CancellationToken) {
+        let mut follower = Follower::new(&self.ledger, *self.position.borrow());
+        loop {
+            let page = tokio::select! {
+                () = stop.cancelled() => return,
+                page = gather(&mut follower) => page,
+            };
+            let page = match page {
+                Ok(page) => page,
+                Err(fault) => {
+                    tracing::error!(%fault, "the views cannot read the ledger");
+                    tokio::time::sleep(PAUSE).await;
+                    continue;
+                }
+            };
+            self.fold(page, &metrics, &mut follower).await;
+        }
+    }
+
+    async fn fold(&self, page: Gathered, metrics: &Metrics, follower: &mut Follower) {
+        loop {
+            match fold_page(self.ledger.database(), &page).await {
+                Ok(Folded::Here) => {
+                    count(metrics, &page.events);
+                    self.position.send_replace(page.last);
+                    return;
+                }
+                // Another node folds: go on from where it got to.
+                Ok(Folded::Elsewhere(position)) => {
+                    self.position.send_replace(position);
+                    *follower = Follower::new(&self.ledger, position);
+                    return;
+                }
+                Err(fault) => {
+                    tracing::error!(%fault, "a page could not be folded; it is tried again");
+                    tokio::time::sleep(PAUSE).await;
+                }
+            }
+        }
+    }
+}
+
+/// A page on its way into the views.
+struct Gathered {
+    events: Vec<Recorded>,
+    unreadable: Vec<(i64, String)>,
+    first: i64,
+    last: i64,
+}
+
+/// Whatever has been committed by now, up to a page; waits for the first of it.
+async fn gather(follower: &mut Follower) -> Result<Gathered, Fault> {
+    let first = follower.position() + 1;
+    let mut page = Gathered { events: Vec::new(), unreadable: Vec::new(), first, last: 0 };
+    let mut batch = Some(follower.next().await?);
+    while let Some(more) = batch.take() {
+        page.last = more.last();
+        page.unreadable.extend_from_slice(more.unreadable());
+        match more {
+            Batch::Shared(events) => page.events.extend(events.iter().cloned()),
+            Batch::Read(read) => page.events.extend(read.events),
+        }
+        if page.events.len() < PAGE_EVENTS {
+            batch = follower.ready().await.unwrap_or_default();
+        }
+    }
+    Ok(page)
+}
+
+enum Folded {
+    Here,
+    Elsewhere(i64),
+}
+
+async fn fold_page(database: &Database, page: &Gathered) -> Result<Folded, Fault> {
+    let mut tx = database.views_write.begin().await?;
+    let (position, _) = checkpoint(&mut tx.conn()).await?;
+    if position != page.first - 1 {
+        return Ok(Folded::Elsewhere(position));
+    }
+    let event_id = page.events.last().filter(|event| event.position == page.last);
+    let event_id = event_id.map(|event| event.event_id.as_bytes().to_vec());
+    let mut aside = page.unreadable.clone();
+    match projections::apply(&mut tx.conn(), &page.events).await {
+        Ok(()) => {}
+        Err(fault @ Fault::Stored { .. }) => {
+            drop(tx);
+            tx = database.views_write.begin().await?;
+            aside.extend(one_by_one(&mut tx.conn(), &page.events, fault).await?);
+        }
+        Err(fault) => return Err(fault),
+    }
+    for (position, error) in aside {
+        tracing::error!(position, error, "an event was set aside");
+        const SQL: &str = "INSERT INTO set_aside (position, error) VALUES ($1, $2)";
+        on!(tx.conn(), c => {
+            sqlx::query(SQL).bind(position).bind(&error).execute(&mut *c).await?.rows_affected()
+        });
+    }
+    const SQL: &str = "UPDATE checkpoint SET position = $1, event_id = $2";
+    on!(tx.conn(), c => {
+        sqlx::query(SQL).bind(page.last).bind(event_id).execute(&mut *c).await?.rows_affected()
+    });
+    tx.commit().await?;
+    Ok(Folded::Here)
+}
+
+/// Folds a page event by event, to find those that no view can fold.
+async fn one_by_one(
+    conn: &mut Conn<'_>,
+    events: &[Recorded],
+    fault: Fault,
+) -> Result<Vec<(i64, String)>, Fault> {
+    tracing::error!(%fault, "a page is folded event by event");
+    let mut aside = Vec::new();
+    for event in events {
+        match projections::apply(conn, std::slice::from_ref(event)).await {
+            Ok(()) => {}
+            Err(fault @ Fault::Stored { .. }) => aside.push((event.position, fault.to_string())),
+            Err(fault) => return Err(fault),
+        }
+    }
+    Ok(aside)
+}
+
+/// Reads and locks the checkpoint.
+async fn checkpoint(conn: &mut Conn<'_>) -> Result<(i64, Option<Vec<u8>>), Fault> {
+    const SQL: projections::db::Sql = projections::db::Sql {
+        sqlite: "SELECT position, event_id FROM checkpoint",
+        postgres: "SELECT position, event_id FROM checkpoint FOR UPDATE",
+    };
+    let sql = conn.text(SQL);
+    Ok(on!(conn.again(), c => sqlx::query_as(sql).fetch_one(&mut *c).await?))
+}
+
+/// Empties the views.
+async fn reset(conn: &mut Conn<'_>) -> Result<i64, Fault> {
+    const STATEMENTS: [&str; 5] = [
+        "DELETE FROM messages",
+        "DELETE FROM deliveries",
+        "DELETE FROM pending",
+        "DELETE FROM set_aside",
+        "UPDATE checkpoint SET position = 0, event_id = NULL",
+    ];
+    for sql in STATEMENTS {
+        on!(conn.again(), c => sqlx::query(sql).execute(&mut *c).await?.rows_affected());
+    }
+    Ok(0)
+}
+
+fn count(metrics: &Metrics, events: &[Recorded]) {
+    for event in events {
+        match &event.event {
+            Event::MessageAccepted(e) => metrics.accepted(e.targets.len()),
+            Event::DeliveriesAdvanced(e) => e.steps.iter().for_each(|s| metrics.advanced(s.what)),
+            _ => {}
+        }
+    }
+}

@@ -1,0 +1,250 @@
+//! The admin API, `/admin/v1/*`: apps, tokens, owners, recalls. Callers are operators with bearer
+//! tokens; refusals are problem documents (RFC 9457).
+
+pub mod apps;
+pub mod messages;
+pub mod operators;
+pub mod owners;
+pub mod tokens;
+
+use std::sync::Arc;
+
+use axum::{
+    Json, Router,
+    body::Bytes,
+    extract::{FromRequestParts, Path},
+    http::{HeaderMap, HeaderValue, StatusCode, header, request::Parts},
+    response::{IntoResponse, Response},
+    routing::{get, post, put},
+};
+use domain::{IdempotencyRef, Metadata, Rejection};
+use serde::{Serialize, de::DeserializeOwned};
+use utoipa::ToSchema;
+
+use super::RequestId;
+use crate::{
+    app::Server,
+    directory::AppEntry,
+    ledger::{Context, Done, Refused},
+    tokens::{Operator, Role},
+};
+
+/// The routes.
+pub fn routes() -> Router<Arc<Server>> {
+    let app = "/admin/v1/apps/{app_id}";
+    let below = |rest: &str| format!("{app}{rest}");
+    Router::new()
+        .route("/admin/v1/apps", get(apps::list).post(apps::create))
+        .route(app, get(apps::read).patch(apps::change).delete(apps::delete))
+        .route(&below("/access-tokens"), post(tokens::issue))
+        .route(&below("/owners/{device_id}"), put(owners::set).delete(owners::remove))
+        .route(&below("/messages/{message_id}/recall"), post(messages::recall))
+        .route(&below("/messages/{message_id}/replace"), post(messages::replace))
+        .route("/admin/v1/operators", post(operators::create))
+        .layer(axum::extract::DefaultBodyLimit::max(MAX_BODY_BYTES))
+}
+
+/// Largest body of a call, in bytes.
+const MAX_BODY_BYTES: usize = 64 * 1024;
+/// Longest idempotency key, in characters.
+const MAX_KEY: usize = 200;
+
+/// A refusal, as `application/problem+json`.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Refusal {
+    /// Always `about:blank`: the status says the kind.
+    #[serde(rename = "type")]
+    kind: &'static str,
+    /// The reason phrase of the status.
+    title: String,
+    /// The HTTP status.
+    status: u16,
+    /// What is wrong, for people.
+    detail: String,
+}
+
+impl Refusal {
+    /// A refusal with a status and what is wrong.
+    #[must_use]
+    pub fn new(status: StatusCode, detail: &str) -> Refusal {
+        let title = status.canonical_reason().unwrap_or_default().to_owned();
+        let detail = detail.to_owned();
+        Refusal { kind: "about:blank", title, status: status.as_u16(), detail }
+    }
+
+    fn bad(detail: impl ToString) -> Refusal {
+        Refusal::new(StatusCode::BAD_REQUEST, &detail.to_string())
+    }
+
+    /// Something broke; the caller is not told what.
+    fn internal(error: &(dyn std::error::Error + 'static)) -> Refusal {
+        tracing::error!(error, "an admin call failed");
+        Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, "internal error")
+    }
+}
+
+impl IntoResponse for Refusal {
+    fn into_response(self) -> Response {
+        let status = StatusCode::from_u16(self.status).unwrap_or_default();
+        let mut response = (status, Json(&self)).into_response();
+        let problem = HeaderValue::from_static("application/problem+json");
+        response.headers_mut().insert(header::CONTENT_TYPE, problem);
+        if status == StatusCode::UNAUTHORIZED {
+            let scheme = HeaderValue::from_static("Bearer");
+            response.headers_mut().insert(header::WWW_AUTHENTICATE, scheme);
+        }
+        response
+    }
+}
+
+impl From<projections::Fault> for Refusal {
+    fn from(fault: projections::Fault) -> Self {
+        Refusal::internal(&fault)
+    }
+}
+
+impl From<crate::secrets::SecretError> for Refusal {
+    fn from(error: crate::secrets::SecretError) -> Self {
+        Refusal::internal(&error)
+    }
+}
+
+impl From<Refused> for Refusal {
+    fn from(refused: Refused) -> Self {
+        let detail = refused.to_string();
+        let status = match refused {
+            Refused::Rejected(rejection) => status_of(&rejection),
+            Refused::Overloaded | Refused::Closing => StatusCode::SERVICE_UNAVAILABLE,
+            Refused::Fault(fault) => return Refusal::internal(fault.as_ref()),
+        };
+        Refusal::new(status, &detail)
+    }
+}
+
+/// The one table from rejections to statuses.
+fn status_of(rejection: &Rejection) -> StatusCode {
+    match rejection {
+        Rejection::UnknownApp | Rejection::UnknownMessage | Rejection::NoOwner => {
+            StatusCode::NOT_FOUND
+        }
+        Rejection::VersionMoved { .. } => StatusCode::PRECONDITION_FAILED,
+        Rejection::AppTaken(_) | Rejection::RecalledBefore | Rejection::KeyReused { .. } => {
+            StatusCode::CONFLICT
+        }
+        Rejection::UnknownPackage
+        | Rejection::UnsupportedChannel
+        | Rejection::NotRegistered
+        | Rejection::IllegalUser
+        | Rejection::NobodyRegistered
+        | Rejection::TooManyDeliveries { .. }
+        | Rejection::WrongBindKey
+        | Rejection::ReportedBefore => StatusCode::UNPROCESSABLE_ENTITY,
+    }
+}
+
+/// The operator behind a bearer token.
+pub(super) async fn operator(server: &Server, headers: &HeaderMap) -> Result<Operator, Refusal> {
+    let refused = || Refusal::new(StatusCode::UNAUTHORIZED, "a known bearer token is needed");
+    let value = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
+    let token = value.and_then(|value| value.strip_prefix("Bearer ")).ok_or_else(refused)?;
+    server.tokens.operator(token.trim()).await?.ok_or_else(refused)
+}
+
+/// An authenticated admin call.
+pub struct Call {
+    server: Arc<Server>,
+    operator: Operator,
+    metadata: Metadata,
+    path: String,
+    headers: HeaderMap,
+}
+
+impl FromRequestParts<Arc<Server>> for Call {
+    type Rejection = Refusal;
+
+    async fn from_request_parts(parts: &mut Parts, server: &Arc<Server>) -> Result<Call, Refusal> {
+        let operator = operator(server, &parts.headers).await?;
+        if operator.role != Role::Admin {
+            return Err(Refusal::new(StatusCode::FORBIDDEN, "this needs the role admin"));
+        }
+        let metadata = Metadata {
+            actor: format!("operator:{}", operator.number),
+            via: "admin".to_owned(),
+            request: parts.extensions.get::<RequestId>().map(|id| id.0.to_string()),
+            ..Metadata::default()
+        };
+        let (path, headers) = (parts.uri.path().to_owned(), parts.headers.clone());
+        Ok(Call { server: Arc::clone(server), operator, metadata, path, headers })
+    }
+}
+
+impl Call {
+    /// Who bound to one app may not do.
+    fn everywhere(&self) -> Result<(), Refusal> {
+        match &self.operator.app {
+            None => Ok(()),
+            Some(_) => Err(Refusal::new(StatusCode::FORBIDDEN, "this token is bound to one app")),
+        }
+    }
+
+    /// An app that the operator may touch; one it may not see is not there.
+    async fn app(&self, app_id: &str) -> Result<Arc<AppEntry>, Refusal> {
+        let found = match self.operator.sees(app_id) {
+            true => self.server.directory.app(app_id).await?,
+            false => None,
+        };
+        found.ok_or_else(|| Refusal::new(StatusCode::NOT_FOUND, "no such app"))
+    }
+
+    /// The body as JSON, refused with what is wrong in it.
+    fn body<T: DeserializeOwned>(&self, body: &Bytes) -> Result<T, Refusal> {
+        serde_json::from_slice(body).map_err(Refusal::bad)
+    }
+
+    /// Has the ledger execute a command; `body` is what an idempotency key is bound to.
+    async fn execute(
+        &self,
+        app: &str,
+        body: &[u8],
+        command: impl domain::Decide + Send + Sync + 'static,
+    ) -> Result<Done, Refusal> {
+        let mut metadata = self.metadata.clone();
+        if let Some(key) = self.headers.get("idempotency-key") {
+            if key.len() > MAX_KEY {
+                return Err(Refusal::bad("an Idempotency-Key has at most 200 characters"));
+            }
+            let master = &self.server.master;
+            let (app, path) = (app.as_bytes(), self.path.as_bytes());
+            metadata.idempotency = Some(IdempotencyRef {
+                key: master.fingerprint(&[b"key", app, key.as_bytes()]),
+                request: master.fingerprint(&[b"request", app, path, body]),
+            });
+        }
+        let context = Context { app: app.to_owned(), metadata };
+        let lane = crate::ledger::Lane::Interactive;
+        Ok(self.server.ledger.execute(lane, context, command).await?)
+    }
+}
+
+/// A reply that says which position includes its effect.
+fn positioned(done: Done, response: impl IntoResponse) -> Response {
+    let mut response = response.into_response();
+    if done.last > 0 {
+        response.headers_mut().insert("ledger-position", HeaderValue::from(done.last));
+    }
+    response
+}
+
+/// A text that names something: 1 to `most` characters, no control characters.
+fn named(what: &str, text: &str, most: usize) -> Result<(), Refusal> {
+    let count = text.chars().count();
+    if count == 0 || count > most || text.chars().any(char::is_control) {
+        return Err(Refusal::bad(format!("{what} must have 1 to {most} printable characters")));
+    }
+    Ok(())
+}
+
+/// One path parameter.
+type One = Path<String>;
+/// Two path parameters.
+type Two = Path<(String, String)>;

@@ -1,0 +1,81 @@
+//! `/graphql`: queries by POST for every role, and an explorer page by GET that loads nothing from
+//! anywhere else.
+
+use std::{sync::Arc, time::Duration};
+
+use axum::{
+    Json,
+    extract::{Request, State},
+    http::{HeaderValue, StatusCode},
+    response::{Html, IntoResponse, Response},
+};
+use graphql::Viewer;
+
+use super::admin::{Refusal, operator};
+use crate::{
+    app::Server,
+    tokens::{Operator, Role},
+};
+
+/// Largest query, in bytes.
+const MAX_BODY_BYTES: usize = 64 * 1024;
+/// Longest run of a query.
+const MAX_RUN: Duration = Duration::from_secs(10);
+/// Longest wait for the position that a query demands.
+const MAX_WAIT: Duration = Duration::from_secs(5);
+
+/// The explorer: a text area, a token, and the answer.
+pub(super) async fn explorer() -> Html<&'static str> {
+    Html(include_str!("explorer.html"))
+}
+
+/// Answers a query. With the header `Ledger-Position` it includes at least that position; the
+/// answer says in the same header which one it includes.
+pub(super) async fn query(State(server): State<Arc<Server>>, request: Request) -> Response {
+    match run(&server, request).await {
+        Ok(response) => response,
+        Err(refusal) => refusal.into_response(),
+    }
+}
+
+async fn run(server: &Arc<Server>, request: Request) -> Result<Response, Refusal> {
+    let (parts, body) = request.into_parts();
+    let operator = operator(server, &parts.headers).await?;
+    if let Some(position) = parts.headers.get("ledger-position") {
+        let position = position.to_str().ok().and_then(|text| text.parse().ok());
+        let position: i64 = position.ok_or_else(|| {
+            Refusal::new(StatusCode::BAD_REQUEST, "Ledger-Position must be a number")
+        })?;
+        let reached = server.views.reached(position, MAX_WAIT).await;
+        reached
+            .map_err(|behind| Refusal::new(StatusCode::SERVICE_UNAVAILABLE, &behind.to_string()))?;
+    }
+    let bytes = axum::body::to_bytes(body, MAX_BODY_BYTES).await;
+    let bytes = bytes
+        .map_err(|_| Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, "a query has at most 64 KiB"))?;
+    let query: async_graphql::Request = serde_json::from_slice(&bytes)
+        .map_err(|error| Refusal::new(StatusCode::BAD_REQUEST, &error.to_string()))?;
+    let included = server.views.position();
+    let run = server.schema.execute(query.data(viewer(operator)));
+    let answer = tokio::time::timeout(MAX_RUN, run).await;
+    let mut answer = answer.map_err(|_| {
+        Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "the query took longer than 10 seconds")
+    })?;
+    for error in &mut answer.errors {
+        if let Some(source) = error.source::<projections::Fault>() {
+            tracing::error!(fault = %source, "a query failed");
+        }
+    }
+    let mut response = Json(answer).into_response();
+    response.headers_mut().insert("ledger-position", HeaderValue::from(included));
+    Ok(response)
+}
+
+/// Analysts see no names, tokens or payloads.
+fn viewer(operator: Operator) -> Viewer {
+    let private = match operator.role {
+        Role::Admin | Role::Auditor => true,
+        Role::Analyst => false,
+    };
+    Viewer { app: operator.app, private }
+}

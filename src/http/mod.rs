@@ -1,0 +1,75 @@
+//! The front door. The whole URL map is in [`router`]; each protocol has a folder or a file.
+
+pub mod admin;
+mod graphql;
+pub mod openapi;
+mod system;
+pub mod ums;
+
+use std::sync::Arc;
+
+use axum::{
+    Router,
+    extract::{MatchedPath, Request},
+    http::{HeaderValue, StatusCode},
+    middleware::{self, Next},
+    response::{IntoResponse, Response},
+    routing::{any, get},
+};
+use tracing::Instrument;
+use uuid::Uuid;
+
+use crate::{app::Server, socket};
+
+/// Longest request id that is taken over from a caller, in characters.
+const MAX_REQUEST_ID: usize = 64;
+
+/// The id under which a request is logged and answered.
+#[derive(Debug, Clone, Default)]
+pub struct RequestId(pub Arc<str>);
+
+/// Every route.
+pub fn router(server: Arc<Server>) -> Router {
+    Router::new()
+        .merge(ums::routes())
+        .route("/ums/{*rest}", any(|| async { ums::no_such_interface() }))
+        .route("/umse/{*rest}", any(|| async { ums::no_such_interface() }))
+        .route(socket::PATH, get(socket::connect))
+        .merge(admin::routes())
+        .route("/graphql", get(graphql::explorer).post(graphql::query))
+        .route("/healthz", get(system::healthz))
+        .route("/readyz", get(system::readyz))
+        .route("/metrics", get(system::metrics))
+        .route("/openapi.json", get(system::openapi))
+        .fallback(not_found)
+        .with_state(server)
+        .layer(middleware::from_fn(identify))
+}
+
+async fn not_found() -> Response {
+    admin::Refusal::new(StatusCode::NOT_FOUND, "no such path").into_response()
+}
+
+/// Gives every request an id, its caller's if that is sane, and a span to log in.
+async fn identify(mut request: Request, next: Next) -> Response {
+    let given = request.headers().get("x-request-id").and_then(|id| id.to_str().ok());
+    let sane = |id: &&str| (1..=MAX_REQUEST_ID).contains(&id.len());
+    let id: Arc<str> = match given.filter(sane) {
+        Some(id) => Arc::from(id),
+        None => Arc::from(Uuid::now_v7().simple().to_string()),
+    };
+    let path = request.extensions().get::<MatchedPath>().map(|path| path.as_str().to_owned());
+    let span = tracing::info_span!("request", id = %id, path = path.unwrap_or_default());
+    request.extensions_mut().insert(RequestId(Arc::clone(&id)));
+    let mut response = next.run(request).instrument(span).await;
+    if let Ok(id) = HeaderValue::from_str(&id) {
+        response.headers_mut().insert("x-request-id", id);
+    }
+    response
+}
+
+/// The fingerprint that the ledger keeps of a bind key.
+#[must_use]
+pub fn bind_key_fingerprint(server: &Server, app: &str, device_id: &str, key: &str) -> String {
+    server.master.fingerprint(&[b"bind key", app.as_bytes(), device_id.as_bytes(), key.as_bytes()])
+}

@@ -1,0 +1,96 @@
+//! The description of the API, generated from the handlers and from the protocol's own tables. The
+//! copy in the repository is compared with it by a test.
+
+use std::sync::LazyLock;
+
+use utoipa::{
+    OpenApi,
+    openapi::{
+        self, HttpMethod, PathItem, Ref,
+        path::{OperationBuilder, ParameterBuilder, ParameterIn},
+        request_body::RequestBodyBuilder,
+        response::ResponseBuilder,
+        schema::{ObjectBuilder, Type},
+    },
+};
+
+use super::{
+    admin::{apps, messages, operators, owners, tokens},
+    ums::codes::{Code, Interface},
+};
+
+#[derive(OpenApi)]
+#[openapi(
+    info(
+        title = "pushledger",
+        description = "An event-sourced push-messaging server. Admin calls take a bearer token; UMS calls are signed. Any command takes an Idempotency-Key; a reply's Ledger-Position says which position includes its effect."
+    ),
+    paths(
+        apps::create,
+        apps::list,
+        apps::read,
+        apps::change,
+        apps::delete,
+        tokens::issue,
+        owners::set,
+        owners::remove,
+        messages::recall,
+        messages::replace,
+        operators::create
+    )
+)]
+struct Described;
+
+/// The document as JSON text.
+#[must_use]
+pub fn document() -> &'static str {
+    static TEXT: LazyLock<String> = LazyLock::new(|| {
+        let mut document = Described::openapi();
+        describe_ums(&mut document);
+        document.to_pretty_json().unwrap_or_default() + "\n"
+    });
+    &TEXT
+}
+
+fn describe_ums(document: &mut openapi::OpenApi) {
+    let text = || ObjectBuilder::new().schema_type(Type::String);
+    let envelope = ObjectBuilder::new()
+        .property("retCode", text().description(Some("`00000` is success")))
+        .property("retInfo", text())
+        .property("data", ObjectBuilder::new().description(Some("what the call answers, or null")));
+    let components = document.components.get_or_insert_default();
+    components.schemas.insert("UmsEnvelope".to_owned(), envelope.into());
+    for interface in Interface::ALL {
+        let codes =
+            interface.listed().iter().map(|code| format!("`{}` {}", code.code(), code.info()));
+        let codes: Vec<_> =
+            std::iter::once(format!("`00000` {}", Code::Success.info())).chain(codes).collect();
+        let response = ResponseBuilder::new().description(codes.join("; ")).content(
+            "application/json",
+            openapi::Content::new(Some(Ref::from_schema_name("UmsEnvelope"))),
+        );
+        let any = ObjectBuilder::new().schema_type(Type::Object);
+        let body = RequestBodyBuilder::new()
+            .description(Some("See docs/protocols/haier-ums-v2.md"))
+            .content("application/json", openapi::Content::new(Some(any)));
+        let mut operation = OperationBuilder::new()
+            .tag("ums")
+            .summary(Some(format!("{interface:?}")))
+            .request_body(Some(body.build()))
+            .response("200", response);
+        let mut headers = vec!["appId", "timestamp", "sign"];
+        if !interface.of_cloud() {
+            headers.push("clientId");
+        }
+        for name in headers {
+            let header = ParameterBuilder::new()
+                .name(name)
+                .parameter_in(ParameterIn::Header)
+                .required(openapi::Required::True)
+                .schema(Some(text()));
+            operation = operation.parameter(header);
+        }
+        let item = PathItem::new(HttpMethod::Post, operation);
+        document.paths.paths.insert(interface.path().to_owned(), item);
+    }
+}

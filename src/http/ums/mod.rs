@@ -1,0 +1,144 @@
+//! Haier UMS V2: `/ums/v2/*` for terminals and `/umse/v2/*` for clouds. A thin face: [`gate`]
+//! authenticates, [`fields`] reads, one file per call turns it into a domain command, and
+//! [`codes`] turns every problem into the protocol's code. Whatever happens, the answer is the
+//! protocol's envelope.
+
+pub mod codes;
+mod devlist;
+mod fields;
+pub mod gate;
+mod getmsgstat;
+mod push;
+mod push_to_host;
+mod register;
+mod report;
+pub mod sign;
+mod unreg;
+
+use std::sync::Arc;
+
+use axum::{
+    Router,
+    body::{Body, Bytes},
+    extract::{Request, State},
+    http::{HeaderMap, HeaderValue, StatusCode, header},
+    response::Response,
+    routing::post,
+};
+use serde::Serialize;
+
+use crate::{app::Server, http::RequestId, ledger::Done};
+use codes::{Code, Interface, Problem};
+use gate::Call;
+
+/// Largest body of a call, in bytes.
+const MAX_BODY_BYTES: usize = 256 * 1024;
+
+/// What a call answers with success.
+struct Reply {
+    data: String,
+    position: Option<i64>,
+}
+
+impl Reply {
+    /// Success with nothing to say.
+    fn done(done: Done) -> Reply {
+        Reply { data: "null".to_owned(), position: Some(done.last).filter(|last| *last > 0) }
+    }
+
+    /// Success with data.
+    fn data(data: &impl Serialize) -> Result<Reply, Problem> {
+        let data = serde_json::to_string(data)
+            .map_err(|cause| Problem::Fault(projections::Fault::stored("reply", cause)))?;
+        Ok(Reply { data, position: None })
+    }
+}
+
+/// The routes. The demo in README shows one of each kind.
+pub fn routes() -> Router<Arc<Server>> {
+    Interface::ALL.iter().fold(Router::new(), |router, interface| {
+        let interface = *interface;
+        let handler = move |State(server): State<Arc<Server>>, request: Request| async move {
+            answer(&server, interface, request).await
+        };
+        router.route(interface.path(), post(handler).fallback(wrong_method))
+    })
+}
+
+async fn answer(server: &Arc<Server>, interface: Interface, request: Request) -> Response {
+    let answered = dispatch(server, interface, request).await;
+    let code = match &answered {
+        Ok(_) => Code::Success,
+        Err(problem) => codes::code(interface, problem),
+    };
+    server.metrics.answered(interface.path(), code.code());
+    match answered {
+        Ok(reply) => {
+            let mut response = envelope(StatusCode::OK, code, &reply.data);
+            if let Some(position) = reply.position {
+                response.headers_mut().insert("ledger-position", HeaderValue::from(position));
+            }
+            response
+        }
+        Err(problem) => {
+            if code == Code::Internal {
+                tracing::error!(path = interface.path(), ?problem, "a call failed");
+            } else {
+                tracing::debug!(path = interface.path(), code = code.code(), "a call was refused");
+            }
+            envelope(StatusCode::OK, code, "null")
+        }
+    }
+}
+
+async fn dispatch(
+    server: &Arc<Server>,
+    interface: Interface,
+    request: Request,
+) -> Result<Reply, Problem> {
+    let (parts, body) = request.into_parts();
+    let request_id = parts.extensions.get::<RequestId>().cloned().unwrap_or_default();
+    let body = read(body, &parts.headers).await?;
+    let call = Call::authenticate(server, interface, &parts.headers, body, request_id).await?;
+    match interface {
+        Interface::Register => register::register(server, &call).await,
+        Interface::Unregister => unreg::unreg(server, &call).await,
+        Interface::Devices | Interface::CloudDevices => devlist::devlist(server, &call).await,
+        Interface::Push | Interface::PushTry | Interface::CloudPush | Interface::CloudPushTry => {
+            push::push(server, &call).await
+        }
+        Interface::Status | Interface::CloudStatus => getmsgstat::getmsgstat(server, &call).await,
+        Interface::Report => report::report(server, &call).await,
+        Interface::PushToHost => push_to_host::push_to_host(server, &call).await,
+    }
+}
+
+async fn read(body: Body, headers: &HeaderMap) -> Result<Bytes, Problem> {
+    let length = headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok());
+    let too_long = |length: &str| length.parse().is_ok_and(|length: usize| length > MAX_BODY_BYTES);
+    if length.is_some_and(too_long) {
+        return Err(codes::Input::WrongLength.into());
+    }
+    axum::body::to_bytes(body, MAX_BODY_BYTES).await.map_err(|_| codes::Input::WrongLength.into())
+}
+
+async fn wrong_method() -> Response {
+    envelope(StatusCode::METHOD_NOT_ALLOWED, Code::WrongInterface, "null")
+}
+
+/// The answer to a path below `/ums` or `/umse` that is none of the protocol's.
+pub fn no_such_interface() -> Response {
+    envelope(StatusCode::NOT_FOUND, Code::NotAuthorised, "null")
+}
+
+/// The protocol's envelope. `data` is JSON text.
+#[must_use]
+pub fn envelope(status: StatusCode, code: Code, data: &str) -> Response {
+    let (code, info) = (code.code(), code.info());
+    let body = format!(r#"{{"retCode":"{code}","retInfo":"{info}","data":{data}}}"#);
+    let mut response = Response::new(Body::from(body));
+    *response.status_mut() = status;
+    let json = HeaderValue::from_static("application/json;charset=UTF-8");
+    response.headers_mut().insert(header::CONTENT_TYPE, json);
+    response
+}

@@ -1,0 +1,306 @@
+//! The databases: opening, migrating, and reading the ledger's tables. On SQLite the ledger and
+//! the views are two files, so that appends and projections never wait for each other; on
+//! PostgreSQL the views have a schema of their own.
+
+use std::{borrow::Cow, path::Path, str::FromStr, sync::Arc, time::Duration};
+
+use domain::{
+    Event, Recorded, Stream,
+    facts::{Fact, Key},
+    message::Message,
+};
+use projections::{
+    Fault,
+    db::{self, Conn, Pool, Sql},
+    on, registry,
+};
+use sqlx::{
+    Executor,
+    migrate::{Migration, MigrationType, Migrator},
+    postgres::{PgConnectOptions, PgPoolOptions},
+    sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
+};
+use uuid::Uuid;
+
+use super::Page;
+
+/// Connections that read the ledger, and the views.
+const READERS: u32 = 4;
+/// Prepared statements kept for each connection.
+const STATEMENTS: usize = 256;
+/// How long a writer waits for another process on the same file.
+const BUSY: Duration = Duration::from_secs(10);
+
+/// Where everything is kept.
+#[derive(Debug, Clone)]
+pub struct Database {
+    /// Appends go through here, one at a time.
+    pub ledger_write: Pool,
+    /// Reads of the ledger and the registry.
+    pub ledger_read: Pool,
+    /// The projection runner's.
+    pub views_write: Pool,
+    /// Reads of the views.
+    pub views_read: Pool,
+}
+
+impl Database {
+    /// Opens a database, `postgres://…` or `sqlite:DIRECTORY`, and migrates it.
+    ///
+    /// # Errors
+    /// [`Fault`] when it cannot be reached, migrated, or is not safe to write to.
+    pub async fn open(url: &str) -> Result<Database, Fault> {
+        match url.strip_prefix("sqlite:") {
+            Some(directory) => open_sqlite(Path::new(directory)).await,
+            None => open_postgres(url).await,
+        }
+    }
+
+    /// Moves SQLite's write-ahead logs into their databases, on a connection of its own, so that
+    /// no commit has to wait for it.
+    ///
+    /// # Errors
+    /// [`Fault`] when a file cannot be opened or written.
+    pub async fn checkpoint(&self) -> Result<(), Fault> {
+        for pool in [&self.ledger_read, &self.views_read] {
+            if let Pool::Sqlite(pool) = pool {
+                let options = pool.connect_options().as_ref().clone();
+                let options = options.pragma("query_only", "OFF");
+                let mut own = sqlx::ConnectOptions::connect(&options).await?;
+                own.execute("PRAGMA wal_checkpoint(PASSIVE)").await?;
+                sqlx::Connection::close(own).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Closes all connections.
+    pub async fn close(&self) {
+        for pool in [&self.views_read, &self.views_write, &self.ledger_read, &self.ledger_write] {
+            pool.close().await;
+        }
+    }
+
+    /// Throws the views away; the projection runner makes them again from the ledger.
+    ///
+    /// # Errors
+    /// [`Fault`] when they are in use or cannot be removed.
+    pub async fn drop_views(url: &str) -> Result<(), Fault> {
+        match url.strip_prefix("sqlite:") {
+            Some(directory) => {
+                for suffix in ["", "-wal", "-shm"] {
+                    let file = Path::new(directory).join(format!("views.db{suffix}"));
+                    match std::fs::remove_file(&file) {
+                        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                            return Err(Fault::Database(error.into()));
+                        }
+                        Ok(()) | Err(_) => {}
+                    }
+                }
+                Ok(())
+            }
+            None => {
+                let pool = PgPoolOptions::new().max_connections(1).connect(url).await?;
+                pool.execute("DROP SCHEMA IF EXISTS views_1 CASCADE").await?;
+                pool.close().await;
+                Ok(())
+            }
+        }
+    }
+}
+
+async fn open_sqlite(directory: &Path) -> Result<Database, Fault> {
+    std::fs::create_dir_all(directory).map_err(|error| Fault::Database(error.into()))?;
+    let options = |file: &str, synchronous| {
+        SqliteConnectOptions::new()
+            .filename(directory.join(file))
+            .create_if_missing(true)
+            .journal_mode(SqliteJournalMode::Wal)
+            .synchronous(synchronous)
+            .busy_timeout(BUSY)
+            .statement_cache_capacity(STATEMENTS)
+            // Checkpoints run on a connection of their own.
+            .pragma("wal_autocheckpoint", "0")
+            .pragma("secure_delete", "ON")
+    };
+    let ledger = options("ledger.db", SqliteSynchronous::Full);
+    let views = options("views.db", SqliteSynchronous::Normal);
+    let open = async |options: &SqliteConnectOptions, most: u32| {
+        let pool = SqlitePoolOptions::new().max_connections(most).test_before_acquire(false);
+        pool.connect_with(options.clone()).await
+    };
+    let ledger_write = open(&ledger, 1).await?;
+    let views_write = open(&views, 1).await?;
+    migrator(&SQLITE_LEDGER).run(&ledger_write).await?;
+    migrator(&SQLITE_VIEWS).run(&views_write).await?;
+    Ok(Database {
+        ledger_write: Pool::Sqlite(ledger_write),
+        ledger_read: Pool::Sqlite(open(&ledger.pragma("query_only", "ON"), READERS).await?),
+        views_write: Pool::Sqlite(views_write),
+        views_read: Pool::Sqlite(open(&views.pragma("query_only", "ON"), READERS).await?),
+    })
+}
+
+async fn open_postgres(url: &str) -> Result<Database, Fault> {
+    let options = PgConnectOptions::from_str(url)?
+        .application_name("pushledger")
+        .statement_cache_capacity(STATEMENTS)
+        .options([("statement_timeout", "10s"), ("idle_in_transaction_session_timeout", "5s")]);
+    let pool = async |options: PgConnectOptions, most: u32| {
+        PgPoolOptions::new()
+            .max_connections(most)
+            .test_before_acquire(false)
+            .connect_with(options)
+            .await
+    };
+    let ledger_write = pool(options.clone(), 2).await?;
+    for unsafe_when_off in ["fsync", "synchronous_commit", "full_page_writes"] {
+        let (setting,): (String,) = sqlx::query_as("SELECT current_setting($1)")
+            .bind(unsafe_when_off)
+            .fetch_one(&ledger_write)
+            .await?;
+        if setting == "off" {
+            return Err(Fault::stored("PostgreSQL setting", format!("{unsafe_when_off} is off")));
+        }
+    }
+    migrator(&POSTGRES_LEDGER).run(&ledger_write).await?;
+    // Two nodes may start at once; the second finds the schema there.
+    if let Err(error) = ledger_write.execute("CREATE SCHEMA IF NOT EXISTS views_1").await
+        && !matches!(&error, sqlx::Error::Database(e) if e.is_unique_violation())
+    {
+        return Err(error.into());
+    }
+    let views = options.clone().options([("search_path", "views_1")]);
+    let views_write = pool(views.clone(), 1).await?;
+    migrator(&POSTGRES_VIEWS).run(&views_write).await?;
+    Ok(Database {
+        ledger_write: Pool::Postgres(ledger_write),
+        ledger_read: Pool::Postgres(pool(options, READERS).await?),
+        views_write: Pool::Postgres(views_write),
+        views_read: Pool::Postgres(pool(views, READERS).await?),
+    })
+}
+
+type Scripts = [(i64, &'static str, &'static str)];
+
+static SQLITE_LEDGER: [(i64, &str, &str); 1] =
+    [(1, "ledger", include_str!("../../migrations/sqlite/ledger/0001_ledger.sql"))];
+static SQLITE_VIEWS: [(i64, &str, &str); 1] =
+    [(1, "views", include_str!("../../migrations/sqlite/views/0001_views.sql"))];
+static POSTGRES_LEDGER: [(i64, &str, &str); 1] =
+    [(1, "ledger", include_str!("../../migrations/postgres/ledger/0001_ledger.sql"))];
+static POSTGRES_VIEWS: [(i64, &str, &str); 1] =
+    [(1, "views", include_str!("../../migrations/postgres/views/0001_views.sql"))];
+
+fn migrator(scripts: &'static Scripts) -> Migrator {
+    let migration = |(version, name, sql): &(i64, &'static str, &'static str)| {
+        let sql = sqlx::SqlSafeStr::into_sql_str(*sql);
+        Migration::new(*version, Cow::Borrowed(*name), MigrationType::Simple, sql, false)
+    };
+    Migrator::with_migrations(scripts.iter().map(migration).collect())
+}
+
+/// The last position in the database.
+pub(super) async fn head(database: &Database) -> Result<i64, Fault> {
+    let mut checkout = database.ledger_read.checkout().await?;
+    let (position,): (i64,) = on!(checkout.conn(), c => {
+        sqlx::query_as("SELECT position FROM head").fetch_one(&mut *c).await?
+    });
+    Ok(position)
+}
+
+/// Loads a fact: the registry's from its tables, a message by folding its stream.
+pub(super) async fn load(conn: &mut Conn<'_>, key: &Key) -> Result<Fact, Fault> {
+    if let Some(fact) = registry::load(conn, key).await? {
+        return Ok(fact);
+    }
+    let Key::Message(id) = key else { return Err(Fault::stored("key", format!("{key:?}"))) };
+    let page = read_stream(conn, &Stream::Message(*id).to_string(), 0, i64::MAX).await?;
+    if let Some((position, error)) = page.unreadable.first() {
+        return Err(Fault::stored("event", format!("at {position}: {error}")));
+    }
+    let fold = |before, e: &Recorded| Message::evolve(before, e.place(), &e.event);
+    Ok(Fact::Message(page.events.iter().fold(None, fold).map(Arc::new)))
+}
+
+/// The columns of [`EventRow`], in its order.
+macro_rules! select_events {
+    ($tail:literal) => {
+        concat!(
+            "SELECT position, app, stream, version, type, schema, recorded_at, event_id, ",
+            "metadata, body, private FROM events ",
+            $tail
+        )
+    };
+}
+
+type EventRow =
+    (i64, String, String, i64, String, i64, i64, Vec<u8>, String, String, Option<String>);
+
+/// Events after a position, in order.
+pub(super) async fn read(conn: &mut Conn<'_>, after: i64, limit: i64) -> Result<Page, Fault> {
+    const SQL: &str = select_events!("WHERE position > $1 ORDER BY position LIMIT $2");
+    Ok(page(on!(conn.again(), c => {
+        sqlx::query_as(SQL).bind(after).bind(limit).fetch_all(&mut *c).await?
+    })))
+}
+
+/// The events at some positions, in order.
+pub(super) async fn read_at(conn: &mut Conn<'_>, positions: &[i64]) -> Result<Page, Fault> {
+    const SQL: Sql = Sql {
+        sqlite: select_events!(
+            "WHERE position IN (SELECT value FROM json_each($1)) ORDER BY position"
+        ),
+        postgres: select_events!(
+            "WHERE position IN (SELECT value::bigint FROM json_array_elements_text($1::json)) \
+             ORDER BY position"
+        ),
+    };
+    let (sql, positions) = (conn.text(SQL), db::list(positions)?);
+    Ok(page(on!(conn.again(), c => {
+        sqlx::query_as(sql).bind(positions).fetch_all(&mut *c).await?
+    })))
+}
+
+/// Events of a stream after a version, in order.
+pub(super) async fn read_stream(
+    conn: &mut Conn<'_>,
+    stream: &str,
+    after: i64,
+    limit: i64,
+) -> Result<Page, Fault> {
+    const SQL: &str =
+        select_events!("WHERE stream = $1 AND version > $2 ORDER BY version LIMIT $3");
+    Ok(page(on!(conn.again(), c => {
+        sqlx::query_as(SQL).bind(stream).bind(after).bind(limit).fetch_all(&mut *c).await?
+    })))
+}
+
+fn page(rows: Vec<EventRow>) -> Page {
+    let mut page = Page { last: rows.last().map(|row| row.0), ..Page::default() };
+    for row in rows {
+        let position = row.0;
+        match recorded(row) {
+            Ok(event) => page.events.push(event),
+            Err(error) => page.unreadable.push((position, error)),
+        }
+    }
+    page
+}
+
+fn recorded(row: EventRow) -> Result<Recorded, String> {
+    let (position, app, stream, version, name, schema, recorded_at, id, metadata, body, private) =
+        row;
+    let schema = i32::try_from(schema).map_err(|error| error.to_string())?;
+    Ok(Recorded {
+        position,
+        app,
+        stream: stream.parse().map_err(|error: domain::stream::NotAStream| error.to_string())?,
+        version,
+        recorded_at,
+        event_id: Uuid::from_slice(&id).map_err(|error| error.to_string())?,
+        metadata: serde_json::from_str(&metadata).map_err(|error| error.to_string())?,
+        event: Event::decode(&name, schema, &body, private.as_deref())
+            .map_err(|error| error.to_string())?,
+    })
+}

@@ -1,0 +1,161 @@
+//! What an operator watches. Counters and histograms are updated where things happen; gauges that
+//! can be read are read when `/metrics` is asked for.
+
+use std::time::Duration;
+
+use domain::message::{Ending, Progress};
+use prometheus_client::{
+    encoding::{EncodeLabelSet, text::encode},
+    metrics::{
+        counter::Counter,
+        family::Family,
+        gauge::Gauge,
+        histogram::{Histogram, exponential_buckets},
+    },
+    registry::{Registry, Unit},
+};
+
+/// Every metric of a server.
+#[derive(Debug)]
+pub struct Metrics {
+    registry: Registry,
+    events: Counter,
+    group_size: Histogram,
+    commit_time: Histogram,
+    /// Device connections that are open.
+    pub connections: Gauge,
+    /// Position of the ledger's head.
+    pub head: Gauge,
+    queue: Family<LaneLabel, Gauge>,
+    lag: Family<SubscriberLabel, Gauge>,
+    deliveries: Family<DeliveryLabel, Counter>,
+    requests: Family<RequestLabel, Counter>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct LaneLabel {
+    lane: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct SubscriberLabel {
+    subscriber: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct DeliveryLabel {
+    stage: &'static str,
+    reason: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct RequestLabel {
+    route: String,
+    code: String,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        let mut registry = Registry::with_prefix("pushledger");
+        let events = Counter::default();
+        registry.register("events_appended", "Events made durable by this node", events.clone());
+        let group_size = Histogram::new(exponential_buckets(1.0, 2.0, 13));
+        registry.register("group_events", "Events of one commit", group_size.clone());
+        let commit_time = Histogram::new(exponential_buckets(0.000_25, 2.0, 14));
+        registry.register_with_unit(
+            "commit",
+            "Time of one commit, from the lock to durable",
+            Unit::Seconds,
+            commit_time.clone(),
+        );
+        let connections = Gauge::default();
+        registry.register("connections", "Device connections that are open", connections.clone());
+        let head = Gauge::default();
+        registry.register("head_position", "Last position of the ledger", head.clone());
+        let queue = Family::default();
+        registry.register("queue_commands", "Commands that wait, by lane", queue.clone());
+        let lag = Family::default();
+        registry.register("lag_events", "Events that a subscriber has still to read", lag.clone());
+        let deliveries = Family::default();
+        registry.register(
+            "deliveries",
+            "Deliveries that reached a stage or ended, by reason",
+            deliveries.clone(),
+        );
+        let requests = Family::default();
+        registry.register("requests", "Answered requests by route and code", requests.clone());
+        Metrics {
+            registry,
+            events,
+            group_size,
+            commit_time,
+            connections,
+            head,
+            queue,
+            lag,
+            deliveries,
+            requests,
+        }
+    }
+}
+
+impl Metrics {
+    /// A group became durable.
+    pub fn committed(&self, events: usize, took: Duration) {
+        self.events.inc_by(events as u64);
+        #[expect(clippy::cast_precision_loss, reason = "a group has a few thousand events")]
+        self.group_size.observe(events as f64);
+        self.commit_time.observe(took.as_secs_f64());
+    }
+
+    /// Commands that wait now.
+    pub fn waiting(&self, (interactive, bulk): (usize, usize)) {
+        for (lane, waiting) in [("interactive", interactive), ("bulk", bulk)] {
+            let waiting = i64::try_from(waiting).unwrap_or(i64::MAX);
+            self.queue.get_or_create(&LaneLabel { lane }).set(waiting);
+        }
+    }
+
+    /// How far a subscriber is behind the head.
+    pub fn lag(&self, subscriber: &'static str, events: i64) {
+        self.lag.get_or_create(&SubscriberLabel { subscriber }).set(events.max(0));
+    }
+
+    /// Pushes were accepted, with so many deliveries.
+    pub fn accepted(&self, deliveries: usize) {
+        let label = DeliveryLabel { stage: "accepted", reason: "" };
+        self.deliveries.get_or_create(&label).inc_by(deliveries as u64);
+    }
+
+    /// A delivery went on.
+    pub fn advanced(&self, what: Progress) {
+        let (stage, reason) = match what {
+            Progress::Sent => ("sent", ""),
+            Progress::Received => ("received", ""),
+            Progress::Displayed => ("displayed", ""),
+            Progress::Acknowledged => ("acknowledged", ""),
+            Progress::Recalled(_) => ("recalled", ""),
+            Progress::Ended(Ending::ExpiredOffline) => ("ended", "expired_offline"),
+            Progress::Ended(Ending::ExpiredUnacknowledged) => ("ended", "expired_unacknowledged"),
+            Progress::Ended(Ending::OwnerChanged) => ("ended", "owner_changed"),
+            Progress::Ended(Ending::Unregistered) => ("ended", "unregistered"),
+            Progress::Ended(Ending::Recalled) => ("ended", "recalled"),
+        };
+        self.deliveries.get_or_create(&DeliveryLabel { stage, reason }).inc();
+    }
+
+    /// A request was answered with a protocol's code, or an HTTP status.
+    pub fn answered(&self, route: &str, code: &str) {
+        let label = RequestLabel { route: route.to_owned(), code: code.to_owned() };
+        self.requests.get_or_create(&label).inc();
+    }
+
+    /// All metrics as OpenMetrics text.
+    #[must_use]
+    pub fn render(&self) -> String {
+        let mut text = String::new();
+        // Writing to a String can't fail.
+        let _ = encode(&mut text, &self.registry);
+        text
+    }
+}

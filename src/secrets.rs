@@ -1,0 +1,207 @@
+//! Secrets at rest. Values are sealed under a master key that never enters the database; the
+//! ledger holds only references and keyed fingerprints. A fingerprint recognises a secret without
+//! telling it, and without letting anyone who reads the ledger guess a short one.
+
+use std::{fs, io::Write, os::unix::fs::OpenOptionsExt, path::Path};
+
+use chacha20poly1305::{
+    KeyInit, XChaCha20Poly1305, XNonce,
+    aead::{Aead, Payload},
+};
+use hmac::{Hmac, Mac};
+use projections::{
+    Fault,
+    db::{Conn, Pool},
+    on,
+};
+use sha2::{Digest, Sha256};
+use subtle::ConstantTimeEq;
+
+/// Bytes of the master key.
+const KEY_BYTES: usize = 32;
+/// Bytes of a nonce, which precede the ciphertext.
+const NONCE_BYTES: usize = 24;
+
+/// The key under which this installation's secrets are sealed.
+#[derive(Clone)]
+pub struct MasterKey([u8; KEY_BYTES]);
+
+impl std::fmt::Debug for MasterKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("MasterKey")
+    }
+}
+
+/// A secret could not be handled.
+#[derive(Debug, thiserror::Error)]
+pub enum SecretError {
+    /// The key file, or the randomness of the system.
+    #[error("master key: {0}")]
+    Io(#[from] std::io::Error),
+    /// The master key is not 64 hex digits.
+    #[error("the master key must be 64 hex digits")]
+    NotAKey,
+    /// The secret was sealed under another key, or altered.
+    #[error("a secret cannot be opened with this master key")]
+    CannotOpen,
+    /// The database failed.
+    #[error(transparent)]
+    Fault(#[from] Fault),
+}
+
+impl MasterKey {
+    /// The key from its 64 hex digits, if given, else from `DIRECTORY/master.key`, which is made
+    /// at the first start, readable by its owner alone.
+    ///
+    /// # Errors
+    /// [`SecretError`] when neither can be had.
+    pub fn load(given: Option<&str>, directory: &Path) -> Result<MasterKey, SecretError> {
+        if let Some(text) = given {
+            return MasterKey::parse(text);
+        }
+        let file = directory.join("master.key");
+        match fs::read_to_string(&file) {
+            Ok(text) => return MasterKey::parse(&text),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+            Err(error) => return Err(error.into()),
+        }
+        fs::create_dir_all(directory)?;
+        let key = random::<KEY_BYTES>()?;
+        let options = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&file);
+        match options {
+            Ok(mut created) => {
+                created.write_all(hex(&key).as_bytes())?;
+                created.sync_all()?;
+                Ok(MasterKey(key))
+            }
+            // Another process was faster.
+            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
+                MasterKey::parse(&fs::read_to_string(&file)?)
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn parse(text: &str) -> Result<MasterKey, SecretError> {
+        let bytes = unhex(text.trim()).ok_or(SecretError::NotAKey)?;
+        bytes.try_into().map(MasterKey).map_err(|_| SecretError::NotAKey)
+    }
+
+    /// A keyed hash of some parts, hex; parts can't run into each other.
+    #[must_use]
+    pub fn fingerprint(&self, parts: &[&[u8]]) -> String {
+        #[expect(clippy::expect_used, reason = "HMAC takes keys of any length")]
+        let mut mac = <Hmac<Sha256> as hmac::KeyInit>::new_from_slice(&self.0).expect("any length");
+        for part in parts {
+            mac.update(&(part.len() as u64).to_be_bytes());
+            mac.update(part);
+        }
+        hex(&mac.finalize().into_bytes())
+    }
+
+    fn seal(&self, reference: &str, value: &str) -> Result<Vec<u8>, SecretError> {
+        let nonce = random::<NONCE_BYTES>()?;
+        let payload = Payload { msg: value.as_bytes(), aad: reference.as_bytes() };
+        let sealed = self.cipher().encrypt(&XNonce::from(nonce), payload);
+        Ok([&nonce[..], &sealed.map_err(|_| SecretError::CannotOpen)?].concat())
+    }
+
+    fn open(&self, reference: &str, sealed: &[u8]) -> Result<String, SecretError> {
+        let (nonce, msg) =
+            sealed.split_first_chunk::<NONCE_BYTES>().ok_or(SecretError::CannotOpen)?;
+        let payload = Payload { msg, aad: reference.as_bytes() };
+        let opened = self.cipher().decrypt(&XNonce::from(*nonce), payload);
+        String::from_utf8(opened.map_err(|_| SecretError::CannotOpen)?)
+            .map_err(|_| SecretError::CannotOpen)
+    }
+
+    fn cipher(&self) -> XChaCha20Poly1305 {
+        XChaCha20Poly1305::new(&self.0.into())
+    }
+
+    /// Seals a value and stores it under a reference.
+    ///
+    /// # Errors
+    /// [`SecretError`] when it cannot be stored.
+    pub async fn put(
+        &self,
+        pool: &Pool,
+        app: &str,
+        reference: &str,
+        value: &str,
+    ) -> Result<(), SecretError> {
+        const SQL: &str = "INSERT INTO secrets (reference, app, sealed) VALUES ($1, $2, $3)";
+        let sealed = self.seal(reference, value)?;
+        let mut tx = pool.begin().await?;
+        on!(tx.conn(), c => {
+            sqlx::query(SQL)
+                .bind(reference)
+                .bind(app)
+                .bind(sealed)
+                .execute(&mut *c)
+                .await
+                .map_err(Fault::from)?
+                .rows_affected()
+        });
+        Ok(tx.commit().await?)
+    }
+
+    /// Opens the value under a reference.
+    ///
+    /// # Errors
+    /// [`SecretError::CannotOpen`] when there is none or it was sealed under another key.
+    pub async fn get(&self, conn: &mut Conn<'_>, reference: &str) -> Result<String, SecretError> {
+        const SQL: &str = "SELECT sealed FROM secrets WHERE reference = $1";
+        let found: Option<(Vec<u8>,)> = on!(conn.again(), c => {
+            sqlx::query_as(SQL)
+                .bind(reference)
+                .fetch_optional(&mut *c)
+                .await
+                .map_err(Fault::from)?
+        });
+        let (sealed,) = found.ok_or(SecretError::CannotOpen)?;
+        self.open(reference, &sealed)
+    }
+}
+
+/// Whether two secrets are equal, in a time that tells nothing about where they differ.
+#[must_use]
+pub fn same(a: &[u8], b: &[u8]) -> bool {
+    a.ct_eq(b).into()
+}
+
+/// A new secret of 32 hex digits.
+///
+/// # Errors
+/// When the system has no randomness.
+pub fn new_secret() -> std::io::Result<String> {
+    Ok(hex(&random::<16>()?))
+}
+
+/// The plain hash under which a token of full entropy is stored.
+#[must_use]
+pub fn token_hash(token: &str) -> String {
+    hex(&Sha256::digest(token.as_bytes()))
+}
+
+fn random<const N: usize>() -> std::io::Result<[u8; N]> {
+    let mut bytes = [0; N];
+    getrandom::fill(&mut bytes).map_err(std::io::Error::other)?;
+    Ok(bytes)
+}
+
+/// Lower-case hex.
+#[must_use]
+pub fn hex(bytes: &[u8]) -> String {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let digit = |nibble: u8| char::from(DIGITS[usize::from(nibble)]);
+    bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect()
+}
+
+fn unhex(text: &str) -> Option<Vec<u8>> {
+    if !text.len().is_multiple_of(2) || !text.is_ascii() {
+        return None;
+    }
+    let byte = |at| u8::from_str_radix(&text[at..at + 2], 16).ok();
+    (0..text.len()).step_by(2).map(byte).collect()
+}

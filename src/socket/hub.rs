@@ -1,0 +1,233 @@
+//! The hub of a node: which devices are connected here, and a follower of the ledger that hands
+//! each connection what concerns it. It holds no messages: a connection that can't keep up is told
+//! to read what is kept for it instead.
+
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError,
+        atomic::{AtomicI64, AtomicU64, Ordering},
+    },
+};
+
+use domain::{
+    Event, Recorded, Stream,
+    message::{MessageId, RecallOp, RecallResult},
+    route::{Route, route},
+};
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use super::frames::MessageFrame;
+use crate::{feed::follow::Follower, ledger::Ledger, metrics::Metrics};
+
+/// Items that wait for a connection before it has to read from the database.
+const QUEUE_ITEMS: usize = 256;
+
+/// Something for a connection.
+#[derive(Debug)]
+pub(super) enum Item {
+    /// A message.
+    Message(Arc<MessageFrame>),
+    /// A recall of a message.
+    Control(MessageId, RecallOp),
+}
+
+/// A newer connection of the same device took over.
+const CLOSE_REPLACED: (u16, &str) = (4001, "a newer connection took over");
+/// The device now has another user, or unregistered.
+const CLOSE_CHANGED: (u16, &str) = (4002, "the registration changed");
+
+struct Connection {
+    number: u64,
+    account: Option<Uuid>,
+    items: mpsc::Sender<Item>,
+    /// Position of the latest item that found no room.
+    missed: Arc<AtomicI64>,
+    closing: Closing,
+}
+
+/// Tells a connection to close, and why.
+#[derive(Clone, Default)]
+struct Closing {
+    now: CancellationToken,
+    reason: Arc<OnceLock<(u16, &'static str)>>,
+}
+
+/// A connection's end of the hub.
+pub(super) struct Subscription {
+    hub: Arc<Hub>,
+    device: i64,
+    number: u64,
+    pub(super) items: mpsc::Receiver<Item>,
+    pub(super) missed: Arc<AtomicI64>,
+    /// Everything up to this position has to be read; what follows comes as items.
+    pub(super) from: i64,
+    /// Cancelled when the connection has to close.
+    pub(super) closed: CancellationToken,
+    reason: Arc<OnceLock<(u16, &'static str)>>,
+}
+
+impl Subscription {
+    /// Why it has to close.
+    pub(super) fn reason(&self) -> (u16, &'static str) {
+        self.reason.get().copied().unwrap_or(CLOSE_REPLACED)
+    }
+}
+
+impl Drop for Subscription {
+    fn drop(&mut self) {
+        let mut connections = self.hub.connections();
+        if connections.get(&self.device).is_some_and(|own| own.number == self.number) {
+            connections.remove(&self.device);
+            self.hub.metrics.connections.dec();
+        }
+    }
+}
+
+/// The connections of this node.
+pub struct Hub {
+    connections: Mutex<HashMap<i64, Connection>>,
+    numbers: AtomicU64,
+    position: AtomicI64,
+    metrics: Arc<Metrics>,
+}
+
+impl Hub {
+    /// A hub that hands out what comes after a position.
+    #[must_use]
+    pub fn new(position: i64, metrics: Arc<Metrics>) -> Arc<Hub> {
+        let connections = Mutex::default();
+        let position = AtomicI64::new(position);
+        Arc::new(Hub { connections, numbers: AtomicU64::new(1), position, metrics })
+    }
+
+    fn connections(&self) -> MutexGuard<'_, HashMap<i64, Connection>> {
+        // Nothing that holds the lock can panic half-way, so a poisoned one is still whole.
+        self.connections.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether a device is connected to this node.
+    #[must_use]
+    pub fn connected(&self, device: i64) -> bool {
+        self.connections().contains_key(&device)
+    }
+
+    /// How far the hub has read.
+    #[must_use]
+    pub fn position(&self) -> i64 {
+        self.position.load(Ordering::Acquire)
+    }
+
+    /// Adds a connection; an older one of the same device is closed.
+    pub(super) fn subscribe(self: &Arc<Self>, device: i64, account: Option<Uuid>) -> Subscription {
+        let (sender, items) = mpsc::channel(QUEUE_ITEMS);
+        let number = self.numbers.fetch_add(1, Ordering::Relaxed);
+        let missed = Arc::new(AtomicI64::new(0));
+        let closing = Closing::default();
+        let (closed, reason) = (closing.now.clone(), Arc::clone(&closing.reason));
+        let connection =
+            Connection { number, account, items: sender, missed: Arc::clone(&missed), closing };
+        let mut connections = self.connections();
+        match connections.insert(device, connection) {
+            Some(older) => close(&older, CLOSE_REPLACED),
+            None => {
+                self.metrics.connections.inc();
+            }
+        }
+        // The position is moved under the same lock, after what it covers was handed out.
+        let from = self.position();
+        drop(connections);
+        Subscription { hub: Arc::clone(self), device, number, items, missed, from, closed, reason }
+    }
+
+    /// Follows the ledger until told to stop.
+    pub async fn follow(self: Arc<Self>, ledger: Ledger, stop: CancellationToken) {
+        let mut follower = Follower::new(&ledger, self.position());
+        loop {
+            let batch = tokio::select! {
+                () = stop.cancelled() => return,
+                batch = follower.next() => batch,
+            };
+            match batch {
+                Ok(batch) => self.hand_out(batch.events(), batch.last()),
+                Err(fault) => {
+                    tracing::error!(%fault, "the gateway cannot read the ledger");
+                    tokio::time::sleep(std::time::Duration::from_millis(200)).await;
+                }
+            }
+        }
+    }
+
+    fn hand_out(&self, events: &[Recorded], last: i64) {
+        let connections = self.connections();
+        if !connections.is_empty() {
+            for recorded in events {
+                concern(&connections, recorded);
+            }
+        }
+        self.position.store(last, Ordering::Release);
+    }
+}
+
+fn concern(connections: &HashMap<i64, Connection>, recorded: &Recorded) {
+    match &recorded.event {
+        Event::MessageAccepted(push) => {
+            let mut frame = None;
+            for target in &push.targets {
+                let connection = connections.get(&target.device);
+                let Some(connection) = connection else { continue };
+                if route(push.strategy, true) == Route::Keep {
+                    continue;
+                }
+                let frame = frame.get_or_insert_with(|| MessageFrame::of(recorded));
+                if let Some(frame) = frame {
+                    hand(connection, Item::Message(Arc::clone(frame)), recorded.position);
+                }
+            }
+        }
+        Event::RecallRequested(recall) => {
+            let Stream::Message(id) = recorded.stream else { return };
+            for recalled in &recall.results {
+                if recalled.result == RecallResult::Requested
+                    && let Some(connection) = connections.get(&recalled.device)
+                {
+                    hand(connection, Item::Control(id, recall.op), recorded.position);
+                }
+            }
+        }
+        Event::DeviceUpdated(e) => changed(connections, e.device, Some(e.account)),
+        Event::DeviceReturned(e) => changed(connections, e.device, Some(e.account)),
+        Event::DeviceUnregistered(e) => changed(connections, e.device, None),
+        Event::AppCreated(_)
+        | Event::AppChanged(_)
+        | Event::AppDeleted(_)
+        | Event::AccountOpened(_)
+        | Event::DeviceRegistered(_)
+        | Event::OwnerSet(_)
+        | Event::OwnerRemoved(_)
+        | Event::DeliveriesAdvanced(_) => {}
+    }
+}
+
+/// Closes a device's connection unless it still speaks for the same user.
+fn changed(connections: &HashMap<i64, Connection>, device: i64, account: Option<Option<Uuid>>) {
+    let Some(connection) = connections.get(&device) else { return };
+    if account != Some(connection.account) {
+        close(connection, CLOSE_CHANGED);
+    }
+}
+
+fn close(connection: &Connection, reason: (u16, &'static str)) {
+    // The first reason is the one that counts.
+    let _ = connection.closing.reason.set(reason);
+    connection.closing.now.cancel();
+}
+
+fn hand(connection: &Connection, item: Item, position: i64) {
+    // Without room the connection reads what it missed from the database.
+    if connection.items.try_send(item).is_err() {
+        connection.missed.fetch_max(position, Ordering::AcqRel);
+    }
+}

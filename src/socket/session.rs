@@ -1,0 +1,390 @@
+//! One connection of one device. It first sends what is kept, in order of acceptance, then what
+//! the hub hands it. What the device has not acknowledged is bounded; a connection that falls
+//! behind its queue goes back to reading what is kept, from where it is.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
+
+use axum::extract::ws::{CloseFrame, Message, WebSocket};
+use domain::{
+    Metadata,
+    device::Device,
+    message::{AdvanceDeliveries, MessageId, Progress, RecallOp, RecallResult, Reporter, Step},
+};
+use futures_util::{StreamExt, stream::FuturesUnordered};
+use projections::{Fault, pending};
+use tokio::time::Instant;
+use uuid::Uuid;
+
+use super::{
+    MAX_FRAME_BYTES,
+    frames::{Incoming, MessageFrame, Outgoing},
+    hub::{Item, Subscription},
+};
+use crate::{
+    app::Server,
+    delivery::recorder::Outcome,
+    directory::AppEntry,
+    ledger::{Context, Lane},
+};
+
+/// Frames and bytes that a device may leave unacknowledged.
+const WINDOW_FRAMES: usize = 256;
+const WINDOW_BYTES: usize = 1024 * 1024;
+/// How long a full window may stay without any acknowledgement.
+const STALL: Duration = Duration::from_secs(10);
+/// Time between pings; two that stay unanswered end the connection.
+const PING: Duration = Duration::from_secs(30);
+/// Longest time that one frame may take to leave.
+const SEND: Duration = Duration::from_secs(10);
+/// Kept messages read at once.
+const PAGE: i64 = 64;
+/// Longest wait for the views before what is kept can be read.
+const VIEWS: Duration = Duration::from_secs(10);
+/// Reports of one connection that may wait for the ledger.
+const MAX_REPORTS: usize = 64;
+
+const GOING_AWAY: (u16, &str) = (1001, "the server is going away");
+const TOO_SLOW: (u16, &str) = (1013, "too much is unacknowledged");
+const BUSY: (u16, &str) = (1013, "try again later");
+const TOO_BIG: (u16, &str) = (1009, "a frame has at most 64 KiB");
+const DEAD: (u16, &str) = (1011, "no pong");
+const FAULT: (u16, &str) = (1011, "internal error");
+
+/// Why a session ends.
+enum End {
+    /// The device went, or its connection broke.
+    Gone,
+    /// We close it.
+    Close(u16, &'static str),
+}
+
+impl From<(u16, &'static str)> for End {
+    fn from((code, reason): (u16, &'static str)) -> Self {
+        End::Close(code, reason)
+    }
+}
+
+impl From<Fault> for End {
+    fn from(fault: Fault) -> Self {
+        tracing::error!(%fault, "a device connection failed");
+        FAULT.into()
+    }
+}
+
+/// Serves a connection until it ends.
+pub(super) async fn run(
+    server: Arc<Server>,
+    app: Arc<AppEntry>,
+    device: Device,
+    socket: WebSocket,
+) {
+    let subscription = server.hub.subscribe(device.number, device.account);
+    let mut session = Session {
+        cursor: 0,
+        read_to: subscription.from,
+        backlog: true,
+        in_flight: HashMap::new(),
+        in_flight_bytes: 0,
+        full_since: Instant::now(),
+        unanswered_pings: 0,
+        server,
+        app,
+        device,
+        socket,
+    };
+    let end = session.serve(subscription).await;
+    if let End::Close(code, reason) = end {
+        let frame = CloseFrame { code, reason: reason.into() };
+        let close = session.socket.send(Message::Close(Some(frame)));
+        // It may be gone already.
+        let _ = tokio::time::timeout(SEND, close).await;
+    }
+}
+
+struct Session {
+    server: Arc<Server>,
+    app: Arc<AppEntry>,
+    device: Device,
+    socket: WebSocket,
+    /// Position of the last message sent.
+    cursor: i64,
+    /// What is kept has to be read up to this position.
+    read_to: i64,
+    /// Whether there may be kept messages to read.
+    backlog: bool,
+    in_flight: HashMap<(MessageId, Option<RecallOp>), usize>,
+    in_flight_bytes: usize,
+    /// When the window filled, or last moved while full.
+    full_since: Instant,
+    unanswered_pings: u32,
+}
+
+type Reports = FuturesUnordered<std::pin::Pin<Box<dyn Future<Output = String> + Send>>>;
+
+impl Session {
+    async fn serve(&mut self, mut from_hub: Subscription) -> End {
+        let stop = self.server.stop_token();
+        let mut pings = tokio::time::interval_at(Instant::now() + PING, PING);
+        let mut reports: Reports = FuturesUnordered::new();
+        match self.send_recalls().await {
+            Ok(()) => {}
+            Err(end) => return end,
+        }
+        loop {
+            let open = self.window_open();
+            let stalled = self.full_since + STALL;
+            let step = tokio::select! {
+                biased;
+                () = stop.cancelled() => Err(GOING_AWAY.into()),
+                () = from_hub.closed.cancelled() => Err(from_hub.reason().into()),
+                frame = self.socket.recv(), if reports.len() < MAX_REPORTS => {
+                    self.received(frame, &mut reports).await
+                }
+                Some(receipt) = reports.next() => self.send(receipt).await,
+                _ = pings.tick() => self.ping().await,
+                () = tokio::time::sleep_until(stalled), if !open => Err(TOO_SLOW.into()),
+                () = std::future::ready(()), if open && self.backlog => self.send_kept().await,
+                Some(item) = from_hub.items.recv(), if open && !self.backlog => {
+                    self.handed(item).await
+                }
+            };
+            if let Err(end) = step {
+                return end;
+            }
+            if !self.backlog && from_hub.items.is_empty() {
+                match from_hub.missed.swap(0, Ordering::AcqRel) {
+                    0 => {}
+                    missed => {
+                        self.backlog = true;
+                        self.read_to = missed;
+                        if let Err(end) = self.send_recalls().await {
+                            return end;
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    fn window_open(&self) -> bool {
+        self.in_flight.len() < WINDOW_FRAMES && self.in_flight_bytes < WINDOW_BYTES
+    }
+
+    async fn send(&mut self, text: String) -> Result<(), End> {
+        match tokio::time::timeout(SEND, self.socket.send(Message::Text(text.into()))).await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(_)) => Err(End::Gone),
+            Err(_) => Err(TOO_SLOW.into()),
+        }
+    }
+
+    async fn ping(&mut self) -> Result<(), End> {
+        if self.unanswered_pings >= 2 {
+            return Err(DEAD.into());
+        }
+        self.unanswered_pings += 1;
+        match tokio::time::timeout(SEND, self.socket.send(Message::Ping(Vec::new().into()))).await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(_)) | Err(_) => Err(End::Gone),
+        }
+    }
+
+    /// Sends the next page of what is kept, as far as the window allows.
+    async fn send_kept(&mut self) -> Result<(), End> {
+        self.wait_for_views().await?;
+        let mut views = self.server.ledger.database().views_read.checkout().await?;
+        let device = self.device.number;
+        let rows = pending::messages_of(&mut views.conn(), device, self.cursor, PAGE).await?;
+        drop(views);
+        let positions: Vec<i64> = rows.iter().map(|row| row.position).collect();
+        let events = self.server.ledger.read_at(&positions).await?.events;
+        let accounts: HashMap<i64, Option<Uuid>> =
+            rows.iter().map(|row| (row.position, row.account)).collect();
+        for event in &events {
+            if !self.window_open() {
+                return Ok(());
+            }
+            let Some(frame) = MessageFrame::of(event) else { continue };
+            // What was addressed to another user is about to end; it is not for this one.
+            let addressed = accounts.get(&event.position).copied().flatten();
+            if addressed.is_some() && addressed != self.device.account {
+                self.cursor = frame.position;
+                continue;
+            }
+            self.send_message(&frame).await?;
+        }
+        if i64::try_from(rows.len()).unwrap_or(i64::MAX) < PAGE {
+            self.backlog = false;
+        }
+        Ok(())
+    }
+
+    /// Sends the recalls that the device has not answered.
+    async fn send_recalls(&mut self) -> Result<(), End> {
+        self.wait_for_views().await?;
+        let mut views = self.server.ledger.database().views_read.checkout().await?;
+        let rows = pending::recalls_of(&mut views.conn(), self.device.number).await?;
+        drop(views);
+        for row in rows {
+            if let Some(op) = row.op {
+                self.send_control(row.message, op).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The views have to know what is to be read.
+    async fn wait_for_views(&mut self) -> Result<(), End> {
+        let reached = self.server.views.reached(self.read_to, VIEWS).await;
+        reached.map_err(|_| End::from(BUSY))
+    }
+
+    async fn handed(&mut self, item: Item) -> Result<(), End> {
+        match item {
+            Item::Message(frame) => self.send_message(&frame).await,
+            Item::Control(id, op) => self.send_control(id, op).await,
+        }
+    }
+
+    async fn send_message(&mut self, frame: &MessageFrame) -> Result<(), End> {
+        if frame.position <= self.cursor {
+            return Ok(());
+        }
+        self.cursor = frame.position;
+        if frame.expires_at <= self.server.clock.now() {
+            return Ok(());
+        }
+        self.fly((frame.id, None), frame.text.len());
+        self.send(frame.text.clone()).await?;
+        self.record(frame.id, Progress::Sent, Reporter::Server).await
+    }
+
+    async fn send_control(&mut self, id: MessageId, op: RecallOp) -> Result<(), End> {
+        let text = Outgoing::Control { op, id: id.to_string() }.text();
+        self.fly((id, Some(op)), text.len());
+        self.send(text).await
+    }
+
+    fn fly(&mut self, key: (MessageId, Option<RecallOp>), bytes: usize) {
+        if self.in_flight.insert(key, bytes).is_none() {
+            self.in_flight_bytes += bytes;
+        }
+        if !self.window_open() {
+            self.full_since = Instant::now();
+        }
+    }
+
+    fn land(&mut self, key: (MessageId, Option<RecallOp>)) {
+        if let Some(bytes) = self.in_flight.remove(&key) {
+            self.in_flight_bytes -= bytes;
+            self.full_since = Instant::now();
+        }
+    }
+
+    async fn received(
+        &mut self,
+        frame: Option<Result<Message, axum::Error>>,
+        reports: &mut Reports,
+    ) -> Result<(), End> {
+        match frame {
+            Some(Ok(Message::Text(text))) if text.len() > MAX_FRAME_BYTES => Err(TOO_BIG.into()),
+            Some(Ok(Message::Text(text))) => self.understood(&text, reports).await,
+            Some(Ok(Message::Binary(bytes))) if bytes.len() > MAX_FRAME_BYTES => {
+                Err(TOO_BIG.into())
+            }
+            Some(Ok(Message::Binary(_))) => self.refuse(None, "frames are JSON texts").await,
+            Some(Ok(Message::Ping(_))) => Ok(()),
+            Some(Ok(Message::Pong(_))) => {
+                self.unanswered_pings = 0;
+                Ok(())
+            }
+            Some(Ok(Message::Close(_))) => {
+                // One more look lets the answer to its goodbye leave.
+                let _ = tokio::time::timeout(SEND, self.socket.recv()).await;
+                Err(End::Gone)
+            }
+            Some(Err(_)) | None => Err(End::Gone),
+        }
+    }
+
+    async fn understood(&mut self, text: &str, reports: &mut Reports) -> Result<(), End> {
+        match serde_json::from_str::<Incoming>(text) {
+            Ok(Incoming::Ack { id, op }) => {
+                let Ok(id) = id.parse::<MessageId>() else {
+                    return self.refuse(Some(id), "no such message").await;
+                };
+                self.land((id, op));
+                let what = match op {
+                    None => Progress::Received,
+                    Some(_) => Progress::Recalled(RecallResult::ReplacedUnseen),
+                };
+                self.record(id, what, Reporter::Socket).await
+            }
+            Ok(Incoming::Report { id, status }) => {
+                let what = match status {
+                    2 => Progress::Received,
+                    3 => Progress::Displayed,
+                    4 => Progress::Acknowledged,
+                    _ => return self.refuse(Some(id), "status must be 2, 3 or 4").await,
+                };
+                let Ok(message) = id.parse::<MessageId>() else {
+                    return self.refuse(Some(id), "no such message").await;
+                };
+                self.land((message, None));
+                // A control of what was displayed is answered by saying so.
+                if what != Progress::Received {
+                    self.land((message, Some(RecallOp::Recall)));
+                    self.land((message, Some(RecallOp::Replace)));
+                }
+                reports.push(Box::pin(self.report(message, what, status)));
+                Ok(())
+            }
+            Err(_) => self.refuse(None, "frame not understood").await,
+        }
+    }
+
+    async fn refuse(&mut self, id: Option<String>, reason: &str) -> Result<(), End> {
+        self.send(Outgoing::Refused { id, reason }.text()).await
+    }
+
+    /// Notes a step; it is durable soon.
+    async fn record(&mut self, message: MessageId, what: Progress, by: Reporter) -> Result<(), End> {
+        let step = Step { device: self.device.number, what, by, request: None };
+        let app = self.app.id().to_owned();
+        let noted = self.server.recorder.send(Outcome { app, message, step }).await;
+        noted.map_err(|_| GOING_AWAY.into())
+    }
+
+    /// Makes a report durable; gives the frame that says so.
+    fn report(
+        &self,
+        message: MessageId,
+        what: Progress,
+        status: u8,
+    ) -> impl Future<Output = String> + Send + 'static {
+        let by = Reporter::Socket;
+        let step = Step { device: self.device.number, what, by, request: None };
+        let metadata = Metadata {
+            actor: format!("device:{}", self.device.number),
+            via: "socket".to_owned(),
+            ..Metadata::default()
+        };
+        let context = Context { app: self.app.id().to_owned(), metadata };
+        let ledger = self.server.ledger.clone();
+        async move {
+            let command = AdvanceDeliveries { message, steps: vec![step] };
+            let id = message.to_string();
+            match ledger.execute(Lane::Interactive, context, command).await {
+                Ok(_) => Outgoing::Receipt { id, status }.text(),
+                Err(crate::ledger::Refused::Rejected(_)) => {
+                    Outgoing::Refused { id: Some(id), reason: "no such message" }.text()
+                }
+                Err(_) => Outgoing::Refused { id: Some(id), reason: "try again later" }.text(),
+            }
+        }
+    }
+}

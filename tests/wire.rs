@@ -1,0 +1,11 @@
+//! Black box over the wire: every test starts its own server on its own database and talks to it
+//! as a caller, a device or an operator would. Each file is a protocol or a promise.
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test that cannot go on has failed"
+)]
+
+mod harness;
+mod thread;
