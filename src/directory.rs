@@ -122,7 +122,7 @@ impl Directory {
         let mut checkout = self.ledger.database().ledger_read.checkout().await?;
         for app in all.iter().filter(|app| !app.deleted) {
             let (mut app_keys, mut system_keys) = (Vec::new(), Vec::new());
-            for ums in &app.config.ums {
+            if let Some(ums) = &app.config.ums {
                 for key in &ums.app_keys {
                     app_keys.push(self.master.get(&mut checkout.conn(), &key.reference).await?);
                 }
@@ -137,7 +137,7 @@ impl Directory {
                 ums_app_keys: app_keys,
                 ums_system_keys: system_keys,
             });
-            for ums in &app.config.ums {
+            if let Some(ums) = &app.config.ums {
                 apps.by_ums_app.insert(ums.app_id.clone(), Arc::clone(&entry));
                 apps.by_ums_system.insert(ums.system_id.clone(), Arc::clone(&entry));
             }

@@ -227,6 +227,31 @@ const PROGRESS: [Progress; 14] = [
     Progress::Recalled(RecallResult::Unknown),
 ];
 
+/// Where a word is in [`PROGRESS`]; a new word makes the compiler ask for its place, and its
+/// example in a file of its own.
+fn place(what: Progress) -> usize {
+    match what {
+        Progress::Sent => 0,
+        Progress::Received => 1,
+        Progress::Displayed => 2,
+        Progress::Acknowledged => 3,
+        Progress::Ended(ending) => match ending {
+            Ending::ExpiredOffline => 4,
+            Ending::ExpiredUnacknowledged => 5,
+            Ending::OwnerChanged => 6,
+            Ending::Unregistered => 7,
+            Ending::Recalled => 8,
+        },
+        Progress::Recalled(result) => match result {
+            RecallResult::Requested => 9,
+            RecallResult::StoppedBeforeSending => 10,
+            RecallResult::ReplacedUnseen => 11,
+            RecallResult::TooLate => 12,
+            RecallResult::Unknown => 13,
+        },
+    }
+}
+
 fn deliveries() -> Vec<(&'static str, Event)> {
     let reporters = [Reporter::Server, Reporter::Socket, Reporter::Rest];
     let steps = (42..).zip(PROGRESS).zip(reporters.into_iter().cycle());
@@ -289,6 +314,11 @@ fn every_event_has_an_example_with_everything_in_it() {
     for (name, schema) in Event::ALL {
         assert!(rich.contains(&format!("{name}.{schema}.json")), "no example of {name} {schema}");
     }
+}
+
+#[test]
+fn every_word_that_a_step_can_say_is_in_an_example() {
+    assert!(PROGRESS.iter().enumerate().all(|(index, what)| place(*what) == index));
 }
 
 #[test]

@@ -283,7 +283,7 @@ proptest! {
     }
 
     #[test]
-    fn a_refusal_is_never_followed_by_another_answer_to_the_same_facts(wishes in history()) {
+    fn a_decision_is_the_same_whenever_it_is_taken_on_the_same_facts(wishes in history()) {
         for turn in turns(wishes) {
             prop_assert_eq!(&turn.before.decide(&turn.command), &turn.decision);
         }

@@ -138,6 +138,16 @@ fn a_display_that_comes_before_the_answer_makes_a_recall_too_late() {
 }
 
 #[test]
+fn a_recall_waits_on_when_the_device_says_no_more_than_that_it_has_the_message() {
+    let received = || by_socket(11, Progress::Received);
+    let scenario =
+        given([accepted(&[11]), advanced([sent(11)]), recalled(Recall, &[(11, Requested)])])
+            .when(advance([received()]))
+            .then([advanced([received()])]);
+    assert_eq!(scenario.delivery(11).recall, Some((Recall, Requested)));
+}
+
+#[test]
 fn a_recalled_delivery_does_not_end_for_another_reason() {
     given([accepted(&[11]), advanced([sent(11)]), recalled(Recall, &[(11, Requested)])])
         .when(advance([by_server(11, Progress::Ended(Ending::OwnerChanged))]))
