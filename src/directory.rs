@@ -24,6 +24,8 @@ use crate::{
     secrets::{MasterKey, SecretError},
 };
 
+/// Time between two looks at what was committed.
+const PACE: Duration = Duration::from_millis(20);
 /// How often unknown ids make the directory look again.
 const LOOK_AGAIN: Duration = Duration::from_millis(200);
 
@@ -93,7 +95,7 @@ impl Directory {
 
     /// Follows the ledger and loads again whenever an app changes.
     pub async fn follow(self: Arc<Self>, after: i64, stop: CancellationToken) {
-        let mut follower = Follower::new(&self.ledger, after);
+        let mut follower = Follower::new(&self.ledger, after).paced(PACE);
         loop {
             let batch = tokio::select! {
                 () = stop.cancelled() => return,

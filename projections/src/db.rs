@@ -204,34 +204,38 @@ impl From<&str> for Value {
     }
 }
 
-/// Rows that one statement inserts at most; the smaller sizes keep few statements prepared.
-const CHUNKS: [usize; 4] = [200, 40, 8, 1];
+/// Rows that one statement inserts: few sizes stay prepared, and any number of rows needs few
+/// statements.
+const CHUNKS: [usize; 8] = [128, 64, 32, 16, 8, 4, 2, 1];
 
 /// A multi-row insert with a fixed set of statement sizes, so that each stays prepared.
 #[derive(Debug)]
 pub struct Insert {
     columns: usize,
-    texts: [Arc<str>; CHUNKS.len()],
+    sqlite: [Arc<str>; CHUNKS.len()],
+    postgres: [Arc<str>; CHUNKS.len()],
 }
 
 impl Insert {
     /// An insert into these columns of a table, followed by `tail` (a conflict clause or nothing).
     #[must_use]
     pub fn new(table: &str, columns: &[&str], tail: &str) -> Insert {
-        let text = |rows: usize| {
-            let mut parameter = 0;
-            let mut row = || {
-                let cells = columns.iter().map(|_| {
-                    parameter += 1;
-                    format!("${parameter}")
-                });
-                format!("({})", cells.collect::<Vec<_>>().join(","))
+        let text = |rows: usize, parameter: &dyn Fn(usize) -> String| {
+            let cell = |row: usize, column: usize| parameter(row * columns.len() + column + 1);
+            let row = |row| {
+                let cells: Vec<_> = (0..columns.len()).map(|column| cell(row, column)).collect();
+                format!("({})", cells.join(","))
             };
-            let rows = (0..rows).map(|_| row()).collect::<Vec<_>>().join(",");
+            let rows = (0..rows).map(row).collect::<Vec<_>>().join(",");
             let columns = columns.join(",");
             Arc::from(format!("INSERT INTO {table} ({columns}) VALUES {rows} {tail}"))
         };
-        Insert { columns: columns.len(), texts: CHUNKS.map(text) }
+        // SQLite looks numbered parameters up one by one; plain ones it just counts.
+        Insert {
+            columns: columns.len(),
+            sqlite: CHUNKS.map(|rows| text(rows, &|_| "?".to_owned())),
+            postgres: CHUNKS.map(|rows| text(rows, &|number| format!("${number}"))),
+        }
     }
 
     /// Inserts all rows; `values` holds them one after the other.
@@ -239,13 +243,17 @@ impl Insert {
     /// # Errors
     /// [`Fault::Database`] as the database says it.
     pub async fn run(&self, conn: &mut Conn<'_>, values: Vec<Value>) -> Result<(), Fault> {
+        let texts = match conn {
+            Conn::Sqlite(_) => &self.sqlite,
+            Conn::Postgres(_) => &self.postgres,
+        };
         let mut left = values.len() / self.columns;
         let mut values = values.into_iter();
         while left > 0 {
-            let (text, rows) = self.fitting(left);
-            let chunk = values.by_ref().take(rows * self.columns);
+            let index = CHUNKS.iter().position(|rows| *rows <= left).unwrap_or(CHUNKS.len() - 1);
+            let chunk = values.by_ref().take(CHUNKS[index] * self.columns);
             on!(conn.again(), c => {
-                let mut query = sqlx::query(AssertSqlSafe(Arc::clone(text)));
+                let mut query = sqlx::query(AssertSqlSafe(Arc::clone(&texts[index])));
                 for value in chunk {
                     query = match value {
                         Value::Int(number) => query.bind(number),
@@ -255,15 +263,9 @@ impl Insert {
                 }
                 query.execute(&mut *c).await?;
             });
-            left -= rows;
+            left -= CHUNKS[index];
         }
         Ok(())
-    }
-
-    /// The largest statement that `left` rows fill.
-    fn fitting(&self, left: usize) -> (&Arc<str>, usize) {
-        let index = CHUNKS.iter().position(|rows| *rows <= left).unwrap_or(CHUNKS.len() - 1);
-        (&self.texts[index], CHUNKS[index])
     }
 }
 

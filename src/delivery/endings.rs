@@ -21,6 +21,8 @@ pub const NAME: &str = "endings";
 const MAX_PENDING: i64 = 100_000;
 /// Longest wait for the views.
 const VIEWS: Duration = Duration::from_secs(30);
+/// Time between two looks at what was committed.
+const PACE: Duration = Duration::from_millis(20);
 /// Events between two notes of the checkpoint, when nothing concerns this effect.
 const CHECKPOINT_EVENTS: i64 = 10_000;
 
@@ -30,7 +32,7 @@ const CHECKPOINT_EVENTS: i64 = 10_000;
 /// [`Fault`] when the database fails, or the views stay behind.
 pub async fn run(server: &Arc<Server>) -> Result<(), Fault> {
     let mut noted = effects::checkpoint(&server.ledger, NAME).await?;
-    let mut follower = Follower::new(&server.ledger, noted);
+    let mut follower = Follower::new(&server.ledger, noted).paced(PACE);
     loop {
         let batch = follower.next().await?;
         let mut concerned = false;

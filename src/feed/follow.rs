@@ -1,11 +1,14 @@
 //! Reads the ledger in order, each event once: from memory while this node commits it and the
 //! reader keeps up, from the database otherwise.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use domain::Recorded;
 use projections::Fault;
-use tokio::sync::{broadcast, watch};
+use tokio::{
+    sync::{broadcast, watch},
+    time::Instant,
+};
 
 use crate::ledger::{Ledger, Page};
 
@@ -19,6 +22,8 @@ pub struct Follower {
     groups: broadcast::Receiver<Arc<Vec<Recorded>>>,
     head: watch::Receiver<i64>,
     early: Option<Arc<Vec<Recorded>>>,
+    pace: Duration,
+    last: Instant,
 }
 
 /// What comes next.
@@ -64,7 +69,16 @@ impl Follower {
     pub fn new(ledger: &Ledger, after: i64) -> Follower {
         // Subscribe before anything is read, so that nothing falls in between.
         let (groups, head) = (ledger.groups(), ledger.watch());
-        Follower { ledger: ledger.clone(), next: after + 1, groups, head, early: None }
+        let (ledger, next) = (ledger.clone(), after + 1);
+        let (pace, last) = (Duration::ZERO, Instant::now());
+        Follower { ledger, next, groups, head, early: None, pace, last }
+    }
+
+    /// Lets some time pass between batches while many come: a reader that nobody waits for in
+    /// that time works less for more. The first after a quiet time comes at once.
+    #[must_use]
+    pub fn paced(self, pace: Duration) -> Follower {
+        Follower { pace, ..self }
     }
 
     /// The position before the next event.
@@ -78,8 +92,12 @@ impl Follower {
     /// # Errors
     /// [`Fault`] when the database fails; the next call tries again.
     pub async fn next(&mut self) -> Result<Batch, Fault> {
+        if !self.pace.is_zero() {
+            tokio::time::sleep_until(self.last + self.pace).await;
+        }
         loop {
             if let Some(batch) = self.ready().await? {
+                self.last = Instant::now();
                 return Ok(batch);
             }
             tokio::select! {

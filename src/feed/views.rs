@@ -18,6 +18,8 @@ use crate::{
 
 /// Events folded in one transaction.
 const PAGE_EVENTS: usize = 4_000;
+/// Time between two folds while events keep coming.
+const PACE: Duration = Duration::from_millis(15);
 /// Pause after a fault, and before the checkpoint is looked at again when another node folds.
 const PAUSE: Duration = Duration::from_millis(200);
 
@@ -96,7 +98,7 @@ pub struct Runner {
 impl Runner {
     /// Follows until told to stop.
     pub async fn run(self, metrics: std::sync::Arc<Metrics>, stop: CancellationToken) {
-        let mut follower = Follower::new(&self.ledger, *self.position.borrow());
+        let mut follower = Follower::new(&self.ledger, *self.position.borrow()).paced(PACE);
         loop {
             let page = tokio::select! {
                 () = stop.cancelled() => return,
@@ -125,7 +127,7 @@ impl Runner {
                 // Another node folds: go on from where it got to.
                 Ok(Folded::Elsewhere(position)) => {
                     self.position.send_replace(position);
-                    *follower = Follower::new(&self.ledger, position);
+                    *follower = Follower::new(&self.ledger, position).paced(PACE);
                     return;
                 }
                 Err(fault) => {

@@ -352,7 +352,12 @@ impl Session {
     }
 
     /// Notes a step; it is durable soon.
-    async fn record(&mut self, message: MessageId, what: Progress, by: Reporter) -> Result<(), End> {
+    async fn record(
+        &mut self,
+        message: MessageId,
+        what: Progress,
+        by: Reporter,
+    ) -> Result<(), End> {
         let step = Step { device: self.device.number, what, by, request: None };
         let app = self.app.id().to_owned();
         let noted = self.server.recorder.send(Outcome { app, message, step }).await;
