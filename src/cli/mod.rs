@@ -1,13 +1,30 @@
 //! The command line. One file a command; each opens what it needs and nothing more.
 
+mod app;
+mod rebuild;
+mod replay;
 mod serve;
+mod sign;
+mod token;
 
-use std::{io::IsTerminal, process::ExitCode};
+use std::{
+    io::{IsTerminal, Write},
+    process::ExitCode,
+    sync::Arc,
+};
 
 use clap::{Parser, Subcommand};
+use domain::{Decide, Metadata};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing_subscriber::EnvFilter;
 
-use crate::config::Options;
+use crate::{
+    clock::Clock,
+    config::{Config, Options},
+    ledger::{Context, Database, Lane, Ledger},
+    metrics::Metrics,
+    secrets::MasterKey,
+};
 
 /// An event-sourced push-messaging server: five wire protocols, one ledger.
 #[derive(Parser)]
@@ -23,6 +40,16 @@ struct Cli {
 enum Command {
     /// Run the server.
     Serve(serve::Serve),
+    /// Create, list and delete apps.
+    App(app::App),
+    /// Make bearer tokens.
+    Token(token::Token),
+    /// Print the headers of a UMS call.
+    Sign(sign::Sign),
+    /// Print events as JSON lines.
+    Replay(replay::Replay),
+    /// Throw the views away; the next start makes them again.
+    Rebuild(rebuild::Rebuild),
 }
 
 /// Why a command failed, for people.
@@ -49,7 +76,65 @@ async fn run(cli: Cli) -> Result<(), Failure> {
             log(serve.quiet());
             serve.run(config).await
         }
+        Command::App(app) => app.run(config).await,
+        Command::Token(token) => token.run(config).await,
+        Command::Sign(sign) => sign.run(),
+        Command::Replay(replay) => replay.run(config).await,
+        Command::Rebuild(rebuild) => rebuild.run(config).await,
     }
+}
+
+/// The ledger without a server, for commands that work on the database.
+struct Offline {
+    ledger: Ledger,
+    master: MasterKey,
+    tasks: TaskTracker,
+    stop: CancellationToken,
+}
+
+impl Offline {
+    async fn open(config: &Config) -> Result<Offline, Failure> {
+        let master = MasterKey::load(config.master_key.as_deref(), &config.data)?;
+        let database = Database::open(&config.database).await?;
+        let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
+        let metrics = Arc::new(Metrics::default());
+        let ledger = Ledger::start(database, Clock::System, metrics, &tasks, &stop).await?;
+        Ok(Offline { ledger, master, tasks, stop })
+    }
+
+    async fn execute(
+        &self,
+        app: &str,
+        command: impl Decide + Send + Sync + 'static,
+    ) -> Result<(), Failure> {
+        let metadata =
+            Metadata { actor: "operator".to_owned(), via: "cli".to_owned(), ..Metadata::default() };
+        let context = Context { app: app.to_owned(), metadata };
+        self.ledger.execute(Lane::Interactive, context, command).await?;
+        Ok(())
+    }
+
+    async fn close(self) {
+        self.ledger.close();
+        self.stop.cancel();
+        self.tasks.close();
+        self.tasks.wait().await;
+        self.ledger.database().close().await;
+    }
+}
+
+/// A line of JSON on standard output.
+fn print_json(value: &impl serde::Serialize) -> Result<(), Failure> {
+    let mut out = std::io::stdout().lock();
+    serde_json::to_writer(&mut out, value)?;
+    writeln!(out)?;
+    Ok(())
+}
+
+/// A line for people on standard output.
+#[expect(clippy::print_stdout, reason = "what the operator asked for")]
+fn say(text: &str) {
+    println!("{text}");
 }
 
 /// Logs to standard error: text on a terminal, JSON elsewhere.

@@ -2,7 +2,7 @@
 
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::Failure;
+use super::{Failure, say};
 use crate::{app::Running, clock::Clock, config::Config};
 
 /// Run the server.
@@ -41,9 +41,4 @@ async fn stopped() -> std::io::Result<()> {
         _ = terminate.recv() => {}
     }
     Ok(())
-}
-
-#[expect(clippy::print_stdout, reason = "what the operator is told")]
-fn say(text: &str) {
-    println!("{text}");
 }

@@ -24,6 +24,7 @@ use utoipa::ToSchema;
 use super::RequestId;
 use crate::{
     app::Server,
+    apps::Vault,
     directory::AppEntry,
     ledger::{Context, Done, Refused},
     tokens::{Operator, Role},
@@ -179,6 +180,12 @@ impl FromRequestParts<Arc<Server>> for Call {
 }
 
 impl Call {
+    /// Where new secrets go.
+    fn vault(&self) -> Vault<'_> {
+        let pool = &self.server.ledger.database().ledger_write;
+        Vault { master: &self.server.master, pool }
+    }
+
     /// Who bound to one app may not do.
     fn everywhere(&self) -> Result<(), Refusal> {
         match &self.operator.app {
@@ -233,15 +240,6 @@ fn positioned(done: Done, response: impl IntoResponse) -> Response {
         response.headers_mut().insert("ledger-position", HeaderValue::from(done.last));
     }
     response
-}
-
-/// A text that names something: 1 to `most` characters, no control characters.
-fn named(what: &str, text: &str, most: usize) -> Result<(), Refusal> {
-    let count = text.chars().count();
-    if count == 0 || count > most || text.chars().any(char::is_control) {
-        return Err(Refusal::bad(format!("{what} must have 1 to {most} printable characters")));
-    }
-    Ok(())
 }
 
 /// One path parameter.

@@ -9,7 +9,8 @@ use axum::{
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::{Call, Refusal, named};
+use super::{Call, Refusal};
+use crate::apps::named;
 use crate::tokens::Role;
 
 /// Longest name, in characters.

@@ -7,7 +7,8 @@ use serde::Deserialize;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use super::{Call, Refusal, Two, named, positioned};
+use super::{Call, Refusal, Two, positioned};
+use crate::apps::named;
 use crate::http::bind_key_fingerprint;
 
 /// Longest id, in characters.

@@ -13,7 +13,8 @@ use axum::{
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::{Call, One, Refusal, named};
+use super::{Call, One, Refusal};
+use crate::apps::named;
 use crate::tokens::DEFAULT_TTL;
 
 /// Longest id, in characters.

@@ -1,0 +1,80 @@
+//! `pushledger app`: creates, lists and deletes apps, straight on the database; a running server
+//! sees it within a moment.
+
+use clap::Subcommand;
+use domain::app::{CreateApp, DeleteApp};
+
+use super::{Failure, Offline, print_json};
+use crate::{
+    apps::{AppInput, UmsInput, Vault, new_app, output},
+    config::Config,
+};
+
+/// Work with apps.
+#[derive(clap::Args)]
+pub(crate) struct App {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Create an app; its secrets are printed once.
+    Create {
+        /// 1 to 40 of `a-z`, `0-9`, `-`.
+        app_id: String,
+        /// A name for people.
+        #[arg(long)]
+        name: Option<String>,
+        /// IANA zone in which its protocols write times.
+        #[arg(long)]
+        timezone: Option<String>,
+        /// A package that may register; repeat it for more. None: any.
+        #[arg(long = "package")]
+        packages: Vec<String>,
+    },
+    /// List all apps, as JSON lines.
+    List,
+    /// Delete an app: its calls are refused from then on. Its history stays.
+    Delete {
+        /// Its id.
+        app_id: String,
+    },
+}
+
+impl App {
+    pub(crate) async fn run(self, config: Config) -> Result<(), Failure> {
+        let offline = Offline::open(&config).await?;
+        let done = offline.app(self.command).await;
+        offline.close().await;
+        done
+    }
+}
+
+impl Offline {
+    async fn app(&self, command: Command) -> Result<(), Failure> {
+        match command {
+            Command::Create { app_id, name, timezone, packages } => {
+                let pool = &self.ledger.database().ledger_write;
+                let ums = UmsInput { app_packages: Some(packages), ..UmsInput::default() };
+                let (app_id, ums) = (Some(app_id), Some(ums));
+                let input = AppInput { app_id, name, timezone, ums };
+                let vault = Vault { master: &self.master, pool };
+                let (config, keys) = new_app(vault, input).await?;
+                self.execute(&config.app_id.clone(), CreateApp { config: config.clone() }).await?;
+                print_json(&output(&config, 1, keys))
+            }
+            Command::List => {
+                let mut checkout = self.ledger.database().ledger_read.checkout().await?;
+                let apps = projections::registry::apps(&mut checkout.conn()).await?;
+                apps.iter().filter(|app| !app.deleted).try_for_each(|app| {
+                    print_json(&output(&app.config, app.version, Default::default()))
+                })
+            }
+            Command::Delete { app_id } => {
+                self.execute(&app_id.clone(), DeleteApp { app_id }).await?;
+                Ok(())
+            }
+        }
+    }
+}
