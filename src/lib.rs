@@ -7,6 +7,7 @@ pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod delivery;
+mod demo;
 pub mod directory;
 pub mod feed;
 pub mod http;

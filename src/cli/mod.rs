@@ -133,7 +133,7 @@ fn print_json(value: &impl serde::Serialize) -> Result<(), Failure> {
 
 /// A line for people on standard output.
 #[expect(clippy::print_stdout, reason = "what the operator asked for")]
-fn say(text: &str) {
+pub(crate) fn say(text: &str) {
     println!("{text}");
 }
 

@@ -1,9 +1,10 @@
 //! `pushledger serve`: runs until it is told to stop, then drains.
 
 use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{Failure, say};
-use crate::{app::Running, clock::Clock, config::Config};
+use crate::{app::Running, clock::Clock, config::Config, demo};
 
 /// Run the server.
 #[derive(clap::Args)]
@@ -22,11 +23,17 @@ impl Serve {
     pub(crate) async fn run(self, config: Config) -> Result<(), Failure> {
         let running = Running::start(&config, Clock::System).await?;
         tracing::info!(address = %running.address, "listening");
-        if let Some(token) = &running.new_admin_token {
+        let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
+        if self.demo {
+            demo::start(&running, &tasks, &stop).await?;
+        } else if let Some(token) = &running.new_admin_token {
             say(&format!("admin token, shown once: {token}"));
         }
         stopped().await?;
         tracing::info!("draining");
+        stop.cancel();
+        tasks.close();
+        tasks.wait().await;
         running.shutdown().await;
         Ok(())
     }

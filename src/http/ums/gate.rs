@@ -62,7 +62,7 @@ impl Call {
             return Err(Input::WrongLength.into());
         }
         let user = match header("accessToken") {
-            Some(token) if !cloud => user_of(server, &app, &client_id, token).await?,
+            Some(token) if !cloud => user_of(server, &app, client_id, token).await?,
             Some(_) | None => Ok(None),
         };
         let metadata = Metadata {

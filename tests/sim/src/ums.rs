@@ -160,14 +160,17 @@ impl Caller {
         headers.into_iter().filter_map(present).collect()
     }
 
-    /// The call as a `curl` command, signed now, to paste into a POSIX shell.
+    /// The call as a `curl` command, signed now, to paste into a POSIX shell. It has only the
+    /// headers that a server needs.
     #[must_use]
     pub fn curl(&self, path: &str, body: &str) -> String {
-        let mut command = format!("curl -sS -X POST {}", quoted(&self.url(path)));
-        for (name, value) in self.headers(path, body, now_ms()) {
+        const NEEDED: [&str; 5] = ["appId", "clientId", "accessToken", "timestamp", "sign"];
+        let mut command = format!("curl -sS {}", quoted(&self.url(path)));
+        let headers = self.headers(path, body, now_ms()).into_iter();
+        for (name, value) in headers.filter(|(name, _)| NEEDED.contains(&name.as_str())) {
             command += &format!(" \\\n  -H {}", quoted(&format!("{name}: {value}")));
         }
-        command + &format!(" \\\n  --data-binary {}", quoted(body))
+        command + &format!(" \\\n  -d {}", quoted(body))
     }
 
     fn url(&self, path: &str) -> String {
@@ -256,8 +259,8 @@ mod tests {
     #[test]
     fn a_curl_line_quotes_what_the_shell_would_read() {
         let curl = caller().curl("/ums/v2/devlist", r#"{"a":"it's"}"#);
-        assert!(curl.starts_with("curl -sS -X POST 'http://127.0.0.1:8600/ums/v2/devlist'"));
+        assert!(curl.starts_with("curl -sS 'http://127.0.0.1:8600/ums/v2/devlist'"));
         assert!(curl.contains(r"-H 'clientId: it'\''s me'"), "{curl}");
-        assert!(curl.ends_with(r#"--data-binary '{"a":"it'\''s"}'"#), "{curl}");
+        assert!(curl.ends_with(r#"-d '{"a":"it'\''s"}'"#), "{curl}");
     }
 }
