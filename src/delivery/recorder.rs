@@ -1,14 +1,14 @@
 //! Collects what happens on connections and has the ledger record it: all steps of one message
 //! that arrived together become one event.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use domain::{
     Metadata,
     message::{AdvanceDeliveries, MessageId, Step},
 };
 use futures_util::{StreamExt, stream};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 
 use crate::ledger::{Context, Lane, Ledger, Refused};
 
@@ -28,37 +28,74 @@ pub struct Outcome {
     pub message: MessageId,
     /// What happened.
     pub step: Step,
+    /// Told once the step is durable, or why it is not.
+    pub answer: Option<oneshot::Sender<Result<(), Refused>>>,
 }
+
+/// What connections send their outcomes with.
+pub type Recorder = mpsc::Sender<Outcome>;
 
 /// Records until every sender is gone, so that nothing is lost in a shutdown.
 pub async fn run(ledger: Ledger, mut outcomes: mpsc::Receiver<Outcome>) {
     let mut batch = Vec::with_capacity(BATCH_STEPS);
     while outcomes.recv_many(&mut batch, BATCH_STEPS).await > 0 {
-        let mut by_message: HashMap<MessageId, (String, Vec<Step>)> = HashMap::new();
-        for Outcome { app, message, step } in batch.drain(..) {
-            by_message.entry(message).or_insert_with(|| (app, Vec::new())).1.push(step);
+        let mut by_message: HashMap<MessageId, Vec<Outcome>> = HashMap::new();
+        for outcome in batch.drain(..) {
+            by_message.entry(outcome.message).or_default().push(outcome);
         }
         // One batch after the other: a message's steps stay in order.
-        stream::iter(by_message)
-            .for_each_concurrent(CONCURRENT, |(message, (app, steps))| {
-                record(&ledger, app, message, steps)
-            })
+        stream::iter(by_message.into_values())
+            .for_each_concurrent(CONCURRENT, |outcomes| record(&ledger, outcomes))
             .await;
     }
 }
 
-async fn record(ledger: &Ledger, app: String, message: MessageId, steps: Vec<Step>) {
-    let metadata =
-        Metadata { actor: "server".to_owned(), via: "socket".to_owned(), ..Metadata::default() };
-    let command = AdvanceDeliveries { message, steps };
-    match ledger.execute(Lane::Bulk, Context { app, metadata }, command).await {
-        Ok(_) => {}
-        Err(Refused::Rejected(rejection)) => {
-            tracing::debug!(%message, %rejection, "a step was not recorded");
+/// Records the outcomes of one message; if the ledger refuses them together, each device's alone,
+/// so that a device that speaks of what is not its own spoils nothing for the others.
+async fn record(ledger: &Ledger, outcomes: Vec<Outcome>) {
+    let recorded = execute(ledger, &outcomes).await;
+    let together = outcomes.iter().all(|outcome| outcome.step.device == outcomes[0].step.device);
+    if let Err(Refused::Rejected(_)) = recorded
+        && !together
+    {
+        let mut by_device: BTreeMap<i64, Vec<Outcome>> = BTreeMap::new();
+        for outcome in outcomes {
+            by_device.entry(outcome.step.device).or_default().push(outcome);
         }
-        Err(refused) => tracing::error!(%message, %refused, "a step was not recorded"),
+        for outcomes in by_device.into_values() {
+            let recorded = execute(ledger, &outcomes).await;
+            answer(outcomes, &recorded);
+        }
+        return;
     }
+    answer(outcomes, &recorded);
 }
 
-/// A sender that connections share.
-pub type Recorder = mpsc::Sender<Outcome>;
+async fn execute(ledger: &Ledger, outcomes: &[Outcome]) -> Result<(), Refused> {
+    let Some(first) = outcomes.first() else { return Ok(()) };
+    let metadata =
+        Metadata { actor: "server".to_owned(), via: "socket".to_owned(), ..Metadata::default() };
+    let context = Context { app: first.app.clone(), metadata };
+    let steps = outcomes.iter().map(|outcome| outcome.step.clone()).collect();
+    let command = AdvanceDeliveries { message: first.message, steps };
+    ledger.execute(Lane::Bulk, context, command).await.map(|_| ())
+}
+
+fn answer(outcomes: Vec<Outcome>, recorded: &Result<(), Refused>) {
+    if let (Err(refused), Some(first)) = (recorded, outcomes.first()) {
+        match refused {
+            Refused::Rejected(rejection) => {
+                tracing::debug!(message = %first.message, %rejection, "a step was not recorded");
+            }
+            Refused::Overloaded | Refused::Closing | Refused::Fault(_) => {
+                tracing::error!(message = %first.message, %refused, "a step was not recorded");
+            }
+        }
+    }
+    for outcome in outcomes {
+        if let Some(answer) = outcome.answer {
+            // The connection may be gone.
+            let _ = answer.send(recorded.clone());
+        }
+    }
+}

@@ -226,8 +226,10 @@ fn close(connection: &Connection, reason: (u16, &'static str)) {
 }
 
 fn hand(connection: &Connection, item: Item, position: i64) {
-    // Without room the connection reads what it missed from the database.
-    if connection.items.try_send(item).is_err() {
+    // Without room the connection reads what it missed from the database. Until it has begun to,
+    // later items stay out too: they would overtake what it missed.
+    let behind = connection.missed.load(Ordering::Acquire) > 0;
+    if behind || connection.items.try_send(item).is_err() {
         connection.missed.fetch_max(position, Ordering::AcqRel);
     }
 }

@@ -60,10 +60,14 @@ fn refuse(problem: &Problem) -> Response {
         // Unregistering is the call that knows every code that can come up here.
         problem => code(Interface::Unregister, problem),
     };
-    let status = match code {
-        Code::NotRegistered => StatusCode::FORBIDDEN,
-        Code::Unavailable | Code::Internal => StatusCode::SERVICE_UNAVAILABLE,
-        _ => StatusCode::UNAUTHORIZED,
+    let (status, code) = match code {
+        Code::NotRegistered => (StatusCode::FORBIDDEN, code),
+        // Whatever broke, a device can only try again later.
+        Code::Unavailable | Code::Internal => {
+            tracing::error!(?problem, "a device could not connect");
+            (StatusCode::SERVICE_UNAVAILABLE, Code::Unavailable)
+        }
+        _ => (StatusCode::UNAUTHORIZED, code),
     };
     envelope(status, code, "null")
 }

@@ -10,13 +10,12 @@ use std::{
 
 use axum::extract::ws::{CloseFrame, Message, WebSocket};
 use domain::{
-    Metadata,
     device::Device,
-    message::{AdvanceDeliveries, MessageId, Progress, RecallOp, RecallResult, Reporter, Step},
+    message::{MessageId, Progress, RecallOp, RecallResult, Reporter, Step},
 };
 use futures_util::{StreamExt, stream::FuturesUnordered};
 use projections::{Fault, pending};
-use tokio::time::Instant;
+use tokio::{sync::oneshot, time::Instant};
 use uuid::Uuid;
 
 use super::{
@@ -24,12 +23,7 @@ use super::{
     frames::{Incoming, MessageFrame, Outgoing},
     hub::{Item, Subscription},
 };
-use crate::{
-    app::Server,
-    delivery::recorder::Outcome,
-    directory::AppEntry,
-    ledger::{Context, Lane},
-};
+use crate::{app::Server, delivery::recorder::Outcome, directory::AppEntry, ledger::Refused};
 
 /// Frames and bytes that a device may leave unacknowledged.
 const WINDOW_FRAMES: usize = 256;
@@ -340,7 +334,8 @@ impl Session {
                     self.land((message, Some(RecallOp::Recall)));
                     self.land((message, Some(RecallOp::Replace)));
                 }
-                reports.push(Box::pin(self.report(message, what, status)));
+                let receipt = self.report(message, what, status).await?;
+                reports.push(Box::pin(receipt));
                 Ok(())
             }
             Err(_) => self.refuse(None, "frame not understood").await,
@@ -360,36 +355,36 @@ impl Session {
     ) -> Result<(), End> {
         let step = Step { device: self.device.number, what, by, request: None };
         let app = self.app.id().to_owned();
-        let noted = self.server.recorder.send(Outcome { app, message, step }).await;
+        let outcome = Outcome { app, message, step, answer: None };
+        let noted = self.server.recorder.send(outcome).await;
         noted.map_err(|_| GOING_AWAY.into())
     }
 
-    /// Makes a report durable; gives the frame that says so.
-    fn report(
-        &self,
+    /// Makes a report durable, after what this connection recorded before; gives the frame that
+    /// says so.
+    async fn report(
+        &mut self,
         message: MessageId,
         what: Progress,
         status: u8,
-    ) -> impl Future<Output = String> + Send + 'static {
+    ) -> Result<impl Future<Output = String> + Send + use<>, End> {
         let by = Reporter::Socket;
         let step = Step { device: self.device.number, what, by, request: None };
-        let metadata = Metadata {
-            actor: format!("device:{}", self.device.number),
-            via: "socket".to_owned(),
-            ..Metadata::default()
-        };
-        let context = Context { app: self.app.id().to_owned(), metadata };
-        let ledger = self.server.ledger.clone();
-        async move {
-            let command = AdvanceDeliveries { message, steps: vec![step] };
-            let id = message.to_string();
-            match ledger.execute(Lane::Interactive, context, command).await {
-                Ok(_) => Outgoing::Receipt { id, status }.text(),
-                Err(crate::ledger::Refused::Rejected(_)) => {
+        let (answer, recorded) = oneshot::channel();
+        let app = self.app.id().to_owned();
+        let outcome = Outcome { app, message, step, answer: Some(answer) };
+        self.server.recorder.send(outcome).await.map_err(|_| End::from(GOING_AWAY))?;
+        let id = message.to_string();
+        Ok(async move {
+            match recorded.await {
+                Ok(Ok(())) => Outgoing::Receipt { id, status }.text(),
+                Ok(Err(Refused::Rejected(_))) => {
                     Outgoing::Refused { id: Some(id), reason: "no such message" }.text()
                 }
-                Err(_) => Outgoing::Refused { id: Some(id), reason: "try again later" }.text(),
+                Ok(Err(_)) | Err(_) => {
+                    Outgoing::Refused { id: Some(id), reason: "try again later" }.text()
+                }
             }
-        }
+        })
     }
 }
