@@ -17,3 +17,7 @@ pub mod metrics;
 pub mod secrets;
 pub mod socket;
 pub mod tokens;
+
+/// Commands, events and rows are born on one thread and die on another; this allocator minds less.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;

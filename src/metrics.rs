@@ -28,6 +28,7 @@ pub struct Metrics {
     pub head: Gauge,
     queue: Family<LaneLabel, Gauge>,
     lag: Family<SubscriberLabel, Gauge>,
+    set_aside: Counter,
     deliveries: Family<DeliveryLabel, Counter>,
     requests: Family<RequestLabel, Counter>,
 }
@@ -76,6 +77,12 @@ impl Default for Metrics {
         registry.register("queue_commands", "Commands that wait, by lane", queue.clone());
         let lag = Family::default();
         registry.register("lag_events", "Events that a subscriber has still to read", lag.clone());
+        let set_aside = Counter::default();
+        registry.register(
+            "events_set_aside",
+            "Events that the views could not read or fold",
+            set_aside.clone(),
+        );
         let deliveries = Family::default();
         registry.register(
             "deliveries",
@@ -93,6 +100,7 @@ impl Default for Metrics {
             head,
             queue,
             lag,
+            set_aside,
             deliveries,
             requests,
         }
@@ -119,6 +127,11 @@ impl Metrics {
     /// How far a subscriber is behind the head.
     pub fn lag(&self, subscriber: &'static str, events: i64) {
         self.lag.get_or_create(&SubscriberLabel { subscriber }).set(events.max(0));
+    }
+
+    /// So many events were set aside by the views.
+    pub fn set_aside(&self, events: usize) {
+        self.set_aside.inc_by(events as u64);
     }
 
     /// Pushes were accepted, with so many deliveries.

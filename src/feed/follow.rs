@@ -53,6 +53,14 @@ impl Batch {
         }
     }
 
+    /// Position of the first event, readable or not.
+    #[must_use]
+    pub fn first(&self) -> i64 {
+        let event = self.events().first().map(|event| event.position);
+        let unreadable = self.unreadable().first().map(|(position, _)| *position);
+        event.into_iter().chain(unreadable).min().unwrap_or(0)
+    }
+
     /// Position of the last event.
     #[must_use]
     pub fn last(&self) -> i64 {

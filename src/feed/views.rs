@@ -3,7 +3,7 @@
 //!
 //! Any number of nodes may run it on one PostgreSQL: whoever holds the checkpoint's row lock folds.
 
-use std::time::Duration;
+use std::{pin::pin, time::Duration};
 
 use domain::{Event, Recorded};
 use projections::{Fault, db::Conn, on};
@@ -73,10 +73,11 @@ pub async fn start(ledger: &Ledger) -> Result<(Views, Runner), Fault> {
         (0, _) => true,
         (position, event_id) => {
             let page = ledger.read(position - 1, 1).await?;
-            let here = page.events.first().filter(|event| event.position == position);
-            let id = here.map(|event| event.event_id.as_bytes().to_vec());
-            // An event that this program can't read has an id all the same.
-            id == event_id || page.unreadable.iter().any(|(at, _)| *at == position)
+            match page.events.first().filter(|event| event.position == position) {
+                Some(event) => event_id.is_some_and(|id| id == event.event_id.as_bytes()),
+                // An event that this program can't read is there all the same.
+                None => page.unreadable.iter().any(|(at, _)| *at == position),
+            }
         }
     };
     let position = if same { position } else { reset(&mut tx.conn()).await? };
@@ -96,13 +97,17 @@ pub struct Runner {
 }
 
 impl Runner {
-    /// Follows until told to stop.
+    /// Follows until told to stop. While one page is folded, the next is read.
     pub async fn run(self, metrics: std::sync::Arc<Metrics>, stop: CancellationToken) {
-        let mut follower = Follower::new(&self.ledger, *self.position.borrow()).paced(PACE);
+        let mut gatherer = self.gatherer(*self.position.borrow());
+        let mut next = None;
         loop {
-            let page = tokio::select! {
-                () = stop.cancelled() => return,
-                page = gather(&mut follower) => page,
+            let page = match next.take() {
+                Some(page) => page,
+                None => tokio::select! {
+                    () = stop.cancelled() => return,
+                    page = gatherer.page() => page,
+                },
             };
             let page = match page {
                 Ok(page) => page,
@@ -112,23 +117,39 @@ impl Runner {
                     continue;
                 }
             };
-            self.fold(page, &metrics, &mut follower).await;
+            let mut folding = pin!(self.fold(page, &metrics));
+            let moved = loop {
+                tokio::select! {
+                    moved = &mut folding => break moved,
+                    page = gatherer.page(), if next.is_none() => next = Some(page),
+                }
+            };
+            // Another node folds: go on from where it got to.
+            if let Some(position) = moved {
+                next = None;
+                gatherer = self.gatherer(position);
+            }
         }
     }
 
-    async fn fold(&self, page: Gathered, metrics: &Metrics, follower: &mut Follower) {
+    fn gatherer(&self, position: i64) -> Gatherer {
+        let follower = Follower::new(&self.ledger, position).paced(PACE);
+        Gatherer { follower, partial: None }
+    }
+
+    /// Folds a page; gives the position to go on from when another node has moved the views.
+    async fn fold(&self, page: Gathered, metrics: &Metrics) -> Option<i64> {
         loop {
             match fold_page(self.ledger.database(), &page).await {
-                Ok(Folded::Here) => {
+                Ok(Folded::Here { aside }) => {
+                    metrics.set_aside(aside);
                     count(metrics, &page.events);
                     self.position.send_replace(page.last);
-                    return;
+                    return None;
                 }
-                // Another node folds: go on from where it got to.
                 Ok(Folded::Elsewhere(position)) => {
                     self.position.send_replace(position);
-                    *follower = Follower::new(&self.ledger, position).paced(PACE);
-                    return;
+                    return Some(position);
                 }
                 Err(fault) => {
                     tracing::error!(%fault, "a page could not be folded; it is tried again");
@@ -147,27 +168,44 @@ struct Gathered {
     last: i64,
 }
 
-/// Whatever has been committed by now, up to a page; waits for the first of it.
-async fn gather(follower: &mut Follower) -> Result<Gathered, Fault> {
-    let first = follower.position() + 1;
-    let mut page = Gathered { events: Vec::new(), unreadable: Vec::new(), first, last: 0 };
-    let mut batch = Some(follower.next().await?);
-    while let Some(more) = batch.take() {
-        page.last = more.last();
-        page.unreadable.extend_from_slice(more.unreadable());
-        match more {
-            Batch::Shared(events) => page.events.extend(events.iter().cloned()),
-            Batch::Read(read) => page.events.extend(read.events),
+/// Collects whatever has been committed by now, up to a page.
+struct Gatherer {
+    follower: Follower,
+    partial: Option<Gathered>,
+}
+
+impl Gatherer {
+    /// The next page; waits for the first event of it. Safe to cancel: what was collected stays.
+    async fn page(&mut self) -> Result<Gathered, Fault> {
+        loop {
+            let more = match &self.partial {
+                None => Some(self.follower.next().await?),
+                Some(page) if page.events.len() >= PAGE_EVENTS => None,
+                // What can't be read now is read for the next page.
+                Some(_) => self.follower.ready().await.unwrap_or_default(),
+            };
+            let Some(more) = more else { break };
+            let page = self.partial.get_or_insert_with(|| Gathered {
+                events: Vec::new(),
+                unreadable: Vec::new(),
+                first: more.first(),
+                last: 0,
+            });
+            page.last = more.last();
+            page.unreadable.extend_from_slice(more.unreadable());
+            match more {
+                Batch::Shared(events) => page.events.extend(events.iter().cloned()),
+                Batch::Read(read) => page.events.extend(read.events),
+            }
         }
-        if page.events.len() < PAGE_EVENTS {
-            batch = follower.ready().await.unwrap_or_default();
-        }
+        self.partial.take().ok_or_else(|| Fault::stored("page", "empty"))
     }
-    Ok(page)
 }
 
 enum Folded {
-    Here,
+    /// All of it but so many events that were set aside.
+    Here { aside: usize },
+    /// Another node did; the views are at this position.
     Elsewhere(i64),
 }
 
@@ -189,11 +227,11 @@ async fn fold_page(database: &Database, page: &Gathered) -> Result<Folded, Fault
         }
         Err(fault) => return Err(fault),
     }
-    for (position, error) in aside {
+    for (position, error) in &aside {
         tracing::error!(position, error, "an event was set aside");
         const SQL: &str = "INSERT INTO set_aside (position, error) VALUES ($1, $2)";
         on!(tx.conn(), c => {
-            sqlx::query(SQL).bind(position).bind(&error).execute(&mut *c).await?.rows_affected()
+            sqlx::query(SQL).bind(*position).bind(error).execute(&mut *c).await?.rows_affected()
         });
     }
     const SQL: &str = "UPDATE checkpoint SET position = $1, event_id = $2";
@@ -201,7 +239,7 @@ async fn fold_page(database: &Database, page: &Gathered) -> Result<Folded, Fault
         sqlx::query(SQL).bind(page.last).bind(event_id).execute(&mut *c).await?.rows_affected()
     });
     tx.commit().await?;
-    Ok(Folded::Here)
+    Ok(Folded::Here { aside: aside.len() })
 }
 
 /// Folds a page event by event, to find those that no view can fold.

@@ -14,7 +14,7 @@ use axum::{
     http::{HeaderValue, StatusCode},
     middleware::{self, Next},
     response::{IntoResponse, Response},
-    routing::{any, get},
+    routing::get,
 };
 use tracing::Instrument;
 use uuid::Uuid;
@@ -32,8 +32,6 @@ pub struct RequestId(pub Arc<str>);
 pub fn router(server: Arc<Server>) -> Router {
     Router::new()
         .merge(ums::routes())
-        .route("/ums/{*rest}", any(|| async { ums::no_such_interface() }))
-        .route("/umse/{*rest}", any(|| async { ums::no_such_interface() }))
         .route(socket::PATH, get(socket::connect))
         .merge(admin::routes())
         .route("/graphql", get(graphql::explorer).post(graphql::query))

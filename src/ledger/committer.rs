@@ -52,23 +52,31 @@ pub(super) async fn run(inner: Arc<Inner>) {
 async fn commit(inner: &Inner, jobs: Vec<Job>) {
     match commit_with_retries(inner, &jobs).await {
         Ok(committed) => answer(inner, jobs, committed),
-        Err(fault) if jobs.len() == 1 => {
-            tracing::error!(%fault, "a command could not be committed");
+        Err(GivenUp { apart: true, .. }) if jobs.len() > 1 => {
+            for job in jobs {
+                Box::pin(commit(inner, vec![job])).await;
+            }
+        }
+        Err(GivenUp { fault, .. }) => {
+            tracing::error!(%fault, commands = jobs.len(), "commands could not be committed");
             let fault = Arc::new(fault);
             for job in jobs {
                 // A caller that went away is no error.
                 let _ = job.reply.send(Err(Refused::Fault(Arc::clone(&fault))));
             }
         }
-        Err(_) => {
-            for job in jobs {
-                Box::pin(commit(inner, vec![job])).await;
-            }
-        }
     }
 }
 
-async fn commit_with_retries(inner: &Inner, jobs: &[Job]) -> Result<Group, Fault> {
+/// A group that could not be committed.
+struct GivenUp {
+    fault: Fault,
+    /// Whether its commands may work one by one: not while the database is away, and not when the
+    /// group may have been committed after all.
+    apart: bool,
+}
+
+async fn commit_with_retries(inner: &Inner, jobs: &[Job]) -> Result<Group, GivenUp> {
     let began = Instant::now();
     let mut pause = RETRY_FIRST;
     let mut unknown: Option<Group> = None;
@@ -93,7 +101,10 @@ async fn commit_with_retries(inner: &Inner, jobs: &[Job]) -> Result<Group, Fault
                 tokio::time::sleep(pause).await;
                 pause = (pause * 2).min(RETRY_LAST);
             }
-            Verdict::Conflict | Verdict::Passing | Verdict::Final => return Err(fault),
+            Verdict::Conflict | Verdict::Final => {
+                return Err(GivenUp { fault, apart: unknown.is_none() });
+            }
+            Verdict::Passing => return Err(GivenUp { fault, apart: false }),
         }
     }
 }
@@ -162,10 +173,12 @@ async fn attempt(inner: &Inner, jobs: &[Job], unknown: &mut Option<Group>) -> Re
     let began = Instant::now();
     let mut tx = inner.database.ledger_write.begin().await?;
     let head = lock_head(&mut tx.conn(), &inner.clock).await?;
-    if let Some(group) = unknown.take()
-        && settled(&mut tx.conn(), &group).await?
-    {
-        return Ok(group);
+    // Forgotten only once it is settled: looking may fail too.
+    if let Some(group) = unknown {
+        if settled(&mut tx.conn(), group).await? {
+            return unknown.take().ok_or_else(|| Fault::stored("group", "gone"));
+        }
+        *unknown = None;
     }
     catch_up(inner, &mut tx.conn(), head.position).await?;
     let mut group = Group {

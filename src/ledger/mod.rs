@@ -222,6 +222,17 @@ impl Ledger {
         Ok(fact)
     }
 
+    /// A fact as this node remembers it, which may be a moment old; else as the ledger has it now.
+    ///
+    /// # Errors
+    /// [`Fault`] when the database fails.
+    pub async fn remembered(&self, key: Key) -> Result<Fact, Fault> {
+        match self.inner.state.get(&key) {
+            Some(fact) => Ok(fact),
+            None => self.fact(key).await,
+        }
+    }
+
     /// Events after a position, in order, at most `limit`.
     ///
     /// # Errors

@@ -15,7 +15,7 @@ use domain::{
     message::{MessageId, RecallOp, RecallResult},
     route::{Route, route},
 };
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
@@ -37,15 +37,43 @@ pub(super) enum Item {
 /// A newer connection of the same device took over.
 const CLOSE_REPLACED: (u16, &str) = (4001, "a newer connection took over");
 /// The device now has another user, or unregistered.
-const CLOSE_CHANGED: (u16, &str) = (4002, "the registration changed");
+pub(super) const CLOSE_CHANGED: (u16, &str) = (4002, "the registration changed");
 
 struct Connection {
     number: u64,
     account: Option<Uuid>,
     items: mpsc::Sender<Item>,
-    /// Position of the latest item that found no room.
-    missed: Arc<AtomicI64>,
+    missed: Arc<Missed>,
     closing: Closing,
+}
+
+/// What found no room, and has to be read from the database.
+#[derive(Default)]
+pub(super) struct Missed {
+    /// Position of the latest such item; 0 for none.
+    position: AtomicI64,
+    told: Notify,
+}
+
+impl Missed {
+    fn any(&self) -> bool {
+        self.position.load(Ordering::Acquire) > 0
+    }
+
+    fn note(&self, position: i64) {
+        self.position.fetch_max(position, Ordering::AcqRel);
+        self.told.notify_one();
+    }
+
+    /// Position up to which to read, if anything was missed; later items find room again.
+    pub(super) fn take(&self) -> Option<i64> {
+        Some(self.position.swap(0, Ordering::AcqRel)).filter(|position| *position > 0)
+    }
+
+    /// Returns after something was missed.
+    pub(super) async fn told(&self) {
+        self.told.notified().await;
+    }
 }
 
 /// Tells a connection to close, and why.
@@ -61,7 +89,7 @@ pub(super) struct Subscription {
     device: i64,
     number: u64,
     pub(super) items: mpsc::Receiver<Item>,
-    pub(super) missed: Arc<AtomicI64>,
+    pub(super) missed: Arc<Missed>,
     /// Everything up to this position has to be read; what follows comes as items.
     pub(super) from: i64,
     /// Cancelled when the connection has to close.
@@ -124,7 +152,7 @@ impl Hub {
     pub(super) fn subscribe(self: &Arc<Self>, device: i64, account: Option<Uuid>) -> Subscription {
         let (sender, items) = mpsc::channel(QUEUE_ITEMS);
         let number = self.numbers.fetch_add(1, Ordering::Relaxed);
-        let missed = Arc::new(AtomicI64::new(0));
+        let missed = Arc::<Missed>::default();
         let closing = Closing::default();
         let (closed, reason) = (closing.now.clone(), Arc::clone(&closing.reason));
         let connection =
@@ -228,8 +256,7 @@ fn close(connection: &Connection, reason: (u16, &'static str)) {
 fn hand(connection: &Connection, item: Item, position: i64) {
     // Without room the connection reads what it missed from the database. Until it has begun to,
     // later items stay out too: they would overtake what it missed.
-    let behind = connection.missed.load(Ordering::Acquire) > 0;
-    if behind || connection.items.try_send(item).is_err() {
-        connection.missed.fetch_max(position, Ordering::AcqRel);
+    if connection.missed.any() || connection.items.try_send(item).is_err() {
+        connection.missed.note(position);
     }
 }

@@ -2,26 +2,23 @@
 //! the hub hands it. What the device has not acknowledged is bounded; a connection that falls
 //! behind its queue goes back to reading what is kept, from where it is.
 
-use std::{
-    collections::HashMap,
-    sync::{Arc, atomic::Ordering},
-    time::Duration,
-};
+use std::{collections::HashMap, pin::pin, sync::Arc, time::Duration};
 
 use axum::extract::ws::{CloseFrame, Message, WebSocket};
 use domain::{
     device::Device,
+    facts::{Fact, Key},
     message::{MessageId, Progress, RecallOp, RecallResult, Reporter, Step},
 };
 use futures_util::{StreamExt, stream::FuturesUnordered};
-use projections::{Fault, pending};
-use tokio::{sync::oneshot, time::Instant};
+use projections::{Fault, pending, registry};
+use tokio::sync::oneshot;
 use uuid::Uuid;
 
 use super::{
     MAX_FRAME_BYTES,
     frames::{Incoming, MessageFrame, Outgoing},
-    hub::{Item, Subscription},
+    hub::{CLOSE_CHANGED, Item, Subscription},
 };
 use crate::{app::Server, delivery::recorder::Outcome, directory::AppEntry, ledger::Refused};
 
@@ -29,11 +26,13 @@ use crate::{app::Server, delivery::recorder::Outcome, directory::AppEntry, ledge
 const WINDOW_FRAMES: usize = 256;
 const WINDOW_BYTES: usize = 1024 * 1024;
 /// How long a full window may stay without any acknowledgement.
-const STALL: Duration = Duration::from_secs(10);
+const STALL_MICROS: i64 = 10_000_000;
 /// Time between pings; two that stay unanswered end the connection.
-const PING: Duration = Duration::from_secs(30);
+const PING_MICROS: i64 = 30_000_000;
 /// Longest time that one frame may take to leave.
 const SEND: Duration = Duration::from_secs(10);
+/// Longest wait for a device's half of a goodbye.
+const GOODBYE: Duration = Duration::from_secs(1);
 /// Kept messages read at once.
 const PAGE: i64 = 64;
 /// Longest wait for the views before what is kept can be read.
@@ -83,7 +82,7 @@ pub(super) async fn run(
         backlog: true,
         in_flight: HashMap::new(),
         in_flight_bytes: 0,
-        full_since: Instant::now(),
+        full_since: server.clock.now(),
         unanswered_pings: 0,
         server,
         app,
@@ -94,8 +93,10 @@ pub(super) async fn run(
     if let End::Close(code, reason) = end {
         let frame = CloseFrame { code, reason: reason.into() };
         let close = session.socket.send(Message::Close(Some(frame)));
-        // It may be gone already.
-        let _ = tokio::time::timeout(SEND, close).await;
+        if let Ok(Ok(())) = tokio::time::timeout(SEND, close).await {
+            // A device that says nothing more has nothing to lose.
+            let _ = tokio::time::timeout(GOODBYE, session.part()).await;
+        }
     }
 }
 
@@ -112,8 +113,8 @@ struct Session {
     backlog: bool,
     in_flight: HashMap<(MessageId, Option<RecallOp>), usize>,
     in_flight_bytes: usize,
-    /// When the window filled, or last moved while full.
-    full_since: Instant,
+    /// When the window filled, or last moved while full, in µs.
+    full_since: i64,
     unanswered_pings: u32,
 }
 
@@ -121,16 +122,15 @@ type Reports = FuturesUnordered<std::pin::Pin<Box<dyn Future<Output = String> + 
 
 impl Session {
     async fn serve(&mut self, mut from_hub: Subscription) -> End {
-        let stop = self.server.stop_token();
-        let mut pings = tokio::time::interval_at(Instant::now() + PING, PING);
+        let (stop, clock) = (self.server.stop_token(), self.server.clock.clone());
+        let mut ping = pin!(clock.sleep_until(clock.now() + PING_MICROS));
         let mut reports: Reports = FuturesUnordered::new();
-        match self.send_recalls().await {
-            Ok(()) => {}
-            Err(end) => return end,
+        if let Err(end) = self.begin().await {
+            return end;
         }
         loop {
             let open = self.window_open();
-            let stalled = self.full_since + STALL;
+            let stalled = self.full_since + STALL_MICROS;
             let step = tokio::select! {
                 biased;
                 () = stop.cancelled() => Err(GOING_AWAY.into()),
@@ -139,27 +139,56 @@ impl Session {
                     self.received(frame, &mut reports).await
                 }
                 Some(receipt) = reports.next() => self.send(receipt).await,
-                _ = pings.tick() => self.ping().await,
-                () = tokio::time::sleep_until(stalled), if !open => Err(TOO_SLOW.into()),
+                () = &mut ping => {
+                    ping.set(clock.sleep_until(clock.now() + PING_MICROS));
+                    self.ping().await
+                }
+                () = clock.sleep_until(stalled), if !open => Err(TOO_SLOW.into()),
                 () = std::future::ready(()), if open && self.backlog => self.send_kept().await,
                 Some(item) = from_hub.items.recv(), if open && !self.backlog => {
                     self.handed(item).await
                 }
+                () = from_hub.missed.told() => Ok(()),
             };
             if let Err(end) = step {
                 return end;
             }
-            if !self.backlog && from_hub.items.is_empty() {
-                match from_hub.missed.swap(0, Ordering::AcqRel) {
-                    0 => {}
-                    missed => {
-                        self.backlog = true;
-                        self.read_to = missed;
-                        if let Err(end) = self.send_recalls().await {
-                            return end;
-                        }
-                    }
+            if !self.backlog
+                && from_hub.items.is_empty()
+                && let Some(missed) = from_hub.missed.take()
+            {
+                self.backlog = true;
+                self.read_to = missed;
+                if let Err(end) = self.send_recalls().await {
+                    return end;
                 }
+            }
+        }
+    }
+
+    /// What comes before the first frame. The registration may have changed between the handshake
+    /// and the subscription; of later changes the hub tells.
+    async fn begin(&mut self) -> Result<(), End> {
+        let mut registry = self.server.ledger.database().ledger_read.checkout().await?;
+        let found = registry::by_numbers(&mut registry.conn(), &[self.device.number]).await?;
+        drop(registry);
+        let same = |device: &Device| device.registered() && device.account == self.device.account;
+        if !found.iter().any(|(_, device)| same(device)) {
+            return Err(CLOSE_CHANGED.into());
+        }
+        self.send_recalls().await
+    }
+
+    /// After our goodbye: takes the acknowledgements that were on their way, until the device's
+    /// goodbye. Left unread, they would also cut the connection before the device has read why.
+    async fn part(&mut self) {
+        while let Some(Ok(message)) = self.socket.recv().await {
+            let Message::Text(text) = message else { continue };
+            if let Ok(Incoming::Ack { id, op }) = serde_json::from_str(&text)
+                && let Ok(id) = id.parse()
+                && self.acknowledged(id, op).await.is_err()
+            {
+                return;
             }
         }
     }
@@ -268,14 +297,14 @@ impl Session {
             self.in_flight_bytes += bytes;
         }
         if !self.window_open() {
-            self.full_since = Instant::now();
+            self.full_since = self.server.clock.now();
         }
     }
 
     fn land(&mut self, key: (MessageId, Option<RecallOp>)) {
         if let Some(bytes) = self.in_flight.remove(&key) {
             self.in_flight_bytes -= bytes;
-            self.full_since = Instant::now();
+            self.full_since = self.server.clock.now();
         }
     }
 
@@ -311,12 +340,7 @@ impl Session {
                 let Ok(id) = id.parse::<MessageId>() else {
                     return self.refuse(Some(id), "no such message").await;
                 };
-                self.land((id, op));
-                let what = match op {
-                    None => Progress::Received,
-                    Some(_) => Progress::Recalled(RecallResult::ReplacedUnseen),
-                };
-                self.record(id, what, Reporter::Socket).await
+                self.acknowledged(id, op).await
             }
             Ok(Incoming::Report { id, status }) => {
                 let what = match status {
@@ -340,6 +364,15 @@ impl Session {
             }
             Err(_) => self.refuse(None, "frame not understood").await,
         }
+    }
+
+    async fn acknowledged(&mut self, id: MessageId, op: Option<RecallOp>) -> Result<(), End> {
+        self.land((id, op));
+        let what = match op {
+            None => Progress::Received,
+            Some(_) => Progress::Recalled(RecallResult::ReplacedUnseen),
+        };
+        self.record(id, what, Reporter::Socket).await
     }
 
     async fn refuse(&mut self, id: Option<String>, reason: &str) -> Result<(), End> {
@@ -368,22 +401,28 @@ impl Session {
         what: Progress,
         status: u8,
     ) -> Result<impl Future<Output = String> + Send + use<>, End> {
-        let by = Reporter::Socket;
-        let step = Step { device: self.device.number, what, by, request: None };
+        let (device, by) = (self.device.number, Reporter::Socket);
+        let step = Step { device, what, by, request: None };
         let (answer, recorded) = oneshot::channel();
         let app = self.app.id().to_owned();
         let outcome = Outcome { app, message, step, answer: Some(answer) };
         self.server.recorder.send(outcome).await.map_err(|_| End::from(GOING_AWAY))?;
-        let id = message.to_string();
+        let (id, ledger) = (message.to_string(), self.server.ledger.clone());
         Ok(async move {
-            match recorded.await {
-                Ok(Ok(())) => Outgoing::Receipt { id, status }.text(),
-                Ok(Err(Refused::Rejected(_))) => {
-                    Outgoing::Refused { id: Some(id), reason: "no such message" }.text()
-                }
-                Ok(Err(_)) | Err(_) => {
-                    Outgoing::Refused { id: Some(id), reason: "try again later" }.text()
-                }
+            let own = match recorded.await {
+                // What a device says of another's message is dropped without a word.
+                Ok(Ok(())) => match ledger.remembered(Key::Message(message)).await {
+                    Ok(Fact::Message(Some(found))) => Some(found.deliveries.contains_key(&device)),
+                    Ok(_) => Some(false),
+                    Err(_) => None,
+                },
+                Ok(Err(Refused::Rejected(_))) => Some(false),
+                Ok(Err(_)) | Err(_) => None,
+            };
+            match own {
+                Some(true) => Outgoing::Receipt { id, status }.text(),
+                Some(false) => Outgoing::Refused { id: Some(id), reason: "no such message" }.text(),
+                None => Outgoing::Refused { id: Some(id), reason: "try again later" }.text(),
             }
         })
     }

@@ -4,7 +4,10 @@
 
 use std::sync::Arc;
 
-use axum::{body::Bytes, http::HeaderMap};
+use axum::{
+    body::Bytes,
+    http::{HeaderMap, HeaderValue},
+};
 use domain::{IdempotencyRef, Metadata};
 
 use super::{
@@ -20,8 +23,8 @@ use crate::{
     secrets::same,
 };
 
-/// Longest idempotency key, in characters.
-const MAX_KEY: usize = 200;
+/// Longest idempotency key, in bytes.
+const MAX_KEY_BYTES: usize = 200;
 
 /// An authenticated call.
 pub struct Call {
@@ -54,10 +57,7 @@ impl Call {
             sign: header("sign"),
         };
         let app = verify(server, &credentials, cloud, path, &body).await?;
-        let client_id = header("clientId").unwrap_or_default();
-        if !cloud && client_id.is_empty() {
-            return Err(Input::Missing.into());
-        }
+        let client_id = if cloud { "" } else { header("clientId").ok_or(Input::Missing)? };
         if client_id.chars().count() > MAX_NAME {
             return Err(Input::WrongLength.into());
         }
@@ -70,7 +70,10 @@ impl Call {
             via: "ums".to_owned(),
             request: Some(request_id.0.to_string()),
             causation: None,
-            idempotency: idempotency(server, &app, path, headers, &body)?,
+            idempotency: match headers.get("idempotency-key") {
+                Some(key) => idempotency(server, &app, client_id, path, (key, &body))?,
+                None => None,
+            },
         };
         let client_id = client_id.to_owned();
         Ok(Call { app, interface, client_id, body, user, metadata })
@@ -178,20 +181,20 @@ fn text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
     headers.get(name).and_then(|value| value.to_str().ok()).filter(|value| !value.is_empty())
 }
 
+/// Terminals know nothing of each other's keys, so each has its own; an app's clouds share theirs.
 fn idempotency(
     server: &Server,
     app: &AppEntry,
+    client_id: &str,
     path: &str,
-    headers: &HeaderMap,
-    body: &[u8],
+    (key, body): (&HeaderValue, &[u8]),
 ) -> Result<Option<IdempotencyRef>, Input> {
-    let Some(key) = text(headers, "idempotency-key") else { return Ok(None) };
-    if key.chars().count() > MAX_KEY {
+    if key.len() > MAX_KEY_BYTES {
         return Err(Input::WrongLength);
     }
-    let app = app.id().as_bytes();
-    Ok(Some(IdempotencyRef {
-        key: server.master.fingerprint(&[b"key", app, key.as_bytes()]),
+    let (app, client) = (app.id().as_bytes(), client_id.as_bytes());
+    Ok(Some(key).filter(|key| !key.is_empty()).map(|key| IdempotencyRef {
+        key: server.master.fingerprint(&[b"key", app, client, key.as_bytes()]),
         request: server.master.fingerprint(&[b"request", app, path.as_bytes(), body]),
     }))
 }

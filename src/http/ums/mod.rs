@@ -21,10 +21,11 @@ use axum::{
     Router,
     body::{Body, Bytes},
     extract::{Request, State},
-    http::{HeaderMap, HeaderValue, StatusCode, header},
+    http::{HeaderValue, StatusCode, header},
     response::Response,
-    routing::post,
+    routing::{any, post},
 };
+use futures_util::StreamExt;
 use serde::Serialize;
 
 use crate::{app::Server, http::RequestId, ledger::Done};
@@ -33,6 +34,9 @@ use gate::Call;
 
 /// Largest body of a call, in bytes.
 const MAX_BODY_BYTES: usize = 256 * 1024;
+/// Bytes beyond it that are taken and thrown away, so that the caller, which sends before it
+/// listens, gets to read why.
+const MAX_EXCESS_BYTES: usize = 16 * 1024 * 1024;
 
 /// What a call answers with success.
 struct Reply {
@@ -56,7 +60,13 @@ impl Reply {
 
 /// The routes. The demo in README shows one of each kind.
 pub fn routes() -> Router<Arc<Server>> {
-    Interface::ALL.iter().fold(Router::new(), |router, interface| {
+    // The wildcard stands for at least one character.
+    let roots = ["/ums", "/umse"].into_iter();
+    let others = roots.flat_map(|root| ["", "/", "/{*rest}"].map(|rest| format!("{root}{rest}")));
+    let router = others.fold(Router::new(), |router, path| {
+        router.route(&path, any(|| async { no_such_interface() }))
+    });
+    Interface::ALL.iter().fold(router, |router, interface| {
         let interface = *interface;
         let handler = move |State(server): State<Arc<Server>>, request: Request| async move {
             answer(&server, interface, request).await
@@ -98,7 +108,7 @@ async fn dispatch(
 ) -> Result<Reply, Problem> {
     let (parts, body) = request.into_parts();
     let request_id = parts.extensions.get::<RequestId>().cloned().unwrap_or_default();
-    let body = read(body, &parts.headers).await?;
+    let body = read(body).await?;
     let call = Call::authenticate(server, interface, &parts.headers, body, request_id).await?;
     match interface {
         Interface::Register => register::register(server, &call).await,
@@ -113,13 +123,22 @@ async fn dispatch(
     }
 }
 
-async fn read(body: Body, headers: &HeaderMap) -> Result<Bytes, Problem> {
-    let length = headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok());
-    let too_long = |length: &str| length.parse().is_ok_and(|length: usize| length > MAX_BODY_BYTES);
-    if length.is_some_and(too_long) {
-        return Err(codes::Input::WrongLength.into());
+async fn read(body: Body) -> Result<Bytes, Problem> {
+    let mut chunks = body.into_data_stream();
+    let (mut taken, mut excess) = (Vec::new(), 0);
+    while let Some(chunk) = chunks.next().await {
+        // A body that breaks off has no caller left to tell.
+        let chunk = chunk.map_err(|_| codes::Input::WrongLength)?;
+        if excess == 0 && taken.len() + chunk.len() <= MAX_BODY_BYTES {
+            taken.extend_from_slice(&chunk);
+        } else {
+            excess += chunk.len();
+        }
+        if excess > MAX_EXCESS_BYTES {
+            break;
+        }
     }
-    axum::body::to_bytes(body, MAX_BODY_BYTES).await.map_err(|_| codes::Input::WrongLength.into())
+    if excess == 0 { Ok(taken.into()) } else { Err(codes::Input::WrongLength.into()) }
 }
 
 async fn wrong_method() -> Response {
@@ -127,7 +146,7 @@ async fn wrong_method() -> Response {
 }
 
 /// The answer to a path below `/ums` or `/umse` that is none of the protocol's.
-pub fn no_such_interface() -> Response {
+fn no_such_interface() -> Response {
     envelope(StatusCode::NOT_FOUND, Code::NotAuthorised, "null")
 }
 
