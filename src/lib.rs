@@ -1,5 +1,4 @@
 //! The shell: everything that touches the world. See ARCHITECTURE.md for the map.
-#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
 pub mod app;
 pub mod apps;

@@ -319,9 +319,10 @@ impl Fact {
             }
             (Fact::Package(_), _) => Fact::Package(true),
             (Fact::Owner(_), Stream::Owner(stream)) => {
-                let held = match event {
-                    Event::OwnerSet(e) => Some((e.account, e.bind_key.clone())),
-                    _ => None,
+                let held = if let Event::OwnerSet(e) = event {
+                    Some((e.account, e.bind_key.clone()))
+                } else {
+                    None
                 };
                 let owner = Owner { stream: *stream, version: place.version, held };
                 Fact::Owner(Some(Arc::new(owner)))

@@ -4,7 +4,6 @@
 //! [`Rejection`]. Nothing here reads a clock, rolls a die, waits or does I/O: times, ids and
 //! fingerprints come in as arguments. What a decision needs to know it asks for by
 //! [`Key`](facts::Key); the shell loads the answer and asks again.
-#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
 pub mod account;
 pub mod app;

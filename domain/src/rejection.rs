@@ -53,9 +53,9 @@ pub enum Rejection {
     /// The device reported this stage, or a later one, before.
     #[error("that status was reported before")]
     ReportedBefore,
-    /// The message was recalled or replaced before.
-    #[error("the message was recalled before")]
-    RecalledBefore,
+    /// Every delivery was recalled or replaced before, or there is none.
+    #[error("nothing is left to recall")]
+    NothingToRecall,
     /// The idempotency key was used with another request.
     #[error("the idempotency key belongs to another request, at position {position}")]
     KeyReused {

@@ -3,7 +3,6 @@
 //!
 //! A view folds a page of events in memory and writes one statement per table; see [`apply`] for
 //! the list. Nothing here reads a clock or calls out.
-#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
 pub mod db;
 pub mod message_status;

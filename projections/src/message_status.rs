@@ -155,6 +155,10 @@ fn fold(rows: &mut Rows, dirty: &mut BTreeSet<(i64, i64)>, id: MessageId, record
                 if let Some(index) = time_of(step.what) {
                     row.times[index].get_or_insert(at);
                 }
+                // A report can overtake the note that it was sent, which is no news then.
+                if row.delivery.stage >= Stage::Sent {
+                    row.times[0].get_or_insert(at);
+                }
                 dirty.insert((id.0, step.device));
             }
         }

@@ -122,6 +122,8 @@ async fn open_sqlite(directory: &Path) -> Result<Database, Fault> {
             // Checkpoints run on a connection of their own.
             .pragma("wal_autocheckpoint", "0")
             .pragma("secure_delete", "ON")
+            // A replacement removes the old row: then it has to ask the triggers too.
+            .pragma("recursive_triggers", "ON")
     };
     let ledger = options("ledger.db", SqliteSynchronous::Full);
     let views = options("views.db", SqliteSynchronous::Normal);

@@ -154,7 +154,7 @@ fn second_answer(turn: &Turn, second: &Decision) -> Verdict {
         Command::RemoveOwner(_) => prop_assert_eq!(refused, Some(&Rejection::NoOwner)),
         Command::Unregister(_) => prop_assert_eq!(refused, Some(&Rejection::NotRegistered)),
         Command::Report(_) => prop_assert_eq!(refused, Some(&Rejection::ReportedBefore)),
-        Command::Recall(_) => prop_assert_eq!(refused, Some(&Rejection::RecalledBefore)),
+        Command::Recall(_) => prop_assert_eq!(refused, Some(&Rejection::NothingToRecall)),
         Command::SetOwner(_) | Command::Expire(_) => {
             prop_assert_eq!(&second.outcome, &Ok(Vec::new()));
         }

@@ -65,9 +65,9 @@ fn a_message_is_recalled_or_replaced_once() {
             .then([recalled(first, &[(11, StoppedBeforeSending)])]);
         scenario
             .when(recall(Recall))
-            .then_rejected(Rejection::RecalledBefore)
+            .then_rejected(Rejection::NothingToRecall)
             .when(recall(Replace))
-            .then_rejected(Rejection::RecalledBefore);
+            .then_rejected(Rejection::NothingToRecall);
     }
 }
 

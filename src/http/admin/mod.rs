@@ -129,7 +129,7 @@ fn status_of(rejection: &Rejection) -> StatusCode {
             StatusCode::NOT_FOUND
         }
         Rejection::VersionMoved { .. } => StatusCode::PRECONDITION_FAILED,
-        Rejection::AppTaken(_) | Rejection::RecalledBefore | Rejection::KeyReused { .. } => {
+        Rejection::AppTaken(_) | Rejection::NothingToRecall | Rejection::KeyReused { .. } => {
             StatusCode::CONFLICT
         }
         Rejection::UnknownPackage

@@ -291,9 +291,9 @@ pub fn code(interface: Interface, problem: &Problem) -> Code {
             Rejection::WrongBindKey => Code::WrongBindKey,
             Rejection::UnknownMessage => Code::NoSuchMessage,
             Rejection::ReportedBefore => Code::IllegalTransition,
-            Rejection::RecalledBefore | Rejection::AppTaken(_) | Rejection::VersionMoved { .. } => {
-                Code::Rule
-            }
+            Rejection::NothingToRecall
+            | Rejection::AppTaken(_)
+            | Rejection::VersionMoved { .. } => Code::Rule,
         },
         Problem::Refused(Refused::Overloaded | Refused::Closing) => return Code::Unavailable,
         Problem::Refused(Refused::Fault(_)) | Problem::Fault(_) => return Code::Internal,
