@@ -100,9 +100,6 @@ impl Follower {
     /// # Errors
     /// [`Fault`] when the database fails; the next call tries again.
     pub async fn next(&mut self) -> Result<Batch, Fault> {
-        if !self.pace.is_zero() {
-            tokio::time::sleep_until(self.last + self.pace).await;
-        }
         loop {
             if let Some(batch) = self.ready().await? {
                 self.last = Instant::now();
@@ -114,6 +111,9 @@ impl Follower {
                     // The ledger is gone: nothing will ever come.
                     std::future::pending::<()>().await;
                 },
+            }
+            if !self.pace.is_zero() {
+                tokio::time::sleep_until(self.last + self.pace).await;
             }
         }
     }

@@ -19,7 +19,7 @@ use crate::{
 /// Events folded in one transaction.
 const PAGE_EVENTS: usize = 4_000;
 /// Time between two folds while events keep coming.
-const PACE: Duration = Duration::from_millis(15);
+const PACE: Duration = Duration::from_millis(30);
 /// Pause after a fault, and before the checkpoint is looked at again when another node folds.
 const PAUSE: Duration = Duration::from_millis(200);
 

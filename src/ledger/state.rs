@@ -11,11 +11,11 @@ use domain::facts::{Fact, Key};
 use quick_cache::{Weighter, sync::Cache};
 
 /// Facts kept in memory, counted in deliveries and devices.
-const MAX_WEIGHT: u64 = 400_000;
+const MAX_WEIGHT: u64 = 100_000;
 /// Facts that the cache expects to hold.
-const EXPECTED_FACTS: usize = 200_000;
+const EXPECTED_FACTS: usize = 50_000;
 /// Changes remembered; a decision older than all of them is made again.
-const MAX_CHANGES: usize = 65_536;
+const MAX_CHANGES: usize = 32_768;
 
 #[derive(Clone)]
 struct BySize;
