@@ -30,6 +30,8 @@ use crate::{
 
 /// How long open requests and connections may take to end in a shutdown.
 const DRAIN: Duration = Duration::from_secs(20);
+/// How long a node's number stays its own without being renewed.
+const NUMBER_LEASE: Duration = Duration::from_secs(60);
 /// Pause before a duty that failed is taken up again.
 const PAUSE: Duration = Duration::from_secs(1);
 /// Time between two removals of old tokens and two WAL checkpoints.
@@ -242,7 +244,7 @@ fn number_lease(ledger: &Ledger, clock: &Clock, node: Uuid, number: i64) -> Leas
 /// The first number that no other node has.
 async fn claim_number(ledger: &Ledger, clock: &Clock, node: Uuid) -> Result<i64, Fault> {
     for number in 0..NODES {
-        if number_lease(ledger, clock, node, number).hold(LEASE).await? {
+        if number_lease(ledger, clock, node, number).hold(NUMBER_LEASE).await? {
             return Ok(number);
         }
     }
@@ -256,7 +258,7 @@ async fn keep_number(server: Arc<Server>, node: Uuid, number: i64, stop: Cancell
             () = stop.cancelled() => break,
             () = tokio::time::sleep(RENEW) => {}
         }
-        match lease.hold(LEASE).await {
+        match lease.hold(NUMBER_LEASE).await {
             Ok(true) => {}
             Ok(false) => tracing::error!("another node took this node's number"),
             Err(fault) => tracing::warn!(%fault, "the node's number could not be renewed"),

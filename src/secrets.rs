@@ -17,6 +17,8 @@ use projections::{
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
+use crate::ledger::store::private_directory;
+
 /// Bytes of the master key.
 const KEY_BYTES: usize = 32;
 /// Bytes of a nonce, which precede the ciphertext.
@@ -65,15 +67,18 @@ impl MasterKey {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
             Err(error) => return Err(error.into()),
         }
-        fs::create_dir_all(directory)?;
+        private_directory(directory)?;
         let key = random::<KEY_BYTES>()?;
-        let options = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&file);
-        match options {
-            Ok(mut created) => {
-                created.write_all(hex(&key).as_bytes())?;
-                created.sync_all()?;
-                Ok(MasterKey(key))
-            }
+        // Written aside and linked into place: whoever sees the file sees all of it.
+        let aside = directory.join(format!("master.key.{}", std::process::id()));
+        let mut created =
+            fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&aside)?;
+        created.write_all(hex(&key).as_bytes())?;
+        created.sync_all()?;
+        let linked = fs::hard_link(&aside, &file);
+        fs::remove_file(&aside)?;
+        match linked {
+            Ok(()) => Ok(MasterKey(key)),
             // Another process was faster.
             Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
                 MasterKey::parse(&fs::read_to_string(&file)?)

@@ -7,5 +7,11 @@
     reason = "a test that cannot go on has failed"
 )]
 
+mod bad_input;
+mod contracts;
 mod harness;
+mod ledger;
+mod online;
 mod thread;
+mod tidy;
+mod ums_v2;

@@ -1,6 +1,5 @@
 //! The query API: GraphQL over the registry, the views and the ledger. It only reads; the shell
 //! gives it connections, a [`Viewer`] and a port to the history.
-#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
 mod app;
 mod device;

@@ -23,7 +23,7 @@ pub enum Fault {
     #[error("migration: {0}")]
     Migration(#[from] sqlx::migrate::MigrateError),
     /// A stored value does not fit its type.
-    #[error("stored {what} is unreadable: {cause}")]
+    #[error("{what}: {cause}")]
     Stored {
         /// Which value.
         what: &'static str,

@@ -26,7 +26,7 @@ use crate::{
     secrets::MasterKey,
 };
 
-/// An event-sourced push-messaging server: five wire protocols, one ledger.
+/// An event-sourced push-messaging server.
 #[derive(Parser)]
 #[command(name = "pushledger", version)]
 struct Cli {

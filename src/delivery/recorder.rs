@@ -1,7 +1,10 @@
 //! Collects what happens on connections and has the ledger record it: all steps of one message
 //! that arrived together become one event.
 
-use std::collections::{BTreeMap, HashMap};
+use std::{
+    collections::{BTreeMap, HashMap},
+    time::Duration,
+};
 
 use domain::{
     Metadata,
@@ -18,6 +21,10 @@ pub const QUEUE_STEPS: usize = 16_384;
 const BATCH_STEPS: usize = 4_096;
 /// Messages whose steps wait for one commit.
 const CONCURRENT: usize = 1_024;
+
+/// How often a batch is tried again when the ledger fails, and the pause before each.
+const RETRIES: usize = 5;
+const PAUSE: Duration = Duration::from_secs(1);
 
 /// A step of a delivery, as a connection saw it.
 #[derive(Debug)]
@@ -53,7 +60,14 @@ pub async fn run(ledger: Ledger, mut outcomes: mpsc::Receiver<Outcome>) {
 /// Records the outcomes of one message; if the ledger refuses them together, each device's alone,
 /// so that a device that speaks of what is not its own spoils nothing for the others.
 async fn record(ledger: &Ledger, outcomes: Vec<Outcome>) {
-    let recorded = execute(ledger, &outcomes).await;
+    let mut recorded = execute(ledger, &outcomes).await;
+    for _ in 0..RETRIES {
+        if !matches!(recorded, Err(Refused::Fault(_))) {
+            break;
+        }
+        tokio::time::sleep(PAUSE).await;
+        recorded = execute(ledger, &outcomes).await;
+    }
     let together = outcomes.iter().all(|outcome| outcome.step.device == outcomes[0].step.device);
     if let Err(Refused::Rejected(_)) = recorded
         && !together

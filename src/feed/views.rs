@@ -5,7 +5,10 @@
 
 use std::{pin::pin, time::Duration};
 
-use domain::{Event, Recorded};
+use domain::{
+    Event, Recorded,
+    message::{Ending, Progress, RecallResult, Recalled},
+};
 use projections::{Fault, db::Conn, on};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -117,7 +120,7 @@ impl Runner {
                     continue;
                 }
             };
-            let mut folding = pin!(self.fold(page, &metrics));
+            let mut folding = pin!(self.fold(page, &metrics, &stop));
             let moved = loop {
                 tokio::select! {
                     moved = &mut folding => break moved,
@@ -138,7 +141,12 @@ impl Runner {
     }
 
     /// Folds a page; gives the position to go on from when another node has moved the views.
-    async fn fold(&self, page: Gathered, metrics: &Metrics) -> Option<i64> {
+    async fn fold(
+        &self,
+        page: Gathered,
+        metrics: &Metrics,
+        stop: &CancellationToken,
+    ) -> Option<i64> {
         loop {
             match fold_page(self.ledger.database(), &page).await {
                 Ok(Folded::Here { aside }) => {
@@ -153,7 +161,10 @@ impl Runner {
                 }
                 Err(fault) => {
                     tracing::error!(%fault, "a page could not be folded; it is tried again");
-                    tokio::time::sleep(PAUSE).await;
+                    tokio::select! {
+                        () = stop.cancelled() => return None,
+                        () = tokio::time::sleep(PAUSE) => {}
+                    }
                 }
             }
         }
@@ -290,6 +301,11 @@ fn count(metrics: &Metrics, events: &[Recorded]) {
         match &event.event {
             Event::MessageAccepted(e) => metrics.accepted(e.targets.len()),
             Event::DeliveriesAdvanced(e) => e.steps.iter().for_each(|s| metrics.advanced(s.what)),
+            Event::RecallRequested(e) => {
+                let stopped = |r: &&Recalled| r.result == RecallResult::StoppedBeforeSending;
+                let stopped = e.results.iter().filter(stopped);
+                stopped.for_each(|_| metrics.advanced(Progress::Ended(Ending::Recalled)));
+            }
             _ => {}
         }
     }

@@ -424,7 +424,10 @@ impl Group {
 
     /// Gives an event its place. Steps of one message that arrive together become one event.
     fn place(&mut self, context: &Context, append: Append) -> usize {
-        if let Some(&index) = self.last_of_stream.get(&append.stream)
+        // An event with an idempotency key of its own stays one, so that the index of keys can be
+        // made again from the ledger.
+        if context.metadata.idempotency.is_none()
+            && let Some(&index) = self.last_of_stream.get(&append.stream)
             && let (Event::DeliveriesAdvanced(before), Event::DeliveriesAdvanced(more)) =
                 (&mut self.events[index].event, &append.event)
         {

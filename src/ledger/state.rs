@@ -122,6 +122,6 @@ impl State {
 impl Changes {
     fn moved(&self, keys: &[Key], as_of: i64) -> bool {
         let later = |key| self.recent.get(key).is_some_and(|at| *at > as_of);
-        as_of < self.floor || keys.iter().any(later)
+        as_of <= self.floor || keys.iter().any(later)
     }
 }

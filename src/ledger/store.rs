@@ -2,7 +2,9 @@
 //! the views are two files, so that appends and projections never wait for each other; on
 //! PostgreSQL the views have a schema of their own.
 
-use std::{borrow::Cow, path::Path, str::FromStr, sync::Arc, time::Duration};
+use std::{
+    borrow::Cow, os::unix::fs::DirBuilderExt, path::Path, str::FromStr, sync::Arc, time::Duration,
+};
 
 use domain::{
     Event, Recorded, Stream,
@@ -15,7 +17,7 @@ use projections::{
     on, registry,
 };
 use sqlx::{
-    Executor,
+    Connection, Executor,
     migrate::{Migration, MigrationType, Migrator},
     postgres::{PgConnectOptions, PgPoolOptions},
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
@@ -28,6 +30,8 @@ use super::Page;
 const READERS: u32 = 4;
 /// Prepared statements kept for each connection.
 const STATEMENTS: usize = 256;
+/// How long a caller waits for a connection.
+const ACQUIRE: Duration = Duration::from_secs(10);
 /// How long a writer waits for another process on the same file.
 const BUSY: Duration = Duration::from_secs(10);
 
@@ -110,7 +114,7 @@ impl Database {
 }
 
 async fn open_sqlite(directory: &Path) -> Result<Database, Fault> {
-    std::fs::create_dir_all(directory).map_err(|error| Fault::Database(error.into()))?;
+    private_directory(directory).map_err(|error| Fault::Database(error.into()))?;
     let options = |file: &str, synchronous| {
         SqliteConnectOptions::new()
             .filename(directory.join(file))
@@ -129,6 +133,14 @@ async fn open_sqlite(directory: &Path) -> Result<Database, Fault> {
     let views = options("views.db", SqliteSynchronous::Normal);
     let open = async |options: &SqliteConnectOptions, most: u32| {
         let pool = SqlitePoolOptions::new().max_connections(most).test_before_acquire(false);
+        // After a full disk SQLite has rolled back by itself and the connection does not know:
+        // one that still thinks it is in a transaction is closed.
+        let pool = pool.after_release(|connection, _| {
+            Box::pin(async move {
+                connection.ping().await?;
+                Ok(!connection.is_in_transaction())
+            })
+        });
         pool.connect_with(options.clone()).await
     };
     let ledger_write = open(&ledger, 1).await?;
@@ -151,6 +163,7 @@ async fn open_postgres(url: &str) -> Result<Database, Fault> {
     let pool = async |options: PgConnectOptions, most: u32| {
         PgPoolOptions::new()
             .max_connections(most)
+            .acquire_timeout(ACQUIRE)
             .test_before_acquire(false)
             .connect_with(options)
             .await
@@ -181,6 +194,11 @@ async fn open_postgres(url: &str) -> Result<Database, Fault> {
         views_write: Pool::Postgres(views_write),
         views_read: Pool::Postgres(pool(views, READERS).await?),
     })
+}
+
+/// Makes a directory that only its owner may look into; one that is there stays as it is.
+pub(crate) fn private_directory(directory: &Path) -> std::io::Result<()> {
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(directory)
 }
 
 type Scripts = [(i64, &'static str, &'static str)];

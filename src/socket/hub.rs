@@ -205,10 +205,8 @@ fn concern(connections: &HashMap<i64, Connection>, recorded: &Recorded) {
             let mut frame = None;
             for target in &push.targets {
                 let connection = connections.get(&target.device);
-                let Some(connection) = connection else { continue };
-                if route(push.strategy, true) == Route::Keep {
-                    continue;
-                }
+                let route = route(push.strategy, connection.is_some());
+                let (Route::Online, Some(connection)) = (route, connection) else { continue };
                 let frame = frame.get_or_insert_with(|| MessageFrame::of(recorded));
                 if let Some(frame) = frame {
                     hand(connection, Item::Message(Arc::clone(frame)), recorded.position);

@@ -64,7 +64,7 @@ fn refuse(problem: &Problem) -> Response {
         Code::NotRegistered => (StatusCode::FORBIDDEN, code),
         // Whatever broke, a device can only try again later.
         Code::Unavailable | Code::Internal => {
-            tracing::error!(?problem, "a device could not connect");
+            tracing::error!(%problem, "a device could not connect");
             (StatusCode::SERVICE_UNAVAILABLE, Code::Unavailable)
         }
         _ => (StatusCode::UNAUTHORIZED, code),

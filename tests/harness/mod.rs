@@ -2,15 +2,25 @@
 //! created) the same suite runs on PostgreSQL, each test in a database of its own.
 
 use std::{
+    collections::HashMap,
+    io::BufRead as _,
+    net::SocketAddr,
+    process::{Child, Command, Stdio},
     sync::atomic::{AtomicU64, Ordering},
     time::Duration,
 };
 
+use projections::db::{Conn, Pool};
 use pushledger::{app::Running, clock::Clock, config::Config};
 use serde_json::{Value, json};
 use sim::{Admin, Caller, Device, DeviceOptions, Incoming};
-use sqlx::{Connection, Executor, PgConnection};
+use sqlx::{Connection, Executor, PgConnection, SqliteConnection};
 use tempfile::TempDir;
+use tokio::{
+    io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
+    net::{TcpStream, tcp::ReadHalf},
+    sync::oneshot,
+};
 
 pub const ADMIN_TOKEN: &str = "test-admin-token";
 pub const UMS_APP: &str = "MB-DEMO-0001";
@@ -18,6 +28,8 @@ pub const UMS_KEY: &str = "00112233445566778899aabbccddeeff";
 pub const UMS_SYSTEM: &str = "SV-DEMO-0001";
 pub const UMS_SYSTEM_KEY: &str = "ffeeddccbbaa99887766554433221100";
 pub const PACKAGE: &str = "com.acme.app";
+/// When a call is signed, in milliseconds since the epoch, if that is for the test to say.
+pub const SIGNED_AT_MS: i64 = 1_700_000_000_000;
 /// Longest wait for something that has to happen.
 pub const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -54,6 +66,16 @@ impl Place {
         }
     }
 
+    /// A connection to the ledger's tables, behind the server's back.
+    pub async fn backdoor(&self) -> Backdoor {
+        if self.on_postgres() {
+            return Backdoor::Postgres(PgConnection::connect(&self.database()).await.unwrap());
+        }
+        let file = self.directory.path().join("ledger.db");
+        let url = format!("sqlite:{}", file.display());
+        Backdoor::Sqlite(SqliteConnection::connect(&url).await.unwrap())
+    }
+
     pub fn config(&self) -> Config {
         Config {
             data: self.directory.path().to_owned(),
@@ -61,6 +83,22 @@ impl Place {
             listen: "127.0.0.1:0".to_owned(),
             master_key: None,
             admin_token: Some(ADMIN_TOKEN.to_owned()),
+        }
+    }
+}
+
+/// A connection with which a test breaks what the server needs, and mends it.
+pub enum Backdoor {
+    Sqlite(SqliteConnection),
+    Postgres(PgConnection),
+}
+
+impl Backdoor {
+    pub async fn run(&mut self, sql: &str) {
+        let sql = sqlx::AssertSqlSafe(sql.to_owned());
+        match self {
+            Backdoor::Sqlite(own) => own.execute(sql).await.map(drop).unwrap(),
+            Backdoor::Postgres(own) => own.execute(sql).await.map(drop).unwrap(),
         }
     }
 }
@@ -178,16 +216,26 @@ impl World {
 
     /// Waits until a message has a status.
     pub async fn until_status(&self, id: &str, status: i64) -> Value {
+        self.until(id, |info| info["status"] == status).await
+    }
+
+    /// Waits until a message's status information is as wanted.
+    pub async fn until(&self, id: &str, wanted: impl Fn(&Value) -> bool) -> Value {
         let reached = async {
             loop {
                 let info = self.status(id).await;
-                if info["status"] == status {
+                if wanted(&info) {
                     return info;
                 }
                 tokio::task::yield_now().await;
             }
         };
         tokio::time::timeout(PATIENCE, reached).await.expect("the status never came")
+    }
+
+    /// The last position of the ledger.
+    pub async fn head(&self) -> i64 {
+        self.running.server.ledger.fresh_head().await.unwrap()
     }
 
     pub async fn graphql(&self, query: &str) -> Value {
@@ -230,5 +278,183 @@ pub async fn message(device: &mut Device) -> (String, Value) {
         Some(Incoming::Message { id, payload, .. }) => (id, payload),
         Some(_) => panic!("another frame came"),
         None => panic!("no message came"),
+    }
+}
+
+/// HTTP/1.1 by hand, for requests that no well-behaved client would send.
+pub struct RawClient {
+    address: String,
+    connection: Option<TcpStream>,
+}
+
+/// What a [`RawClient`] got.
+#[derive(Debug)]
+pub struct RawReply {
+    pub status: u16,
+    pub headers: HashMap<String, String>,
+    pub body: Vec<u8>,
+}
+
+impl RawClient {
+    pub fn new(world: &World) -> RawClient {
+        RawClient { address: world.running.address.to_string(), connection: None }
+    }
+
+    /// Sends a request, which says how long its body is unless the body comes in chunks.
+    pub async fn send(
+        &mut self,
+        method: &str,
+        target: &str,
+        headers: &[(String, String)],
+        body: &[u8],
+    ) -> RawReply {
+        let mut head = format!("{method} {target} HTTP/1.1\r\nhost: test\r\n");
+        for (name, value) in headers {
+            head += &format!("{name}: {value}\r\n");
+        }
+        if !headers.iter().any(|(name, _)| name == "transfer-encoding") {
+            head += &format!("content-length: {}\r\n", body.len());
+        }
+        head += "\r\n";
+        let request = [head.as_bytes(), body].concat();
+        let kept = self.connection.take();
+        let may_be_closed = kept.is_some();
+        let mut connection = match kept {
+            Some(connection) => connection,
+            None => TcpStream::connect(&self.address).await.unwrap(),
+        };
+        let (reading, mut writing) = connection.split();
+        // An answer may come before the request has left; what is left of it then is not needed.
+        let sending = async { writing.write_all(&request).await.is_ok() };
+        let answer = tokio::time::timeout(PATIENCE, answer(reading, method == "HEAD"));
+        let (sent, answer) = tokio::join!(sending, answer);
+        let Some(reply) = answer.expect("no answer came") else {
+            assert!(may_be_closed, "the connection was closed without an answer");
+            return Box::pin(self.send(method, target, headers, body)).await;
+        };
+        let closes = reply.headers.get("connection").is_some_and(|value| value != "keep-alive");
+        if sent && !closes {
+            self.connection = Some(connection);
+        }
+        reply
+    }
+}
+
+/// The next answer of a connection, if it is not closed.
+async fn answer(reading: ReadHalf<'_>, bodiless: bool) -> Option<RawReply> {
+    let mut reading = BufReader::new(reading);
+    let mut line = String::new();
+    if reading.read_line(&mut line).await.unwrap_or(0) == 0 {
+        return None;
+    }
+    let status = line.split(' ').nth(1).expect("a status line").parse().unwrap();
+    let mut headers = HashMap::new();
+    loop {
+        line.clear();
+        reading.read_line(&mut line).await.unwrap();
+        let Some((name, value)) = line.trim_end().split_once(": ") else { break };
+        headers.insert(name.to_owned(), value.to_owned());
+    }
+    let length = headers.get("content-length").map_or(0, |length| length.parse().unwrap());
+    let mut body = vec![0; if bodiless { 0 } else { length }];
+    reading.read_exact(&mut body).await.unwrap();
+    Some(RawReply { status, headers, body })
+}
+
+/// Waits until something is so.
+pub async fn until(what: &str, mut so: impl AsyncFnMut() -> bool) {
+    let reached = async {
+        while !so().await {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, reached).await.expect(what);
+}
+
+/// All rows of a table as texts, sorted; bytes are in hexadecimal.
+pub async fn dump(pool: &Pool, table: &str) -> Vec<String> {
+    let safe = sqlx::AssertSqlSafe;
+    let mut checkout = pool.checkout().await.unwrap();
+    let rows: Vec<(String,)> = match checkout.conn() {
+        Conn::Sqlite(own) => {
+            let names = format!("SELECT name FROM pragma_table_info('{table}')");
+            let names: Vec<(String,)> =
+                sqlx::query_as(safe(names)).fetch_all(&mut *own).await.unwrap();
+            let cells: Vec<String> = names.iter().map(|(name,)| format!("quote({name})")).collect();
+            let rows = format!("SELECT {} FROM {table}", cells.join(" || ',' || "));
+            sqlx::query_as(safe(rows)).fetch_all(&mut *own).await.unwrap()
+        }
+        Conn::Postgres(own) => {
+            let rows = format!("SELECT row::text FROM {table} AS row");
+            sqlx::query_as(safe(rows)).fetch_all(&mut *own).await.unwrap()
+        }
+    };
+    let mut rows: Vec<String> = rows.into_iter().map(|(row,)| row).collect();
+    rows.sort_unstable();
+    rows
+}
+
+/// The real program, as a process of its own; killed when dropped.
+pub struct Process {
+    child: Child,
+    pub address: SocketAddr,
+}
+
+impl Process {
+    /// Starts a server on the database of a place, and waits until it listens.
+    pub async fn start(place: &Place) -> Process {
+        let config = place.config();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_pushledger"));
+        command.arg("serve").arg("--data").arg(&config.data).args(["--listen", "127.0.0.1:0"]);
+        command.args(["--database", &config.database, "--admin-token", ADMIN_TOKEN]);
+        command.env("PUSHLEDGER_LOG", "info").stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        let (found, address) = oneshot::channel();
+        let logs = child.stderr.take().unwrap();
+        // Reads on after the address, so that no full pipe stops the server; ends with it.
+        std::thread::spawn(move || {
+            let (mut found, mut said) = (Some(found), String::new());
+            for line in std::io::BufReader::new(logs).lines().map_while(Result::ok) {
+                let log: Value = serde_json::from_str(&line).unwrap_or_default();
+                match (log["address"].as_str().map(str::parse), found.take()) {
+                    (Some(Ok(address)), Some(found)) => drop(found.send(Ok(address))),
+                    (_, waiting) => found = waiting,
+                }
+                if found.is_some() {
+                    said += &line;
+                }
+            }
+            found.map(|found| found.send(Err(said)));
+        });
+        let address = tokio::time::timeout(PATIENCE, address).await.expect("no address").unwrap();
+        let address: SocketAddr = address.expect("the server did not start");
+        Process { child, address }
+    }
+
+    pub fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// Ends it as a loss of power would.
+    pub fn kill(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    /// Asks it to end (SIGTERM), and gives whether it ended well.
+    pub async fn terminate(mut self) -> bool {
+        let id = self.child.id().to_string();
+        assert!(Command::new("kill").args(["-TERM", &id]).status().unwrap().success());
+        let ended = async || self.child.try_wait().unwrap().is_some();
+        until("the server did not end", ended).await;
+        self.child.wait().unwrap().success()
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // It may have ended already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
     }
 }

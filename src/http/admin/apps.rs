@@ -80,6 +80,8 @@ pub async fn change(call: Call, Path(app_id): One, body: Bytes) -> Result<Respon
     let done = call.execute(&app_id, &body, ChangeApp { config, expected }).await?;
     call.server.directory.reload().await?;
     let entry = call.app(&app_id).await?;
+    // A repeated call tells no secret again; those made just now are not the app's.
+    let keys = if done.repeated { NewKeys::default() } else { keys };
     Ok(positioned(done, shown(StatusCode::OK, &entry.config, entry.version, keys)))
 }
 

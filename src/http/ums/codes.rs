@@ -225,15 +225,19 @@ pub enum Input {
 }
 
 /// Why a call is not answered with success.
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
 pub enum Problem {
     /// The gateway refuses it before the call is looked at.
+    #[error("{}", .0.info())]
     Gateway(Code),
     /// A parameter is wrong.
+    #[error("a parameter is wrong: {0:?}")]
     Input(Input),
     /// The ledger refuses it.
+    #[error(transparent)]
     Refused(Refused),
     /// Something broke while reading.
+    #[error(transparent)]
     Fault(projections::Fault),
 }
 

@@ -58,7 +58,7 @@ impl Reply {
     }
 }
 
-/// The routes. The demo in README shows one of each kind.
+/// The routes.
 pub fn routes() -> Router<Arc<Server>> {
     // The wildcard stands for at least one character.
     let roots = ["/ums", "/umse"].into_iter();
@@ -92,7 +92,7 @@ async fn answer(server: &Arc<Server>, interface: Interface, request: Request) ->
         }
         Err(problem) => {
             if code == Code::Internal {
-                tracing::error!(path = interface.path(), ?problem, "a call failed");
+                tracing::error!(path = interface.path(), %problem, "a call failed");
             } else {
                 tracing::debug!(path = interface.path(), code = code.code(), "a call was refused");
             }

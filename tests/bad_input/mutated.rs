@@ -1,0 +1,353 @@
+//! Requests that are nearly right: valid ones with fields dropped, doubled, retyped or nested,
+//! bytes flipped or cut off, headers and paths bent, and a right sign half of the time. Chance has
+//! a fixed seed, so that a run can be repeated.
+
+use pushledger::http::ums::codes::{Code, Interface};
+use serde_json::{Value, json};
+use sim::Caller;
+
+use super::{ret_code, signed, upgrade};
+use crate::{
+    harness::{ADMIN_TOKEN, PACKAGE, RawClient, RawReply},
+    ums_v2::Ready,
+};
+
+/// Where chance begins.
+const SEED: u64 = 0x5eed_0000_0000_0001;
+/// Requests of a run.
+const REQUESTS: usize = 3_000;
+/// Requests after which valid bodies are made anew, as some can succeed only once.
+const FRESH_REQUESTS: usize = 40;
+
+/// SplitMix64.
+struct Chance(u64);
+
+impl Chance {
+    fn below(&mut self, end: usize) -> usize {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut mixed = self.0;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        usize::try_from((mixed ^ (mixed >> 31)) % end as u64).unwrap()
+    }
+
+    fn one_in(&mut self, times: usize) -> bool {
+        self.below(times) == 0
+    }
+
+    fn pick<'a, T: ?Sized>(&mut self, list: &[&'a T]) -> &'a T {
+        list[self.below(list.len())]
+    }
+}
+
+/// JSON texts that are seldom what a field should be.
+const ODD_VALUES: [&str; 24] = [
+    "null",
+    "true",
+    "0",
+    "-1",
+    "2",
+    "1.5",
+    "1e999",
+    "99999999999999999999",
+    "\"\"",
+    "\"01\"",
+    "\"\\u0000\"",
+    "\"\\ud800\"",
+    "\"门铃 🔔\"",
+    "\"00000\"",
+    "\"c-1\"",
+    "[]",
+    "{}",
+    "[null]",
+    "[[[]]]",
+    "[\"c-1\",\"c-1\"]",
+    "{\"type\":0,\"Id\":[\"c-1\"]}",
+    "{\"\":{}}",
+    "@long",
+    "@deep",
+];
+
+/// Values that headers seldom have.
+const ODD_HEADERS: [&str; 9] =
+    ["", "0", "junk", "\u{95e8}\u{94c3}", "'; DROP TABLE events; --", "a\tb", "null", "-1", "%00"];
+
+/// Names of headers that may be added or replaced.
+const HEADERS: [&str; 13] = [
+    "appId",
+    "clientId",
+    "accessToken",
+    "timestamp",
+    "sign",
+    "sequenceId",
+    "Idempotency-Key",
+    "X-Request-ID",
+    "If-Match",
+    "Content-Type",
+    "Content-Encoding",
+    "Cookie",
+    "Authorization",
+];
+
+/// What is added to a path.
+const TAILS: [&str; 7] = ["/", "?a=b", "/..", "%00", "%2e", "//x", "?appId=x&sign=%ff"];
+
+fn odd_value(chance: &mut Chance) -> String {
+    match chance.pick(&ODD_VALUES) {
+        "@long" => format!("\"{}\"", "长".repeat(101 + chance.below(30_000))),
+        "@deep" => {
+            let depth = 1 + chance.below(20_000);
+            "[".repeat(depth) + &"]".repeat(depth)
+        }
+        value => value.to_owned(),
+    }
+}
+
+/// Changes a tree in one place; texts that no tree can hold are left as `"@n@"` and put in later.
+fn bend(chance: &mut Chance, value: &mut Value, texts: &mut Vec<String>) {
+    let inside = match value {
+        Value::Object(fields) if !fields.is_empty() => {
+            let name = fields.keys().nth(chance.below(fields.len())).unwrap().clone();
+            match chance.below(6) {
+                0 => drop(fields.remove(&name)),
+                1 => {
+                    let moved = fields.remove(&name).unwrap();
+                    fields.insert(name.to_uppercase(), moved);
+                }
+                2 => {
+                    // The same name twice: a text that closes itself and opens the second.
+                    let first = fields[&name].to_string();
+                    texts.push(format!("{first},\"{name}\":{}", odd_value(chance)));
+                    fields.insert(name, json!(format!("@{}@", texts.len() - 1)));
+                }
+                _ => return bend(chance, &mut fields[&name], texts),
+            }
+            return;
+        }
+        Value::Array(items) if !items.is_empty() && chance.one_in(2) => {
+            let at = chance.below(items.len());
+            &mut items[at]
+        }
+        other => other,
+    };
+    let text = match chance.below(3) {
+        0 => format!("[{inside}]"),
+        1 => format!("{{\"a\":{inside}}}"),
+        _ => odd_value(chance),
+    };
+    texts.push(text);
+    *inside = json!(format!("@{}@", texts.len() - 1));
+}
+
+fn mutated(chance: &mut Chance, body: &Value) -> Vec<u8> {
+    let (mut body, mut texts) = (body.clone(), Vec::new());
+    for _ in 0..chance.below(3) {
+        bend(chance, &mut body, &mut texts);
+    }
+    let mut text = body.to_string();
+    // A text may hold the place of an earlier one.
+    for (at, inside) in texts.iter().enumerate().rev() {
+        text = text.replacen(&format!("\"@{at}@\""), inside, 1);
+    }
+    let mut bytes = text.into_bytes();
+    for _ in 0..chance.below(8).saturating_sub(5) {
+        let at = chance.below(bytes.len() + 1);
+        match chance.below(3) {
+            0 => bytes.truncate(at),
+            1 => bytes.insert(at, u8::try_from(chance.below(256)).unwrap()),
+            _ => {
+                if let Some(byte) = bytes.get_mut(at) {
+                    *byte ^= 1 << chance.below(8);
+                }
+            }
+        }
+    }
+    bytes
+}
+
+fn bend_headers(chance: &mut Chance, headers: &mut Vec<(String, String)>) {
+    for _ in 0..chance.below(6).saturating_sub(3) {
+        let name = chance.pick(&HEADERS);
+        let known = headers.iter().position(|(own, _)| own == name);
+        match (known, chance.below(3)) {
+            (Some(at), 0) => drop(headers.remove(at)),
+            (Some(at), 1) => headers.push(headers[at].clone()),
+            (Some(at), _) => headers[at].1 = chance.pick(&ODD_HEADERS).to_owned(),
+            (None, _) => headers.push((name.to_owned(), chance.pick(&ODD_HEADERS).to_owned())),
+        }
+    }
+}
+
+/// A request before it goes out.
+struct Request {
+    method: &'static str,
+    target: String,
+    headers: Vec<(String, String)>,
+    body: Vec<u8>,
+}
+
+/// Calls of the admin API on an app that nobody needs, queries and handshakes.
+fn other_calls(message: &str) -> Vec<(&'static str, String, Value)> {
+    let spare = |rest: &str| format!("/admin/v1/apps/spare{rest}");
+    let app = json!({ "name": "Spare", "timezone": "Asia/Tokyo",
+                      "ums": { "appKeys": [{ "generate": true }, "key"], "appPackages": ["p"] } });
+    let mut new = app.clone();
+    new["appId"] = json!("new");
+    let query = |query: String| json!({ "query": query, "variables": { "id": message } });
+    let message_of = format!("/admin/v1/apps/demo/messages/{message}");
+    vec![
+        ("GET", "/admin/v1/apps".to_owned(), json!({})),
+        ("POST", "/admin/v1/apps".to_owned(), new),
+        ("GET", spare(""), json!({})),
+        ("PATCH", spare(""), app),
+        ("DELETE", spare(""), json!({})),
+        (
+            "POST",
+            spare("/access-tokens"),
+            json!({ "userId": "u", "clientId": "c", "ttlSeconds": 9 }),
+        ),
+        ("PUT", spare("/owners/mac"), json!({ "userId": "u", "bindKey": "k" })),
+        ("DELETE", spare("/owners/mac"), json!({})),
+        ("POST", format!("{message_of}/recall"), json!({})),
+        ("POST", format!("{message_of}/replace"), json!({})),
+        ("POST", "/admin/v1/operators".to_owned(), json!({ "name": "n", "role": "analyst" })),
+        ("POST", "/graphql".to_owned(), query("{ apps { appId timezone } }".to_owned())),
+        (
+            "POST",
+            "/graphql".to_owned(),
+            query(
+                "query($id: ID!) { app(appId: \"demo\") { message(id: $id) { id } } }".to_owned(),
+            ),
+        ),
+        ("GET", "/connect".to_owned(), json!({})),
+    ]
+}
+
+struct Town {
+    ready: Ready,
+    ums: Vec<Value>,
+    others: Vec<(&'static str, String, Value)>,
+}
+
+impl Town {
+    /// Every call with a body that is valid now.
+    async fn refresh(&mut self) {
+        self.ums.clear();
+        for interface in Interface::ALL {
+            self.ums.push(self.ready.body(interface).await);
+        }
+        // Where it exists already, nothing changes.
+        let spare = json!({ "appId": "spare" });
+        self.ready.world.admin.post("/admin/v1/apps", Some(&spare)).await.unwrap();
+        self.others = other_calls(&self.ready.world.push("c-1", json!({})).await);
+    }
+
+    fn request(&self, chance: &mut Chance) -> Request {
+        let at = chance.below(self.ums.len() + self.others.len());
+        let mut request = match Interface::ALL.get(at) {
+            Some(interface) => self.ums_request(chance, *interface),
+            None => self.other_request(chance, at - self.ums.len()),
+        };
+        bend_headers(chance, &mut request.headers);
+        if chance.one_in(20) {
+            request.target += chance.pick(&TAILS);
+        }
+        if chance.one_in(20) {
+            request.method = chance.pick(&["GET", "PUT", "PATCH", "DELETE", "OPTIONS", "PURGE"]);
+        }
+        request
+    }
+
+    fn ums_request(&self, chance: &mut Chance, interface: Interface) -> Request {
+        let body = mutated(chance, &self.ums[interface as usize]);
+        let (caller, path) = (self.ready.caller(interface), interface.path());
+        let signs: &[u8] = if chance.one_in(2) { b"{}" } else { &body };
+        let headers = signed(caller, path, signs);
+        Request { method: "POST", target: path.to_owned(), headers, body }
+    }
+
+    fn other_request(&self, chance: &mut Chance, at: usize) -> Request {
+        let (method, target, body) = &self.others[at];
+        let body = mutated(chance, body);
+        let headers = if target == "/connect" {
+            let caller: &Caller = self.ready.caller(Interface::Register);
+            let mut headers = upgrade(&[("appPackage", PACKAGE)]);
+            headers.extend(signed(caller, target, b""));
+            headers
+        } else {
+            vec![("Authorization".to_owned(), format!("Bearer {ADMIN_TOKEN}"))]
+        };
+        Request { method, target: target.clone(), headers, body }
+    }
+}
+
+/// What the gateway may say before a call is looked at.
+const GATEWAY: [Code; 6] = [
+    Code::AppRefused,
+    Code::Duplicate,
+    Code::BadSign,
+    Code::UnknownToken,
+    Code::ExpiredToken,
+    Code::ForeignToken,
+];
+
+/// Whether the request was accepted, if the answer is one that its door may give.
+fn accepted(request: &Request, reply: &RawReply) -> Result<bool, &'static str> {
+    if reply.status >= 500 {
+        return Err("a fault");
+    }
+    let path = request.target.split('?').next().unwrap();
+    if !path.starts_with("/ums") {
+        return Ok(reply.status < 400);
+    }
+    let code = ret_code(reply);
+    let interface = Interface::ALL.into_iter().find(|interface| interface.path() == path);
+    let known = match interface {
+        None => (reply.status, &*code) == (404, "C00002"),
+        Some(_) if request.method != "POST" => (reply.status, &*code) == (405, "B00007"),
+        Some(interface) => {
+            let listed = interface.listed().iter().filter(|code| **code != Code::Internal);
+            let may = listed.chain(&GATEWAY).chain([&Code::Success]).any(|may| may.code() == code);
+            reply.status == 200 && may
+        }
+    };
+    if known { Ok(code == "00000") } else { Err("a code that this call does not have") }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn requests_that_are_nearly_right_never_cause_a_fault_and_store_nothing_when_refused() {
+    let mut chance = Chance(SEED);
+    let mut town = Town { ready: Ready::new().await, ums: Vec::new(), others: Vec::new() };
+    let mut raw = RawClient::new(&town.ready.world);
+    let (mut taken, mut refused, mut head) = (0, 0, 0);
+    for number in 0..REQUESTS {
+        if number % FRESH_REQUESTS == 0 {
+            town.refresh().await;
+            head = town.ready.world.head().await;
+        }
+        let request = town.request(&mut chance);
+        let Request { method, target, headers, body } = &request;
+        let shown = format!(
+            "request {number} of seed {SEED:#x}: {method} {target} {headers:?} {:.2000}",
+            String::from_utf8_lossy(body)
+        );
+        let reply = raw.send(method, target, headers, body).await;
+        let accepted = match accepted(&request, &reply) {
+            Ok(accepted) => accepted,
+            Err(what) => panic!("{what}: {reply:?} to {shown}"),
+        };
+        let before = std::mem::replace(&mut head, town.ready.world.head().await);
+        if accepted {
+            taken += 1;
+            continue;
+        }
+        refused += 1;
+        // What the server does by itself, such as ending deliveries, may go on meanwhile.
+        let new = town.ready.world.running.server.ledger.read(before, 1_000).await.unwrap();
+        let called = new.events.iter().find(|e| ["ums", "admin"].contains(&&*e.metadata.via));
+        assert!(called.is_none(), "{called:?} was stored though refused: {reply:?} to {shown}");
+    }
+    // Chance must try both sides of every door.
+    assert!(taken > REQUESTS / 10 && refused > REQUESTS / 2, "{taken} taken, {refused} refused");
+    town.ready.world.stop().await;
+}

@@ -1,0 +1,186 @@
+//! A long history of everything that callers, devices and operators do, in an order that only its
+//! seed knows.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use sim::{Caller, Device, DeviceOptions, Incoming};
+
+use crate::harness::{PACKAGE, World, merge, registration};
+
+const CLIENTS: usize = 8;
+const USERS: usize = 3;
+const MACHINES: usize = 3;
+
+/// A sequence that looks random and is the same for the same seed (xorshift).
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, bound: usize) -> usize {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        usize::try_from(self.0 % u64::try_from(bound).unwrap()).unwrap()
+    }
+
+    fn pick<T: Clone>(&mut self, items: &[T]) -> Option<T> {
+        if items.is_empty() { None } else { Some(items[self.below(items.len())].clone()) }
+    }
+}
+
+/// Lives through so many steps.
+pub(super) async fn live(world: &World, seed: u64, steps: usize) {
+    let mut life = Life { world, random: Random(seed), messages: Vec::new(), devices: Vec::new() };
+    for client in 0..CLIENTS {
+        life.register(client, None).await;
+    }
+    for _ in 0..steps {
+        life.step().await;
+    }
+}
+
+struct Life<'a> {
+    world: &'a World,
+    random: Random,
+    messages: Vec<String>,
+    devices: Vec<Device>,
+}
+
+impl Life<'_> {
+    async fn step(&mut self) {
+        let client = self.random.below(CLIENTS);
+        let user = self.random.pick(&[None, Some(0), Some(1), Some(2)]).unwrap();
+        match self.random.below(20) {
+            0 | 1 => self.register(client, user).await,
+            2 => {
+                let caller = self.caller(client, user).await;
+                self.call(&caller, "/ums/v2/unreg", json!({ "appPackage": PACKAGE })).await;
+            }
+            3..=6 => self.push_to_clients().await,
+            7 | 8 => self.push_to_users().await,
+            9..=11 => self.report(client, user).await,
+            12 | 13 => self.take_back().await,
+            14..=16 => self.connect(client, user).await,
+            17 => self.own().await,
+            18 => {
+                let change = json!({ "name": format!("Name {client}") });
+                self.world.admin.patch("/admin/v1/apps/demo", Some(&change)).await.unwrap();
+            }
+            _ => {
+                let seconds = 1 + self.random.below(20) as u64;
+                self.world.clock.advance(Duration::from_secs(seconds));
+            }
+        }
+    }
+
+    async fn caller(&self, client: usize, user: Option<usize>) -> Caller {
+        let client = format!("c-{client}");
+        match user {
+            Some(user) => self.world.user(&format!("user-{user}"), &client).await,
+            None => self.world.terminal(&client),
+        }
+    }
+
+    /// Calls; a refusal is part of life, a failure is not.
+    async fn call(&self, caller: &Caller, path: &str, body: Value) -> Option<Value> {
+        let reply = caller.call(path, &body.to_string()).await.unwrap();
+        assert!(!reply.ret_code.starts_with('A'), "{path} {body}: {}", reply.ret_code);
+        (reply.ret_code == "00000").then_some(reply.data)
+    }
+
+    async fn register(&mut self, client: usize, user: Option<usize>) {
+        let caller = self.caller(client, user).await;
+        let mut body = registration(&format!("c-{client}"));
+        let machine = self.random.below(MACHINES);
+        merge(&mut body, json!({ "deviceId": format!("m-{machine}") }));
+        if let Some(user) = user {
+            merge(&mut body, json!({ "userId": format!("user-{user}") }));
+        }
+        self.call(&caller, "/ums/v2/register", body).await;
+    }
+
+    async fn push(&mut self, path: &str, dst: Value) {
+        let (seconds, burn) = (1 + self.random.below(60), self.random.below(4) == 0);
+        let body = json!({ "dst": dst, "message": { "text": "门铃" }, "expires": seconds,
+                           "isBurn": burn });
+        if let Some(data) = self.call(&self.world.cloud(), path, body).await {
+            self.messages.push(data["msgId"].as_str().unwrap().to_owned());
+        }
+    }
+
+    async fn push_to_clients(&mut self) {
+        let clients: Vec<String> = (0..1 + self.random.below(CLIENTS))
+            .map(|_| format!("c-{}", self.random.below(CLIENTS + 1)))
+            .collect();
+        let path = self.random.pick(&["/umse/v2/msgPush", "/umse/v2/msgPushtry"]).unwrap();
+        self.push(path, json!({ "type": 0, "Id": clients })).await;
+    }
+
+    async fn push_to_users(&mut self) {
+        let users: Vec<String> = (0..1 + self.random.below(USERS))
+            .map(|_| format!("user-{}", self.random.below(USERS)))
+            .collect();
+        let dst = json!({ "type": 2, "Id": users, "devType": ["01"] });
+        self.push("/umse/v2/msgPushtry", dst).await;
+    }
+
+    async fn report(&mut self, client: usize, user: Option<usize>) {
+        let Some(id) = self.random.pick(&self.messages) else { return };
+        let caller = self.caller(client, user).await;
+        let status = 2 + self.random.below(3);
+        let body = json!({ "appPackage": PACKAGE, "msgId": id, "status": status });
+        self.call(&caller, "/ums/v2/report", body).await;
+    }
+
+    async fn take_back(&mut self) {
+        let Some(id) = self.random.pick(&self.messages) else { return };
+        let op = self.random.pick(&["recall", "replace"]).unwrap();
+        let path = format!("/admin/v1/apps/demo/messages/{id}/{op}");
+        let (status, body, _) = self.world.admin.post(&path, None).await.unwrap();
+        assert!(matches!(status, 200 | 409), "{status} {body}");
+    }
+
+    /// A device comes, if it may, and those that are here say something about what they got.
+    async fn connect(&mut self, client: usize, user: Option<usize>) {
+        let caller = self.caller(client, user).await;
+        let auto_ack = self.random.below(2) == 0;
+        let options = DeviceOptions { auto_ack, ..DeviceOptions::new(&caller, PACKAGE) };
+        if let Ok(device) = Device::connect(options).await {
+            self.devices.push(device);
+        }
+        if self.devices.len() > CLIENTS / 2 {
+            self.devices.remove(0);
+        }
+        for device in &mut self.devices {
+            while let Some(incoming) = device.next_within(Duration::from_millis(5)).await {
+                let answer = match (incoming, self.random.below(4)) {
+                    (Incoming::Message { id, .. }, 0) => device.ack(&id).await,
+                    (Incoming::Message { id, .. }, 1) => device.report(&id, 3).await,
+                    (Incoming::Control { op, id }, 0 | 1) => device.ack_control(&id, &op).await,
+                    (Incoming::Control { id, .. }, 2) => device.report(&id, 4).await,
+                    _ => Ok(()),
+                };
+                // Its connection may have been closed; that is life too.
+                drop(answer);
+            }
+        }
+    }
+
+    async fn own(&mut self) {
+        let machine = self.random.below(MACHINES);
+        let path = format!("/admin/v1/apps/demo/owners/m-{machine}");
+        if self.random.below(4) == 0 {
+            self.world.admin.delete(&path, None).await.unwrap();
+            return;
+        }
+        let user = format!("user-{}", self.random.below(USERS));
+        let owner = json!({ "userId": user, "bindKey": "k" });
+        assert_eq!(self.world.admin.put(&path, Some(&owner)).await.unwrap().0, 204);
+        let body = json!({ "deviceId": format!("m-{machine}"), "encryptedData": "k",
+                           "message": {} });
+        let host = self.world.terminal("host");
+        if let Some(data) = self.call(&host, "/ums/v2/msgPushToHost", body).await {
+            self.messages.push(data["msgId"].as_str().unwrap().to_owned());
+        }
+    }
+}

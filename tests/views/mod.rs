@@ -1,0 +1,70 @@
+//! Views are folds of the ledger and nothing else: thrown away, they come back as they were, and
+//! nobody notices.
+
+mod history;
+mod rebuilt;
+mod unreadable;
+
+use std::sync::Arc;
+
+use domain::Recorded;
+use projections::{db::Pool, on};
+use pushledger::{
+    clock::Clock,
+    ledger::{Database, Ledger},
+    metrics::Metrics,
+};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use crate::harness::{Place, dump};
+
+/// What is stored in a place where no server runs.
+#[derive(Debug)]
+struct Stored {
+    events: Vec<Recorded>,
+    /// Position of the views, and their rows by table.
+    position: i64,
+    views: Vec<Vec<String>>,
+    registry: Vec<Vec<String>>,
+}
+
+impl Stored {
+    async fn read(place: &Place) -> Stored {
+        let database = Database::open(&place.database()).await.unwrap();
+        let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
+        let metrics = Arc::new(Metrics::default());
+        let ledger = Ledger::start(database.clone(), Clock::System, metrics, &tasks, &stop);
+        let ledger = ledger.await.unwrap();
+        let events = ledger.read(0, i64::MAX).await.unwrap().events;
+        ledger.close();
+        stop.cancel();
+        tasks.close();
+        tasks.wait().await;
+        let stored = Stored {
+            events,
+            position: position(&database.views_read).await,
+            views: tables(&database.views_read, projections::TABLES).await,
+            registry: tables(&database.ledger_read, projections::registry::TABLES).await,
+        };
+        database.close().await;
+        stored
+    }
+}
+
+/// The rows of some tables.
+async fn tables(pool: &Pool, names: &[&str]) -> Vec<Vec<String>> {
+    let mut tables = Vec::new();
+    for name in names {
+        tables.push(dump(pool, name).await);
+    }
+    tables
+}
+
+/// How far the views have read.
+async fn position(pool: &Pool) -> i64 {
+    let mut checkout = pool.checkout().await.unwrap();
+    let (position,): (i64,) = on!(checkout.conn(), c => {
+        sqlx::query_as("SELECT position FROM checkpoint").fetch_one(&mut *c).await.unwrap()
+    });
+    position
+}

@@ -1,0 +1,178 @@
+//! Views that were thrown away, or belong to another ledger, are made again, row for row.
+
+use std::collections::BTreeMap;
+
+use domain::Recorded;
+use futures_util::future::join_all;
+use projections::{on, registry};
+use pushledger::{clock::Clock, ledger::Database};
+use serde_json::{Value, json};
+
+use super::{Stored, history::live, position, tables};
+use crate::harness::{PATIENCE, Place, World, dump, message, ok, until};
+
+/// Events of each page of a fold.
+const PAGES: [usize; 4] = [1, 3, 50, 10_000];
+
+/// Folds events into empty tables, page by page; gives the rows of the views and the registry.
+async fn folded(events: &[Recorded], page: usize) -> (Vec<Vec<String>>, Vec<Vec<String>>) {
+    let place = Place::new().await;
+    let database = Database::open(&place.database()).await.unwrap();
+    for events in events.chunks(page) {
+        let mut tx = database.views_write.begin().await.unwrap();
+        projections::apply(&mut tx.conn(), events).await.unwrap();
+        tx.commit().await.unwrap();
+        let mut tx = database.ledger_write.begin().await.unwrap();
+        registry::apply(&mut tx.conn(), events).await.unwrap();
+        tx.commit().await.unwrap();
+    }
+    let views = tables(&database.views_read, projections::TABLES).await;
+    let registry = tables(&database.ledger_read, registry::TABLES).await;
+    database.close().await;
+    (views, registry)
+}
+
+/// Checks that what a server left behind is what its events make, whatever their pages.
+async fn is_what_its_events_make(stored: &Stored) {
+    let (until_views, all) = (usize::try_from(stored.position).unwrap(), stored.events.len());
+    for page in PAGES {
+        let (views, _) = folded(&stored.events[..until_views], page).await;
+        for (table, (folded, live)) in
+            projections::TABLES.iter().zip(views.iter().zip(&stored.views))
+        {
+            assert_eq!(folded, live, "{table} in pages of {page}");
+        }
+        let (_, registry) = folded(&stored.events[..all], page).await;
+        for (table, (folded, live)) in
+            registry::TABLES.iter().zip(registry.iter().zip(&stored.registry))
+        {
+            assert_eq!(folded, live, "{table} in pages of {page}");
+        }
+    }
+}
+
+/// Waits until the views of a server have read everything.
+async fn caught_up(world: &World) {
+    let head = world.head().await;
+    world.running.server.views.reached(head, PATIENCE).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replay_of_any_history_makes_the_same_rows_in_every_view_and_in_the_registry() {
+    for seed in [1, 1_700_000_000_019, u64::MAX / 3] {
+        let world = World::with_clock().await;
+        live(&world, seed, 250).await;
+        caught_up(&world).await;
+        let clock = world.clock.clone();
+        let place = world.stop().await;
+        let before = Stored::read(&place).await;
+        let kinds = before.events.iter().map(|recorded| recorded.event.name());
+        let kinds = kinds.fold(BTreeMap::new(), |mut kinds: BTreeMap<&str, usize>, name| {
+            *kinds.entry(name).or_default() += 1;
+            kinds
+        });
+        assert!(kinds.len() >= 11, "seed {seed} has no rich history: {kinds:?}");
+        is_what_its_events_make(&before).await;
+        // The same by the server itself, from nothing.
+        Database::drop_views(&place.database()).await.unwrap();
+        let world = World::start(place, clock).await;
+        caught_up(&world).await;
+        let after = Stored::read(&world.stop().await).await;
+        assert!(after.position >= before.position);
+        is_what_its_events_make(&after).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn views_that_are_ahead_of_the_ledger_or_of_another_one_are_made_again() {
+    let world = World::with_clock().await;
+    live(&world, 7, 100).await;
+    caught_up(&world).await;
+    let clock = world.clock.clone();
+    let mut place = world.stop().await;
+    let another = "event_id = (SELECT event_id FROM checkpoint)";
+    let blob = if place.on_postgres() { "'\\x0000'" } else { "x'0000'" };
+    let tampered = [
+        format!("position = position + 1000, {another}"),
+        "position = position + 1000, event_id = NULL".to_owned(),
+        format!("event_id = {blob}"),
+    ];
+    for set in tampered {
+        let database = Database::open(&place.database()).await.unwrap();
+        let mut tx = database.views_write.begin().await.unwrap();
+        let statements = [
+            format!("UPDATE checkpoint SET {set}"),
+            "DELETE FROM deliveries".to_owned(),
+            "UPDATE messages SET app = 'another'".to_owned(),
+            "INSERT INTO set_aside VALUES (1, 'another')".to_owned(),
+        ];
+        for sql in statements {
+            on!(tx.conn(), c => {
+                sqlx::query(sqlx::AssertSqlSafe(sql)).execute(&mut *c).await.unwrap();
+            });
+        }
+        tx.commit().await.unwrap();
+        database.close().await;
+        let world = World::start(place, clock.clone()).await;
+        caught_up(&world).await;
+        let views = &world.running.server.ledger.database().views_read;
+        assert_eq!(dump(views, "set_aside").await, Vec::<String>::new());
+        assert!(position(views).await <= world.head().await);
+        place = world.stop().await;
+        is_what_its_events_make(&Stored::read(&place).await).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn deleting_the_views_sends_none_of_10_000_delivered_messages_again() {
+    const CLIENTS: usize = 200;
+    const PUSHES: usize = 50;
+    let world = World::new().await;
+    let clients: Vec<String> = (0..CLIENTS).map(|n| format!("c-{n}")).collect();
+    let arrive = async |client: &String| world.connect(&world.register(client).await).await;
+    let devices = join_all(clients.iter().map(arrive)).await;
+    let listening = devices.into_iter().map(|mut device| {
+        tokio::spawn(async move {
+            for _ in 0..PUSHES {
+                message(&mut device).await;
+            }
+            device.close().await.unwrap();
+        })
+    });
+    let listening: Vec<_> = listening.collect();
+    let push = async |world: &World, message: Value| {
+        let body = json!({ "dst": { "type": 0, "Id": clients }, "message": message });
+        let data = ok(&world.cloud(), "/umse/v2/msgPush", &body).await;
+        data["msgId"].as_str().unwrap().to_owned()
+    };
+    for n in 0..PUSHES {
+        push(&world, json!({ "n": n })).await;
+    }
+    for device in listening {
+        device.await.unwrap();
+    }
+    let views = world.running.server.ledger.database().views_read.clone();
+    until("not all were recorded", async || dump(&views, "pending").await.is_empty()).await;
+    let head = world.head().await;
+    caught_up(&world).await;
+    let before = tables(&views, projections::TABLES).await;
+    assert_eq!(before[1].len(), CLIENTS * PUSHES);
+    let place = world.stop().await;
+    Database::drop_views(&place.database()).await.unwrap();
+    let world = World::start(place, Clock::System).await;
+    caught_up(&world).await;
+    let views = &world.running.server.ledger.database().views_read;
+    assert_eq!(tables(views, projections::TABLES).await, before);
+    // New devices, which remember nothing: whatever came again would come before this.
+    let arrive = async |client: &String| world.connect(&world.terminal(client)).await;
+    let mut devices = join_all(clients.iter().map(arrive)).await;
+    let next = push(&world, json!({ "next": true })).await;
+    for device in &mut devices {
+        assert_eq!(message(device).await.0, next);
+    }
+    // Nothing but this one happened since.
+    let since = world.running.server.ledger.read(head, i64::MAX).await.unwrap().events;
+    assert!(since.iter().all(|recorded| recorded.stream.to_string().ends_with(&next)));
+    drop(devices);
+    world.stop().await;
+}
