@@ -176,6 +176,36 @@ impl Tokens {
         Ok(token)
     }
 
+    /// Every operator, in order of number.
+    ///
+    /// # Errors
+    /// [`Fault`] when the database fails.
+    pub async fn operators(&self) -> Result<Vec<(String, Operator)>, Fault> {
+        const SQL: &str = "SELECT number, name, role, app FROM operators ORDER BY number";
+        let mut checkout = self.read.checkout().await?;
+        let rows: Vec<(i64, String, String, Option<String>)> =
+            on!(checkout.conn(), c => sqlx::query_as(SQL).fetch_all(&mut *c).await?);
+        let operator = |(number, name, role, app)| {
+            let role = projections::db::from_name(role)?;
+            Ok((name, Operator { number, role, app }))
+        };
+        rows.into_iter().map(operator).collect()
+    }
+
+    /// Withdraws an operator's token; false if there is none of that number.
+    ///
+    /// # Errors
+    /// [`Fault`] when the database fails.
+    pub async fn withdraw(&self, number: i64) -> Result<bool, Fault> {
+        const SQL: &str = "DELETE FROM operators WHERE number = $1";
+        let mut tx = self.write.begin().await?;
+        let rows = on!(tx.conn(), c => {
+            sqlx::query(SQL).bind(number).execute(&mut *c).await?.rows_affected()
+        });
+        tx.commit().await?;
+        Ok(rows > 0)
+    }
+
     /// Whether there is any operator.
     ///
     /// # Errors

@@ -49,6 +49,19 @@ pub async fn advance(ledger: &Ledger, name: &'static str, position: i64) -> Resu
     tx.commit().await
 }
 
+/// Nodes that run on the ledger's database: those whose lease on a number holds.
+///
+/// # Errors
+/// [`Fault`] when the database fails.
+pub async fn nodes(ledger: &Ledger, now: i64) -> Result<i64, Fault> {
+    const SQL: &str = "SELECT COUNT(*) FROM leases WHERE name LIKE 'node/%' AND until > $1";
+    let mut checkout = ledger.database().ledger_read.checkout().await?;
+    let (nodes,): (i64,) = on!(checkout.conn(), c => {
+        sqlx::query_as(SQL).bind(now).fetch_one(&mut *c).await?
+    });
+    Ok(nodes)
+}
+
 /// A duty that one node has at a time.
 #[derive(Debug, Clone)]
 pub struct Lease {

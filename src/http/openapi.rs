@@ -36,7 +36,9 @@ use super::{
         owners::remove,
         messages::recall,
         messages::replace,
-        operators::create
+        operators::create,
+        operators::list,
+        operators::withdraw
     )
 )]
 struct Described;

@@ -12,6 +12,7 @@ use std::{
 
 use domain::{
     Event, Recorded, Stream,
+    device::Device,
     message::{MessageId, RecallOp, RecallResult},
     route::{Route, route},
 };
@@ -36,11 +37,12 @@ pub(super) enum Item {
 
 /// A newer connection of the same device took over.
 const CLOSE_REPLACED: (u16, &str) = (4001, "a newer connection took over");
-/// The device now has another user, or unregistered.
+/// The device now has another user, or unregistered, or its app is gone.
 pub(super) const CLOSE_CHANGED: (u16, &str) = (4002, "the registration changed");
 
 struct Connection {
     number: u64,
+    app: String,
     account: Option<Uuid>,
     items: mpsc::Sender<Item>,
     missed: Arc<Missed>,
@@ -149,14 +151,21 @@ impl Hub {
     }
 
     /// Adds a connection; an older one of the same device is closed.
-    pub(super) fn subscribe(self: &Arc<Self>, device: i64, account: Option<Uuid>) -> Subscription {
+    pub(super) fn subscribe(self: &Arc<Self>, app: &str, of: &Device) -> Subscription {
+        let (device, account, app) = (of.number, of.account, app.to_owned());
         let (sender, items) = mpsc::channel(QUEUE_ITEMS);
         let number = self.numbers.fetch_add(1, Ordering::Relaxed);
         let missed = Arc::<Missed>::default();
         let closing = Closing::default();
         let (closed, reason) = (closing.now.clone(), Arc::clone(&closing.reason));
-        let connection =
-            Connection { number, account, items: sender, missed: Arc::clone(&missed), closing };
+        let connection = Connection {
+            number,
+            app,
+            account,
+            items: sender,
+            missed: Arc::clone(&missed),
+            closing,
+        };
         let mut connections = self.connections();
         match connections.insert(device, connection) {
             Some(older) => close(&older, CLOSE_REPLACED),
@@ -226,9 +235,12 @@ fn concern(connections: &HashMap<i64, Connection>, recorded: &Recorded) {
         Event::DeviceUpdated(e) => changed(connections, e.device, Some(e.account)),
         Event::DeviceReturned(e) => changed(connections, e.device, Some(e.account)),
         Event::DeviceUnregistered(e) => changed(connections, e.device, None),
+        Event::AppDeleted(_) => {
+            let own = connections.values().filter(|connection| connection.app == recorded.app);
+            own.for_each(|connection| close(connection, CLOSE_CHANGED));
+        }
         Event::AppCreated(_)
         | Event::AppChanged(_)
-        | Event::AppDeleted(_)
         | Event::AccountOpened(_)
         | Event::DeviceRegistered(_)
         | Event::OwnerSet(_)

@@ -75,7 +75,7 @@ pub(super) async fn run(
     device: Device,
     socket: WebSocket,
 ) {
-    let subscription = server.hub.subscribe(device.number, device.account);
+    let subscription = server.hub.subscribe(app.id(), &device);
     let mut session = Session {
         cursor: 0,
         read_to: subscription.from,

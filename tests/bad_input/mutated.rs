@@ -68,6 +68,9 @@ const ODD_VALUES: [&str; 24] = [
     "@deep",
 ];
 
+/// What texts seldom hold, as it stands in JSON.
+const ODD_CHARACTERS: [&str; 7] = ["\\u0000", "\\u0000x", "\\ud800", "🔔", "\\u0001", "'", " "];
+
 /// Values that headers seldom have.
 const ODD_HEADERS: [&str; 9] =
     ["", "0", "junk", "\u{95e8}\u{94c3}", "'; DROP TABLE events; --", "a\tb", "null", "-1", "%00"];
@@ -130,9 +133,15 @@ fn bend(chance: &mut Chance, value: &mut Value, texts: &mut Vec<String>) {
         }
         other => other,
     };
-    let text = match chance.below(3) {
-        0 => format!("[{inside}]"),
-        1 => format!("{{\"a\":{inside}}}"),
+    let text = match (&*inside, chance.below(6)) {
+        (Value::String(text), 0..3) => {
+            // Goes in before the closing quote.
+            let mut quoted = json!(text).to_string();
+            quoted.insert_str(quoted.len() - 1, chance.pick(&ODD_CHARACTERS));
+            quoted
+        }
+        (inside, 3) => format!("[{inside}]"),
+        (inside, 4) => format!("{{\"a\":{inside}}}"),
         _ => odd_value(chance),
     };
     texts.push(text);
@@ -243,10 +252,11 @@ impl Town {
     }
 
     fn request(&self, chance: &mut Chance) -> Request {
-        let at = chance.below(self.ums.len() + self.others.len());
-        let mut request = match Interface::ALL.get(at) {
-            Some(interface) => self.ums_request(chance, *interface),
-            None => self.other_request(chance, at - self.ums.len()),
+        let mut request = if chance.one_in(3) {
+            self.other_request(chance)
+        } else {
+            let interface = Interface::ALL[chance.below(Interface::ALL.len())];
+            self.ums_request(chance, interface)
         };
         bend_headers(chance, &mut request.headers);
         if chance.one_in(20) {
@@ -266,8 +276,8 @@ impl Town {
         Request { method: "POST", target: path.to_owned(), headers, body }
     }
 
-    fn other_request(&self, chance: &mut Chance, at: usize) -> Request {
-        let (method, target, body) = &self.others[at];
+    fn other_request(&self, chance: &mut Chance) -> Request {
+        let (method, target, body) = &self.others[chance.below(self.others.len())];
         let body = mutated(chance, body);
         let headers = if target == "/connect" {
             let caller: &Caller = self.ready.caller(Interface::Register);

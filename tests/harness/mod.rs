@@ -288,11 +288,16 @@ pub struct RawClient {
 }
 
 /// What a [`RawClient`] got.
-#[derive(Debug)]
 pub struct RawReply {
     pub status: u16,
     pub headers: HashMap<String, String>,
     pub body: Vec<u8>,
+}
+
+impl std::fmt::Debug for RawReply {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} {}", self.status, String::from_utf8_lossy(&self.body))
+    }
 }
 
 impl RawClient {

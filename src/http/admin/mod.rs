@@ -41,7 +41,8 @@ pub fn routes() -> Router<Arc<Server>> {
         .route(&below("/owners/{device_id}"), put(owners::set).delete(owners::remove))
         .route(&below("/messages/{message_id}/recall"), post(messages::recall))
         .route(&below("/messages/{message_id}/replace"), post(messages::replace))
-        .route("/admin/v1/operators", post(operators::create))
+        .route("/admin/v1/operators", get(operators::list).post(operators::create))
+        .route("/admin/v1/operators/{number}", axum::routing::delete(operators::withdraw))
         .layer(axum::extract::DefaultBodyLimit::max(MAX_BODY_BYTES))
 }
 
