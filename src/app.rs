@@ -35,7 +35,7 @@ const NUMBER_LEASE: Duration = Duration::from_secs(60);
 /// Pause before a duty that failed is taken up again.
 const PAUSE: Duration = Duration::from_secs(1);
 /// Time between two removals of old tokens and two WAL checkpoints.
-const CHORES: Duration = Duration::from_secs(5);
+const CHORES: Duration = Duration::from_secs(30);
 
 /// What handlers and tasks share.
 pub struct Server {
@@ -326,7 +326,7 @@ async fn chores(server: Arc<Server>, stop: CancellationToken) {
         if let Err(fault) = server.ledger.database().checkpoint().await {
             tracing::warn!(%fault, "a write-ahead log could not be moved");
         }
-        if rounds.is_multiple_of(720)
+        if rounds.is_multiple_of(120)
             && let Err(fault) = server.tokens.remove_old().await
         {
             tracing::warn!(%fault, "old tokens could not be removed");

@@ -8,6 +8,7 @@ use std::{
     time::Duration,
 };
 
+use pushledger::clock::Clock;
 use serde_json::json;
 use sim::{Caller, Device, DeviceOptions, Incoming};
 use tokio::{
@@ -15,18 +16,20 @@ use tokio::{
     net::{TcpListener, TcpStream},
     sync::watch,
     task::{JoinHandle, JoinSet},
+    time::timeout,
 };
 use tokio_util::sync::CancellationToken;
 
 use crate::harness::{
     PACKAGE, Place, Process, UMS_APP, UMS_KEY, UMS_SYSTEM, UMS_SYSTEM_KEY, World, ok, until,
 };
-use pushledger::clock::Clock;
 
 /// Devices, each with a caller that pushes to it all the time.
 const CLIENTS: usize = 6;
 /// Pause of a caller or a device before it tries again to reach a server that is gone.
 const AGAIN: Duration = Duration::from_millis(10);
+/// After this a caller takes its answer for lost with the server.
+const LOST: Duration = Duration::from_secs(3);
 
 /// An address that stays while the server behind it comes and goes.
 struct Door {
@@ -117,12 +120,12 @@ async fn push(cloud: Caller, client: usize, answered: Noted, enough: Cancellatio
     let body = json!({ "dst": { "type": 0, "Id": [format!("c-{client}")] }, "message": {} });
     let body = body.to_string();
     while !enough.is_cancelled() {
-        match cloud.call("/umse/v2/msgPush", &body).await {
-            Ok(reply) if reply.ret_code == "00000" => {
+        match timeout(LOST, cloud.call("/umse/v2/msgPush", &body)).await {
+            Ok(Ok(reply)) if reply.ret_code == "00000" => {
                 answered.add(client, reply.data["msgId"].as_str().unwrap().to_owned());
             }
-            Ok(reply) => assert!(reply.ret_code.starts_with('A'), "{reply:?}"),
-            Err(_) => tokio::time::sleep(AGAIN).await,
+            Ok(Ok(reply)) => assert!(reply.ret_code.starts_with('A'), "{reply:?}"),
+            Ok(Err(_)) | Err(_) => tokio::time::sleep(AGAIN).await,
         }
     }
 }

@@ -9,9 +9,12 @@
 
 mod bad_input;
 mod contracts;
+mod crash;
 mod harness;
 mod ledger;
+mod nodes;
 mod online;
 mod thread;
 mod tidy;
 mod ums_v2;
+mod views;

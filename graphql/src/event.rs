@@ -49,7 +49,13 @@ impl Event {
             via: recorded.metadata.via,
             request: recorded.metadata.request,
             body: Json(serde_json::from_str(&body)?),
-            private: private.as_deref().map(serde_json::from_str).transpose()?.map(Json),
+            private: private.map(tree),
         })
     }
+}
+
+/// JSON text as a tree or, where a payload holds what no tree can (a number out of range, half a
+/// surrogate pair, nesting without end), as that text.
+fn tree(text: String) -> Json<Value> {
+    Json(serde_json::from_str(&text).unwrap_or(Value::String(text)))
 }

@@ -17,7 +17,7 @@ const SEED: u64 = 0x5eed_0000_0000_0001;
 /// Requests of a run.
 const REQUESTS: usize = 3_000;
 /// Requests after which valid bodies are made anew, as some can succeed only once.
-const FRESH_REQUESTS: usize = 40;
+const FRESH_REQUESTS: usize = 100;
 
 /// SplitMix64.
 struct Chance(u64);

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::{control, ends, nothing_else_comes, push_as, quiet, received, share};
 use crate::harness::{World, message, until};
@@ -144,7 +144,7 @@ async fn a_message_to_many_expires_on_each_device_by_its_own_reason() {
     let count = async |name: &str, value: &str| {
         let info = world.status(&id).await;
         let devices = info["devices"].as_array().unwrap();
-        devices.iter().filter(|device| device[name] == Value::from(value)).count()
+        devices.iter().filter(|device| device[name] == value).count()
     };
     until("not all were sent", async || count("stage", "sent").await == 10).await;
     for (device, client) in devices.iter_mut().zip(&clients).take(5) {

@@ -152,3 +152,22 @@ async fn a_message_may_be_nested_as_deep_as_it_is_long() {
     }
     world.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_that_no_tree_can_hold_still_shows_in_the_history() {
+    let world = World::new().await;
+    world.register("c-1").await;
+    let deep = format!(r#"{{"a":{}{}}}"#, "[".repeat(200), "]".repeat(200));
+    for text in [r#"{"a":1e999}"#, r#"{"a":"\ud800"}"#, &deep] {
+        let body = format!(r#"{{"dst":{{"type":0,"Id":["c-1"]}},"message":{text}}}"#);
+        let reply = call(&world.cloud(), CLOUD_PUSH, &body).await;
+        let id = reply.data["msgId"].as_str().unwrap();
+        let query = format!(
+            "{{ app(appId: \"demo\") {{ message(id: \"{id}\") {{ events {{ private }} }} }} }}"
+        );
+        let data = world.graphql(&query).await;
+        let private = data["app"]["message"]["events"][0]["private"].as_str().unwrap();
+        assert!(private.contains(text), "{private}");
+    }
+    world.stop().await;
+}

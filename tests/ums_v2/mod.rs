@@ -2,6 +2,7 @@
 //! `docs/protocols/haier-ums-v2.md` says which test shows which sentence of the contract.
 
 mod codes;
+mod conformance;
 mod destinations;
 mod devlist;
 mod examples;
