@@ -9,7 +9,8 @@
 //! let options = sim::DeviceOptions::new(&caller, "com.acme.app");
 //! let mut device = sim::Device::connect(options).await?;
 //! let push = r#"{"dst":{"type":0,"Id":["c-1"]},"message":{"msgName":"bell"}}"#;
-//! let reply = caller.call("/ums/v2/msgPush", push).await?;
+//! let cloud = sim::Caller::new(base, "SV-DEMO-0001", "key of the cloud");
+//! let reply = cloud.call("/umse/v2/msgPush", push).await?;
 //! assert_eq!(reply.ret_code, "00000");
 //! assert!(matches!(device.next().await, Some(sim::Incoming::Message { .. })));
 //! # Ok(())
