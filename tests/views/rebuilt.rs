@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 
-use domain::Recorded;
 use futures_util::future::join_all;
 use projections::{on, registry};
 use pushledger::{clock::Clock, ledger::Database};
@@ -12,41 +11,33 @@ use super::{Stored, history::live, position, tables};
 use crate::harness::{PATIENCE, Place, World, dump, message, ok, until};
 
 /// Events of each page of a fold.
-const PAGES: [usize; 4] = [1, 3, 50, 10_000];
+const PAGES: [usize; 3] = [1, 7, 10_000];
 
-/// Folds events into empty tables, page by page; gives the rows of the views and the registry.
-async fn folded(events: &[Recorded], page: usize) -> (Vec<Vec<String>>, Vec<Vec<String>>) {
-    let place = Place::new().await;
-    let database = Database::open(&place.database()).await.unwrap();
-    for events in events.chunks(page) {
-        let mut tx = database.views_write.begin().await.unwrap();
-        projections::apply(&mut tx.conn(), events).await.unwrap();
-        tx.commit().await.unwrap();
-        let mut tx = database.ledger_write.begin().await.unwrap();
-        registry::apply(&mut tx.conn(), events).await.unwrap();
-        tx.commit().await.unwrap();
-    }
-    let views = tables(&database.views_read, projections::TABLES).await;
-    let registry = tables(&database.ledger_read, registry::TABLES).await;
-    database.close().await;
-    (views, registry)
-}
-
-/// Checks that what a server left behind is what its events make, whatever their pages.
+/// Checks that what a server left behind is what its events make of empty tables, whatever their
+/// pages.
 async fn is_what_its_events_make(stored: &Stored) {
-    let (until_views, all) = (usize::try_from(stored.position).unwrap(), stored.events.len());
-    for page in PAGES {
-        let (views, _) = folded(&stored.events[..until_views], page).await;
-        for (table, (folded, live)) in
-            projections::TABLES.iter().zip(views.iter().zip(&stored.views))
-        {
-            assert_eq!(folded, live, "{table} in pages of {page}");
+    let of_views = usize::try_from(stored.position).unwrap();
+    for size in PAGES {
+        let place = Place::new().await;
+        let database = Database::open(&place.database()).await.unwrap();
+        for page in stored.events[..of_views].chunks(size) {
+            let mut tx = database.views_write.begin().await.unwrap();
+            projections::apply(&mut tx.conn(), page).await.unwrap();
+            tx.commit().await.unwrap();
         }
-        let (_, registry) = folded(&stored.events[..all], page).await;
-        for (table, (folded, live)) in
-            registry::TABLES.iter().zip(registry.iter().zip(&stored.registry))
-        {
-            assert_eq!(folded, live, "{table} in pages of {page}");
+        for page in stored.events.chunks(size) {
+            let mut tx = database.ledger_write.begin().await.unwrap();
+            registry::apply(&mut tx.conn(), page).await.unwrap();
+            tx.commit().await.unwrap();
+        }
+        let views = tables(&database.views_read, projections::TABLES).await;
+        let registry = tables(&database.ledger_read, registry::TABLES).await;
+        database.close().await;
+        let names = projections::TABLES.iter().chain(registry::TABLES);
+        let folded = views.iter().chain(&registry);
+        let live = stored.views.iter().chain(&stored.registry);
+        for (name, (folded, live)) in names.zip(folded.zip(live)) {
+            assert_eq!(folded, live, "{name} in pages of {size}");
         }
     }
 }
@@ -59,7 +50,7 @@ async fn caught_up(world: &World) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_replay_of_any_history_makes_the_same_rows_in_every_view_and_in_the_registry() {
-    for seed in [1, 1_700_000_000_019, u64::MAX / 3] {
+    for seed in [1, u64::MAX / 3] {
         let world = World::with_clock().await;
         live(&world, seed, 250).await;
         caught_up(&world).await;
