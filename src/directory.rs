@@ -103,7 +103,10 @@ impl Directory {
             };
             let concerned = match &batch {
                 Ok(batch) => batch.events().iter().any(|e| concerns_apps(&e.event)),
-                Err(_) => true,
+                Err(_) => {
+                    tokio::time::sleep(LOOK_AGAIN).await;
+                    true
+                }
             };
             if concerned && let Err(error) = self.reload().await {
                 tracing::error!(%error, "the apps cannot be loaded");
