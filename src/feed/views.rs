@@ -283,16 +283,12 @@ async fn checkpoint(conn: &mut Conn<'_>) -> Result<(i64, Option<Vec<u8>>), Fault
 
 /// Empties the views.
 async fn reset(conn: &mut Conn<'_>) -> Result<i64, Fault> {
-    const STATEMENTS: [&str; 5] = [
-        "DELETE FROM messages",
-        "DELETE FROM deliveries",
-        "DELETE FROM pending",
-        "DELETE FROM set_aside",
-        "UPDATE checkpoint SET position = 0, event_id = NULL",
-    ];
-    for sql in STATEMENTS {
+    for table in projections::TABLES.iter().chain(&["set_aside"]) {
+        let sql = sqlx::AssertSqlSafe(format!("DELETE FROM {table}"));
         on!(conn.again(), c => sqlx::query(sql).execute(&mut *c).await?.rows_affected());
     }
+    const SQL: &str = "UPDATE checkpoint SET position = 0, event_id = NULL";
+    on!(conn.again(), c => sqlx::query(SQL).execute(&mut *c).await?.rows_affected());
     Ok(0)
 }
 
