@@ -21,7 +21,7 @@ use crate::{
     },
     http,
     ids::{MessageIds, NODES},
-    ledger::{Database, Ledger},
+    ledger::{Checkpoints, Database, Ledger},
     metrics::Metrics,
     secrets::{MasterKey, SecretError},
     socket::hub::Hub,
@@ -35,7 +35,10 @@ const NUMBER_LEASE: Duration = Duration::from_secs(60);
 /// Pause before a duty that failed is taken up again.
 const PAUSE: Duration = Duration::from_secs(1);
 /// Time between two removals of old tokens and two WAL checkpoints.
-const CHORES: Duration = Duration::from_secs(30);
+const CHORES: Duration = Duration::from_secs(3600);
+/// How often SQLite's write-ahead logs are moved into their databases, when there is anything new:
+/// often and little at a time, since what is moved competes with commits for the disk.
+const CHECKPOINTS: Duration = Duration::from_millis(300);
 
 /// What handlers and tasks share.
 pub struct Server {
@@ -159,6 +162,7 @@ impl Running {
         duties.spawn(duty(Arc::clone(&server), node, stop_duties.clone()));
         duties.spawn(keep_number(Arc::clone(&server), node, number, stop_duties.clone()));
         duties.spawn(chores(Arc::clone(&server), stop_duties.clone()));
+        duties.spawn(checkpoints(Arc::clone(&server), stop_duties.clone()));
         let address = serve(&server, &config.listen, &front).await?;
         Ok(Running {
             server,
@@ -315,24 +319,48 @@ fn report(duty: &str, failed: Result<(), Fault>) {
     }
 }
 
-/// Removes old tokens, and moves SQLite's write-ahead logs into their databases.
+/// Removes old tokens.
 async fn chores(server: Arc<Server>, stop: CancellationToken) {
-    let mut rounds: u64 = 0;
     loop {
+        if let Err(fault) = server.tokens.remove_old().await {
+            tracing::warn!(%fault, "old tokens could not be removed");
+        }
         tokio::select! {
             () = stop.cancelled() => return,
             () = tokio::time::sleep(CHORES) => {}
         }
-        if let Err(fault) = server.ledger.database().checkpoint().await {
-            tracing::warn!(%fault, "a write-ahead log could not be moved");
-        }
-        if rounds.is_multiple_of(120)
-            && let Err(fault) = server.tokens.remove_old().await
-        {
-            tracing::warn!(%fault, "old tokens could not be removed");
-        }
-        rounds += 1;
     }
+}
+
+/// Moves SQLite's write-ahead logs into their databases, so that they start over instead of
+/// growing for as long as events keep coming.
+async fn checkpoints(server: Arc<Server>, stop: CancellationToken) {
+    let (mut checkpoints, mut moved) = (None, 0);
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = tokio::time::sleep(CHECKPOINTS) => {}
+        }
+        let head = server.ledger.head();
+        if head == moved {
+            continue;
+        }
+        match checkpoint(&server, &mut checkpoints).await {
+            Ok(()) => moved = head,
+            Err(fault) => {
+                tracing::warn!(%fault, "a write-ahead log could not be moved");
+                checkpoints = None;
+            }
+        }
+    }
+}
+
+async fn checkpoint(server: &Server, open: &mut Option<Checkpoints>) -> Result<(), Fault> {
+    let checkpoints = match open {
+        Some(checkpoints) => checkpoints,
+        none => none.insert(server.ledger.database().checkpoints().await?),
+    };
+    checkpoints.run().await
 }
 
 /// The ledger as the query API reads it.

@@ -6,7 +6,8 @@ use std::sync::Arc;
 
 use sqlx::{
     AssertSqlSafe, PgConnection, PgPool, Postgres, Sqlite, SqliteConnection, SqlitePool,
-    Transaction, pool::PoolConnection,
+    Transaction, pool::PoolConnection, postgres::PgArguments, query::Query,
+    sqlite::SqliteArguments,
 };
 
 use crate::Fault;
@@ -204,38 +205,98 @@ impl From<&str> for Value {
     }
 }
 
-/// Rows that one statement inserts: few sizes stay prepared, and any number of rows needs few
-/// statements.
+/// Binds values one after the other.
+pub fn bind(
+    query: Query<'_, Sqlite, SqliteArguments>,
+    values: impl IntoIterator<Item = Value>,
+) -> Query<'_, Sqlite, SqliteArguments> {
+    values.into_iter().fold(query, |query, value| match value {
+        Value::Int(number) => query.bind(number),
+        Value::Text(text) => query.bind(text),
+        Value::Bytes(bytes) => query.bind(bytes),
+    })
+}
+
+/// Binds rows of values as one array for each column. A column holds one kind of value.
+pub fn bind_columns(
+    query: Query<'_, Postgres, PgArguments>,
+    values: Vec<Value>,
+    columns: usize,
+) -> Query<'_, Postgres, PgArguments> {
+    let mut arrays: Vec<Array> = Vec::with_capacity(columns);
+    for (index, value) in values.into_iter().enumerate() {
+        if index < columns {
+            arrays.push(match &value {
+                Value::Int(_) => Array::Int(Vec::new()),
+                Value::Text(_) => Array::Text(Vec::new()),
+                Value::Bytes(_) => Array::Bytes(Vec::new()),
+            });
+        }
+        match (&mut arrays[index % columns], value) {
+            (Array::Int(array), Value::Int(number)) => array.push(number),
+            (Array::Text(array), Value::Text(text)) => array.push(text),
+            (Array::Bytes(array), Value::Bytes(bytes)) => array.push(bytes),
+            (array, _) => debug_assert!(false, "another kind of value in {array:?}"),
+        }
+    }
+    arrays.into_iter().fold(query, |query, array| match array {
+        Array::Int(array) => query.bind(array),
+        Array::Text(array) => query.bind(array),
+        Array::Bytes(array) => query.bind(array),
+    })
+}
+
+/// One column of many rows.
+#[derive(Debug)]
+enum Array {
+    Int(Vec<Option<i64>>),
+    Text(Vec<Option<String>>),
+    Bytes(Vec<Option<Vec<u8>>>),
+}
+
+/// Rows that one statement inserts into SQLite: few sizes stay prepared, and any number of rows
+/// needs few statements.
 const CHUNKS: [usize; 8] = [128, 64, 32, 16, 8, 4, 2, 1];
 
-/// A multi-row insert with a fixed set of statement sizes, so that each stays prepared.
+/// A multi-row insert whose few texts stay prepared: on PostgreSQL one, over an array for each
+/// column; on SQLite one for each of some numbers of rows.
 #[derive(Debug)]
 pub struct Insert {
+    into: String,
     columns: usize,
+    tail: String,
     sqlite: [Arc<str>; CHUNKS.len()],
-    postgres: [Arc<str>; CHUNKS.len()],
+    postgres: Arc<str>,
 }
 
 impl Insert {
     /// An insert into these columns of a table, followed by `tail` (a conflict clause or nothing).
     #[must_use]
-    pub fn new(table: &str, columns: &[&str], tail: &str) -> Insert {
-        let text = |rows: usize, parameter: &dyn Fn(usize) -> String| {
-            let cell = |row: usize, column: usize| parameter(row * columns.len() + column + 1);
-            let row = |row| {
-                let cells: Vec<_> = (0..columns.len()).map(|column| cell(row, column)).collect();
-                format!("({})", cells.join(","))
-            };
-            let rows = (0..rows).map(row).collect::<Vec<_>>().join(",");
-            let columns = columns.join(",");
-            Arc::from(format!("INSERT INTO {table} ({columns}) VALUES {rows} {tail}"))
-        };
+    pub fn new(table: &str, columns: &[&str], tail: impl Into<String>) -> Insert {
+        let into = format!("INSERT INTO {table} ({})", columns.join(","));
+        let (sqlite, postgres) = (CHUNKS.map(|_| Arc::from("")), Arc::from(""));
+        let (columns, tail) = (columns.len(), tail.into());
+        let mut insert = Insert { into, columns, tail, sqlite, postgres };
+        insert.sqlite = CHUNKS.map(|rows| Arc::from(insert.of_rows(rows)));
+        insert.postgres = Arc::from(insert.of_columns("", 1));
+        insert
+    }
+
+    /// The statement for SQLite that inserts so many rows.
+    #[must_use]
+    pub fn of_rows(&self, rows: usize) -> String {
         // SQLite looks numbered parameters up one by one; plain ones it just counts.
-        Insert {
-            columns: columns.len(),
-            sqlite: CHUNKS.map(|rows| text(rows, &|_| "?".to_owned())),
-            postgres: CHUNKS.map(|rows| text(rows, &|number| format!("${number}"))),
-        }
+        let row = format!("({})", vec!["?"; self.columns].join(","));
+        format!("{} VALUES {} {}", self.into, vec![row.as_str(); rows].join(","), self.tail)
+    }
+
+    /// The statement for PostgreSQL that inserts any number of rows, one array for each column from
+    /// parameter `first` on, once for each row of `with` (a list of tables with a comma after each).
+    #[must_use]
+    pub fn of_columns(&self, with: &str, first: usize) -> String {
+        let arrays: Vec<_> = (first..first + self.columns).map(|n| format!("${n}")).collect();
+        let arrays = arrays.join(",");
+        format!("{} SELECT list.* FROM {with}unnest({arrays}) AS list {}", self.into, self.tail)
     }
 
     /// Inserts all rows; `values` holds them one after the other.
@@ -243,27 +304,26 @@ impl Insert {
     /// # Errors
     /// [`Fault::Database`] as the database says it.
     pub async fn run(&self, conn: &mut Conn<'_>, values: Vec<Value>) -> Result<(), Fault> {
-        let texts = match conn {
-            Conn::Sqlite(_) => &self.sqlite,
-            Conn::Postgres(_) => &self.postgres,
-        };
         let mut left = values.len() / self.columns;
-        let mut values = values.into_iter();
-        while left > 0 {
-            let index = CHUNKS.iter().position(|rows| *rows <= left).unwrap_or(CHUNKS.len() - 1);
-            let chunk = values.by_ref().take(CHUNKS[index] * self.columns);
-            on!(conn.again(), c => {
-                let mut query = sqlx::query(AssertSqlSafe(Arc::clone(&texts[index])));
-                for value in chunk {
-                    query = match value {
-                        Value::Int(number) => query.bind(number),
-                        Value::Text(text) => query.bind(text),
-                        Value::Bytes(bytes) => query.bind(bytes),
-                    };
+        if left == 0 {
+            return Ok(());
+        }
+        match conn.again() {
+            Conn::Postgres(c) => {
+                let query = sqlx::query(AssertSqlSafe(Arc::clone(&self.postgres)));
+                bind_columns(query, values, self.columns).execute(&mut *c).await?;
+            }
+            Conn::Sqlite(c) => {
+                let mut values = values.into_iter();
+                while left > 0 {
+                    let fits = CHUNKS.iter().position(|rows| *rows <= left);
+                    let index = fits.unwrap_or(CHUNKS.len() - 1);
+                    let chunk = values.by_ref().take(CHUNKS[index] * self.columns);
+                    let query = sqlx::query(AssertSqlSafe(Arc::clone(&self.sqlite[index])));
+                    bind(query, chunk).execute(&mut *c).await?;
+                    left -= CHUNKS[index];
                 }
-                query.execute(&mut *c).await?;
-            });
-            left -= CHUNKS[index];
+            }
         }
         Ok(())
     }

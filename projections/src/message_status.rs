@@ -91,7 +91,7 @@ static UPSERT_DELIVERIES: LazyLock<Insert> = LazyLock::new(|| {
     ];
     let set = columns[3..].iter().map(|c| format!("{c} = excluded.{c}")).collect::<Vec<_>>();
     let tail = format!("ON CONFLICT (message, device) DO UPDATE SET {}", set.join(", "));
-    Insert::new("deliveries", &columns, &tail)
+    Insert::new("deliveries", &columns, tail)
 });
 
 type Rows = BTreeMap<(i64, i64), DeliveryRow>;

@@ -28,13 +28,18 @@ use crate::{
 /// Names of the registry's tables.
 pub const TABLES: &[&str] = &["apps", "accounts", "devices", "owners"];
 
+/// Whether an event changes the registry.
+#[must_use]
+pub fn concerns(recorded: &Recorded) -> bool {
+    !matches!(recorded.stream, Stream::Message(_))
+}
+
 /// Folds events into the registry, in the transaction that appends them.
 ///
 /// # Errors
 /// [`Fault`] when the database fails.
 pub async fn apply(conn: &mut Conn<'_>, page: &[Recorded]) -> Result<(), Fault> {
-    let concerned = |recorded: &&Recorded| !matches!(recorded.stream, Stream::Message(_));
-    let page: Vec<&Recorded> = page.iter().filter(concerned).collect();
+    let page: Vec<&Recorded> = page.iter().filter(|recorded| concerns(recorded)).collect();
     if page.is_empty() {
         return Ok(());
     }

@@ -9,6 +9,7 @@ use domain::{
 };
 use futures_util::{StreamExt, stream};
 use projections::{Fault, pending};
+use tokio::sync::watch;
 
 use crate::{
     app::Server,
@@ -29,14 +30,16 @@ const VIEWS: Duration = Duration::from_secs(10);
 /// # Errors
 /// [`Fault`] when the database fails.
 pub async fn run(server: &Arc<Server>) -> Result<(), Fault> {
+    let mut views = server.views.watch();
     loop {
         let now = server.clock.now();
+        views.mark_unchanged();
         let mut checkout = server.ledger.database().views_read.checkout().await?;
         let due = pending::due(&mut checkout.conn(), now, BATCH).await?;
         let next = pending::next_expiry(&mut checkout.conn()).await?;
         drop(checkout);
         if due.is_empty() {
-            wait(server, next).await;
+            wait(server, next, &mut views).await;
             continue;
         }
         let mut by_message: BTreeMap<MessageId, (String, Vec<i64>)> = BTreeMap::new();
@@ -76,9 +79,8 @@ async fn expire(server: &Arc<Server>, app: String, message: MessageId, devices: 
 }
 
 /// Waits until the next thing expires, or something new may expire sooner.
-async fn wait(server: &Arc<Server>, next: Option<i64>) {
+async fn wait(server: &Arc<Server>, next: Option<i64>, views: &mut watch::Receiver<i64>) {
     let until = next.unwrap_or(i64::MAX);
-    let mut views = server.views.watch();
     tokio::select! {
         () = server.clock.sleep_until(until), if next.is_some() => {}
         () = tokio::time::sleep(LOOK) => {}

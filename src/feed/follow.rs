@@ -23,6 +23,7 @@ pub struct Follower {
     head: watch::Receiver<i64>,
     early: Option<Arc<Vec<Recorded>>>,
     pace: Duration,
+    hurried: Option<(Duration, watch::Receiver<i64>)>,
     last: Instant,
 }
 
@@ -79,7 +80,7 @@ impl Follower {
         let (groups, head) = (ledger.groups(), ledger.watch());
         let (ledger, next) = (ledger.clone(), after + 1);
         let (pace, last) = (Duration::ZERO, Instant::now());
-        Follower { ledger, next, groups, head, early: None, pace, last }
+        Follower { ledger, next, groups, head, early: None, pace, hurried: None, last }
     }
 
     /// Lets some time pass between batches while many come: a reader that nobody waits for in
@@ -87,6 +88,12 @@ impl Follower {
     #[must_use]
     pub fn paced(self, pace: Duration) -> Follower {
         Follower { pace, ..self }
+    }
+
+    /// Takes another pace while somebody waits for a position that was not read yet.
+    #[must_use]
+    pub fn hurried(self, pace: Duration, wanted: watch::Receiver<i64>) -> Follower {
+        Follower { hurried: Some((pace, wanted)), ..self }
     }
 
     /// The position before the next event.
@@ -112,8 +119,28 @@ impl Follower {
                     std::future::pending::<()>().await;
                 },
             }
-            if !self.pace.is_zero() {
-                tokio::time::sleep_until(self.last + self.pace).await;
+            self.rest().await;
+        }
+    }
+
+    /// Lets the pace pass since the last batch.
+    async fn rest(&mut self) {
+        if self.pace.is_zero() {
+            return;
+        }
+        let (next, last) = (self.next, self.last);
+        let paced = tokio::time::sleep_until(last + self.pace);
+        match &mut self.hurried {
+            None => paced.await,
+            Some((pace, wanted)) => {
+                let wanted = async { wanted.wait_for(|at| *at >= next).await.is_ok() };
+                let early = tokio::select! {
+                    () = paced => false,
+                    early = wanted => early,
+                };
+                if early {
+                    tokio::time::sleep_until(last + *pace).await;
+                }
             }
         }
     }

@@ -6,10 +6,12 @@
 //! and positions are 1, 2, 3, … in the order of commits, with any number of nodes on one database.
 
 mod committer;
+mod group;
 mod queue;
 mod record;
 mod state;
 pub mod store;
+mod write;
 
 use std::{sync::Arc, time::Duration};
 
@@ -25,7 +27,7 @@ use crate::{clock::Clock, metrics::Metrics};
 
 pub use queue::Lane;
 pub use record::leaf;
-pub use store::Database;
+pub use store::{Checkpoints, Database};
 
 use queue::{Job, Prepared, Queue};
 use state::State;

@@ -17,7 +17,7 @@ use projections::{
     on, registry,
 };
 use sqlx::{
-    Connection, Executor,
+    Connection, Executor, SqliteConnection, SqlitePool,
     migrate::{Migration, MigrationType, Migrator},
     postgres::{PgConnectOptions, PgPoolOptions},
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
@@ -60,22 +60,19 @@ impl Database {
         }
     }
 
-    /// Moves SQLite's write-ahead logs into their databases, on a connection of its own, so that
-    /// no commit has to wait for it.
+    /// Connections of their own to move SQLite's write-ahead logs with; none on PostgreSQL.
     ///
     /// # Errors
-    /// [`Fault`] when a file cannot be opened or written.
-    pub async fn checkpoint(&self) -> Result<(), Fault> {
-        for pool in [&self.ledger_read, &self.views_read] {
+    /// [`Fault`] when a file cannot be opened.
+    pub async fn checkpoints(&self) -> Result<Checkpoints, Fault> {
+        let mut logs = Vec::new();
+        for pool in [&self.ledger_write, &self.views_write] {
             if let Pool::Sqlite(pool) = pool {
-                let options = pool.connect_options().as_ref().clone();
-                let options = options.pragma("query_only", "OFF");
-                let mut own = sqlx::ConnectOptions::connect(&options).await?;
-                own.execute("PRAGMA wal_checkpoint(PASSIVE)").await?;
-                sqlx::Connection::close(own).await?;
+                let own = sqlx::ConnectOptions::connect(&*pool.connect_options()).await?;
+                logs.push((own, pool.clone()));
             }
         }
-        Ok(())
+        Ok(Checkpoints { logs })
     }
 
     /// Closes all connections.
@@ -113,6 +110,29 @@ impl Database {
     }
 }
 
+/// Moves SQLite's write-ahead logs into their databases.
+#[derive(Debug)]
+pub struct Checkpoints {
+    logs: Vec<(SqliteConnection, SqlitePool)>,
+}
+
+impl Checkpoints {
+    /// Moves all there is. Most of it is moved while commits go on; the little that came meanwhile
+    /// is moved with the writer held back, so that nothing is left and the next commit starts the
+    /// log over.
+    ///
+    /// # Errors
+    /// [`Fault`] when a file cannot be read or written.
+    pub async fn run(&mut self) -> Result<(), Fault> {
+        const SQL: &str = "PRAGMA wal_checkpoint(PASSIVE)";
+        for (own, writer) in &mut self.logs {
+            own.execute(SQL).await?;
+            writer.acquire().await?.execute(SQL).await?;
+        }
+        Ok(())
+    }
+}
+
 async fn open_sqlite(directory: &Path) -> Result<Database, Fault> {
     private_directory(directory).map_err(|error| Fault::Database(error.into()))?;
     let options = |file: &str, synchronous| {
@@ -137,7 +157,10 @@ async fn open_sqlite(directory: &Path) -> Result<Database, Fault> {
         // one that still thinks it is in a transaction is closed.
         let pool = pool.after_release(|connection, _| {
             Box::pin(async move {
-                connection.ping().await?;
+                // One that was given up half-way rolls back first.
+                if connection.is_in_transaction() {
+                    connection.ping().await?;
+                }
                 Ok(!connection.is_in_transaction())
             })
         });

@@ -88,7 +88,8 @@ async fn nobody_overtakes_an_append_that_takes_its_time() {
     });
     let release = async {
         const WAITING: &str = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' \
-             AND datname = current_database() AND query LIKE '%FROM head FOR UPDATE'";
+             AND datname = current_database() \
+             AND (query LIKE '%FROM head FOR UPDATE' OR query LIKE '%UPDATE head SET%')";
         let mut watcher = PgConnection::connect(&world.place.database()).await.unwrap();
         until("the nodes never waited", async || {
             let (waiting,): (i64,) = sqlx::query_as(WAITING).fetch_one(&mut watcher).await.unwrap();
