@@ -21,7 +21,7 @@ use crate::{
     },
     http,
     ids::{MessageIds, NODES},
-    ledger::{Checkpoints, Database, Ledger},
+    ledger::{Database, Ledger},
     metrics::Metrics,
     secrets::{MasterKey, SecretError},
     socket::hub::Hub,
@@ -36,9 +36,6 @@ const NUMBER_LEASE: Duration = Duration::from_secs(60);
 const PAUSE: Duration = Duration::from_secs(1);
 /// Time between two removals of old tokens and two WAL checkpoints.
 const CHORES: Duration = Duration::from_secs(3600);
-/// How often SQLite's write-ahead logs are moved into their databases, when there is anything new:
-/// often and little at a time, since what is moved competes with commits for the disk.
-const CHECKPOINTS: Duration = Duration::from_millis(300);
 
 /// What handlers and tasks share.
 pub struct Server {
@@ -162,7 +159,6 @@ impl Running {
         duties.spawn(duty(Arc::clone(&server), node, stop_duties.clone()));
         duties.spawn(keep_number(Arc::clone(&server), node, number, stop_duties.clone()));
         duties.spawn(chores(Arc::clone(&server), stop_duties.clone()));
-        duties.spawn(checkpoints(Arc::clone(&server), stop_duties.clone()));
         let address = serve(&server, &config.listen, &front).await?;
         Ok(Running {
             server,
@@ -330,37 +326,6 @@ async fn chores(server: Arc<Server>, stop: CancellationToken) {
             () = tokio::time::sleep(CHORES) => {}
         }
     }
-}
-
-/// Moves SQLite's write-ahead logs into their databases, so that they start over instead of
-/// growing for as long as events keep coming.
-async fn checkpoints(server: Arc<Server>, stop: CancellationToken) {
-    let (mut checkpoints, mut moved) = (None, 0);
-    loop {
-        tokio::select! {
-            () = stop.cancelled() => return,
-            () = tokio::time::sleep(CHECKPOINTS) => {}
-        }
-        let head = server.ledger.head();
-        if head == moved {
-            continue;
-        }
-        match checkpoint(&server, &mut checkpoints).await {
-            Ok(()) => moved = head,
-            Err(fault) => {
-                tracing::warn!(%fault, "a write-ahead log could not be moved");
-                checkpoints = None;
-            }
-        }
-    }
-}
-
-async fn checkpoint(server: &Server, open: &mut Option<Checkpoints>) -> Result<(), Fault> {
-    let checkpoints = match open {
-        Some(checkpoints) => checkpoints,
-        none => none.insert(server.ledger.database().checkpoints().await?),
-    };
-    checkpoints.run().await
 }
 
 /// The ledger as the query API reads it.

@@ -23,7 +23,7 @@ use crate::{
 const PAGE_EVENTS: usize = 4_000;
 /// Time between two folds while events keep coming: many that fold into the same pages of the
 /// database cost little more than one, and what comes and goes in between costs nothing.
-const PACE: Duration = Duration::from_millis(250);
+const PACE: Duration = Duration::from_millis(100);
 /// The same while somebody waits for the views.
 const PACE_WANTED: Duration = Duration::from_millis(20);
 /// Pause after a fault, and before the checkpoint is looked at again when another node folds.

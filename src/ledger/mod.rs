@@ -11,6 +11,7 @@ mod queue;
 mod record;
 mod state;
 pub mod store;
+mod wal;
 mod write;
 
 use std::{sync::Arc, time::Duration};
@@ -19,7 +20,7 @@ use domain::{
     Decide, Metadata, Recorded, Rejection,
     facts::{Fact, Facts, Key, Stop},
 };
-use projections::Fault;
+use projections::{Fault, db::Pool};
 use tokio::sync::{broadcast, oneshot, watch};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
@@ -27,7 +28,7 @@ use crate::{clock::Clock, metrics::Metrics};
 
 pub use queue::Lane;
 pub use record::leaf;
-pub use store::{Checkpoints, Database};
+pub use store::Database;
 
 use queue::{Job, Prepared, Queue};
 use state::State;
@@ -137,6 +138,9 @@ impl Ledger {
         let ledger = Ledger { inner };
         tasks.spawn(committer::run(Arc::clone(&ledger.inner)));
         tasks.spawn(watch_head(Arc::clone(&ledger.inner), stop.clone()));
+        if let Pool::Sqlite(_) = ledger.inner.database.ledger_write {
+            tasks.spawn(wal::run(ledger.inner.database.clone(), stop.clone()));
+        }
         Ok(ledger)
     }
 

@@ -17,7 +17,7 @@ use projections::{
     on, registry,
 };
 use sqlx::{
-    Connection, Executor, SqliteConnection, SqlitePool,
+    Connection, Executor,
     migrate::{Migration, MigrationType, Migrator},
     postgres::{PgConnectOptions, PgPoolOptions},
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
@@ -28,6 +28,8 @@ use super::Page;
 
 /// Connections that read the ledger, and the views.
 const READERS: u32 = 4;
+/// Pages that a writing connection keeps in memory, as SQLite words it: 32 MiB.
+const WRITER_CACHE: &str = "-32768";
 /// Prepared statements kept for each connection.
 const STATEMENTS: usize = 256;
 /// How long a caller waits for a connection.
@@ -58,21 +60,6 @@ impl Database {
             Some(directory) => open_sqlite(Path::new(directory)).await,
             None => open_postgres(url).await,
         }
-    }
-
-    /// Connections of their own to move SQLite's write-ahead logs with; none on PostgreSQL.
-    ///
-    /// # Errors
-    /// [`Fault`] when a file cannot be opened.
-    pub async fn checkpoints(&self) -> Result<Checkpoints, Fault> {
-        let mut logs = Vec::new();
-        for pool in [&self.ledger_write, &self.views_write] {
-            if let Pool::Sqlite(pool) = pool {
-                let own = sqlx::ConnectOptions::connect(&*pool.connect_options()).await?;
-                logs.push((own, pool.clone()));
-            }
-        }
-        Ok(Checkpoints { logs })
     }
 
     /// Closes all connections.
@@ -110,29 +97,6 @@ impl Database {
     }
 }
 
-/// Moves SQLite's write-ahead logs into their databases.
-#[derive(Debug)]
-pub struct Checkpoints {
-    logs: Vec<(SqliteConnection, SqlitePool)>,
-}
-
-impl Checkpoints {
-    /// Moves all there is. Most of it is moved while commits go on; the little that came meanwhile
-    /// is moved with the writer held back, so that nothing is left and the next commit starts the
-    /// log over.
-    ///
-    /// # Errors
-    /// [`Fault`] when a file cannot be read or written.
-    pub async fn run(&mut self) -> Result<(), Fault> {
-        const SQL: &str = "PRAGMA wal_checkpoint(PASSIVE)";
-        for (own, writer) in &mut self.logs {
-            own.execute(SQL).await?;
-            writer.acquire().await?.execute(SQL).await?;
-        }
-        Ok(())
-    }
-}
-
 async fn open_sqlite(directory: &Path) -> Result<Database, Fault> {
     private_directory(directory).map_err(|error| Fault::Database(error.into()))?;
     let options = |file: &str, synchronous| {
@@ -151,6 +115,8 @@ async fn open_sqlite(directory: &Path) -> Result<Database, Fault> {
     };
     let ledger = options("ledger.db", SqliteSynchronous::Full);
     let views = options("views.db", SqliteSynchronous::Normal);
+    // What is written next is mostly near what was written last.
+    let writer = |file: &SqliteConnectOptions| file.clone().pragma("cache_size", WRITER_CACHE);
     let open = async |options: &SqliteConnectOptions, most: u32| {
         let pool = SqlitePoolOptions::new().max_connections(most).test_before_acquire(false);
         // After a full disk SQLite has rolled back by itself and the connection does not know:
@@ -166,8 +132,8 @@ async fn open_sqlite(directory: &Path) -> Result<Database, Fault> {
         });
         pool.connect_with(options.clone()).await
     };
-    let ledger_write = open(&ledger, 1).await?;
-    let views_write = open(&views, 1).await?;
+    let ledger_write = open(&writer(&ledger), 1).await?;
+    let views_write = open(&writer(&views), 1).await?;
     migrator(&SQLITE_LEDGER).run(&ledger_write).await?;
     migrator(&SQLITE_VIEWS).run(&views_write).await?;
     Ok(Database {
@@ -191,7 +157,10 @@ async fn open_postgres(url: &str) -> Result<Database, Fault> {
             .connect_with(options)
             .await
     };
-    let ledger_write = pool(options.clone(), 2).await?;
+    // Writes are few statements with lists of any length: planning them again for each gains
+    // nothing.
+    let planned = [("plan_cache_mode", "force_generic_plan")];
+    let ledger_write = pool(options.clone().options(planned), 2).await?;
     for unsafe_when_off in ["fsync", "synchronous_commit", "full_page_writes"] {
         let (setting,): (String,) = sqlx::query_as("SELECT current_setting($1)")
             .bind(unsafe_when_off)
@@ -209,7 +178,9 @@ async fn open_postgres(url: &str) -> Result<Database, Fault> {
         return Err(error.into());
     }
     let views = options.clone().options([("search_path", "views_1")]);
-    let views_write = pool(views.clone(), 1).await?;
+    // What a crash takes from the views is folded again.
+    let lazily = [("synchronous_commit", "off")];
+    let views_write = pool(views.clone().options(planned).options(lazily), 1).await?;
     migrator(&POSTGRES_VIEWS).run(&views_write).await?;
     Ok(Database {
         ledger_write: Pool::Postgres(ledger_write),
