@@ -32,6 +32,8 @@ const READERS: u32 = 4;
 const WRITER_CACHE: &str = "-32768";
 /// Prepared statements kept for each connection.
 const STATEMENTS: usize = 256;
+/// Rows that a connection reads ahead before its thread waits for them to be taken.
+const ROWS: usize = 1_000;
 /// How long a caller waits for a connection.
 const ACQUIRE: Duration = Duration::from_secs(10);
 /// How long a writer waits for another process on the same file.
@@ -106,6 +108,7 @@ async fn open_sqlite(directory: &Path) -> Result<Database, Fault> {
             .journal_mode(SqliteJournalMode::Wal)
             .synchronous(synchronous)
             .busy_timeout(BUSY)
+            .row_buffer_size(ROWS)
             .statement_cache_capacity(STATEMENTS)
             // Checkpoints run on a connection of their own.
             .pragma("wal_autocheckpoint", "0")
@@ -237,39 +240,49 @@ pub(super) async fn load(conn: &mut Conn<'_>, key: &Key) -> Result<Fact, Fault> 
     Ok(Fact::Message(page.events.iter().fold(None, fold).map(Arc::new)))
 }
 
-/// The columns of [`EventRow`], in its order.
+/// A statement that gives [`EventRow`]s. The driver copies every column of every row on its own, so
+/// the header comes as one, with a line for each; no value in it holds a newline.
 macro_rules! select_events {
-    ($tail:literal) => {
+    ($id:literal, $newline:literal, $tail:literal) => {
         concat!(
-            "SELECT position, app, stream, version, type, schema, recorded_at, event_id, ",
-            "metadata, body, private FROM events ",
+            "SELECT position, concat_ws(",
+            $newline,
+            ", app, stream, version, type, schema, recorded_at, ",
+            $id,
+            ", metadata), body, private FROM events ",
             $tail
         )
     };
+    ($sqlite:literal, $postgres:literal) => {
+        Sql {
+            sqlite: select_events!("hex(event_id)", "char(10)", $sqlite),
+            postgres: select_events!("encode(event_id, 'hex')", "chr(10)", $postgres),
+        }
+    };
+    ($tail:literal) => {
+        select_events!($tail, $tail)
+    };
 }
 
-type EventRow =
-    (i64, String, String, i64, String, i64, i64, Vec<u8>, String, String, Option<String>);
+/// Position, header, body, private.
+type EventRow = (i64, String, String, Option<String>);
 
 /// Events after a position, in order.
 pub(super) async fn read(conn: &mut Conn<'_>, after: i64, limit: i64) -> Result<Page, Fault> {
-    const SQL: &str = select_events!("WHERE position > $1 ORDER BY position LIMIT $2");
+    const SQL: Sql = select_events!("WHERE position > $1 ORDER BY position LIMIT $2");
+    let sql = conn.text(SQL);
     Ok(page(on!(conn.again(), c => {
-        sqlx::query_as(SQL).bind(after).bind(limit).fetch_all(&mut *c).await?
+        sqlx::query_as(sql).bind(after).bind(limit).fetch_all(&mut *c).await?
     })))
 }
 
 /// The events at some positions, in order.
 pub(super) async fn read_at(conn: &mut Conn<'_>, positions: &[i64]) -> Result<Page, Fault> {
-    const SQL: Sql = Sql {
-        sqlite: select_events!(
-            "WHERE position IN (SELECT value FROM json_each($1)) ORDER BY position"
-        ),
-        postgres: select_events!(
-            "WHERE position IN (SELECT value::bigint FROM json_array_elements_text($1::json)) \
-             ORDER BY position"
-        ),
-    };
+    const SQL: Sql = select_events!(
+        "WHERE position IN (SELECT value FROM json_each($1)) ORDER BY position",
+        "WHERE position IN (SELECT value::bigint FROM json_array_elements_text($1::json)) \
+         ORDER BY position"
+    );
     let (sql, positions) = (conn.text(SQL), db::list(positions)?);
     Ok(page(on!(conn.again(), c => {
         sqlx::query_as(sql).bind(positions).fetch_all(&mut *c).await?
@@ -283,10 +296,10 @@ pub(super) async fn read_stream(
     after: i64,
     limit: i64,
 ) -> Result<Page, Fault> {
-    const SQL: &str =
-        select_events!("WHERE stream = $1 AND version > $2 ORDER BY version LIMIT $3");
+    const SQL: Sql = select_events!("WHERE stream = $1 AND version > $2 ORDER BY version LIMIT $3");
+    let sql = conn.text(SQL);
     Ok(page(on!(conn.again(), c => {
-        sqlx::query_as(SQL).bind(stream).bind(after).bind(limit).fetch_all(&mut *c).await?
+        sqlx::query_as(sql).bind(stream).bind(after).bind(limit).fetch_all(&mut *c).await?
     })))
 }
 
@@ -302,19 +315,22 @@ fn page(rows: Vec<EventRow>) -> Page {
     page
 }
 
-fn recorded(row: EventRow) -> Result<Recorded, String> {
-    let (position, app, stream, version, name, schema, recorded_at, id, metadata, body, private) =
-        row;
-    let schema = i32::try_from(schema).map_err(|error| error.to_string())?;
+fn recorded((position, header, body, private): EventRow) -> Result<Recorded, String> {
+    let lines: Vec<&str> = header.splitn(8, '\n').collect();
+    let &[app, stream, version, name, schema, recorded_at, id, metadata] = lines.as_slice() else {
+        return Err("a header without all its columns".to_owned());
+    };
+    let number = |text: &str| text.parse::<i64>().map_err(|error| error.to_string());
+    let schema = schema.parse::<i32>().map_err(|error| error.to_string())?;
     Ok(Recorded {
         position,
-        app,
+        app: app.to_owned(),
         stream: stream.parse().map_err(|error: domain::stream::NotAStream| error.to_string())?,
-        version,
-        recorded_at,
-        event_id: Uuid::from_slice(&id).map_err(|error| error.to_string())?,
-        metadata: serde_json::from_str(&metadata).map_err(|error| error.to_string())?,
-        event: Event::decode(&name, schema, &body, private.as_deref())
+        version: number(version)?,
+        recorded_at: number(recorded_at)?,
+        event_id: Uuid::try_parse(id).map_err(|error| error.to_string())?,
+        metadata: serde_json::from_str(metadata).map_err(|error| error.to_string())?,
+        event: Event::decode(name, schema, &body, private.as_deref())
             .map_err(|error| error.to_string())?,
     })
 }
