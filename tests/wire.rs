@@ -12,6 +12,7 @@ mod contracts;
 mod crash;
 mod harness;
 mod ledger;
+mod logs;
 mod nodes;
 mod online;
 mod thread;

@@ -403,37 +403,42 @@ pub async fn dump(pool: &Pool, table: &str) -> Vec<String> {
 pub struct Process {
     child: Child,
     pub address: SocketAddr,
+    log: Option<std::thread::JoinHandle<Vec<String>>>,
 }
 
 impl Process {
     /// Starts a server on the database of a place, and waits until it listens.
     pub async fn start(place: &Place) -> Process {
+        Process::logging(place, "info").await
+    }
+
+    /// The same, with logs as detailed as that.
+    pub async fn logging(place: &Place, level: &str) -> Process {
         let config = place.config();
         let mut command = Command::new(env!("CARGO_BIN_EXE_pushledger"));
         command.arg("serve").arg("--data").arg(&config.data).args(["--listen", "127.0.0.1:0"]);
         command.args(["--database", &config.database, "--admin-token", ADMIN_TOKEN]);
-        command.env("PUSHLEDGER_LOG", "info").stderr(Stdio::piped());
+        command.env("PUSHLEDGER_LOG", level).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap();
         let (found, address) = oneshot::channel();
         let logs = child.stderr.take().unwrap();
         // Reads on after the address, so that no full pipe stops the server; ends with it.
-        std::thread::spawn(move || {
-            let (mut found, mut said) = (Some(found), String::new());
+        let log = std::thread::spawn(move || {
+            let (mut found, mut lines) = (Some(found), Vec::new());
             for line in std::io::BufReader::new(logs).lines().map_while(Result::ok) {
                 let log: Value = serde_json::from_str(&line).unwrap_or_default();
                 match (log["address"].as_str().map(str::parse), found.take()) {
                     (Some(Ok(address)), Some(found)) => drop(found.send(Ok(address))),
                     (_, waiting) => found = waiting,
                 }
-                if found.is_some() {
-                    said += &line;
-                }
+                lines.push(line);
             }
-            found.map(|found| found.send(Err(said)));
+            found.map(|found| found.send(Err(lines.join("\n"))));
+            lines
         });
         let address = tokio::time::timeout(PATIENCE, address).await.expect("no address").unwrap();
         let address: SocketAddr = address.expect("the server did not start");
-        Process { child, address }
+        Process { child, address, log: Some(log) }
     }
 
     pub fn url(&self) -> String {
@@ -444,6 +449,13 @@ impl Process {
     pub fn kill(&mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
+    }
+
+    /// Asks it to end (SIGTERM); gives all that it logged.
+    pub async fn log(mut self) -> Vec<String> {
+        let log = self.log.take().unwrap();
+        assert!(self.terminate().await);
+        log.join().unwrap()
     }
 
     /// Asks it to end (SIGTERM), and gives whether it ended well.

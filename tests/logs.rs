@@ -1,0 +1,132 @@
+//! What the logs keep to themselves, however detailed they are.
+
+use serde_json::{Value, json};
+use sim::{Admin, Caller, Device, DeviceOptions};
+
+use crate::harness::{ADMIN_TOKEN, PACKAGE, Place, Process, code, message, ok, until};
+
+/// Every value that is somebody's business only; each is unlike anything else.
+const USER: &str = "zq-user-13800001111";
+const CLIENT: &str = "zq-client-7f31";
+const PUSH_ID: &str = "zq-push-id-90ab";
+const HARDWARE: &str = "zq-hardware-55aa";
+const PAYLOAD: &str = "zq-payload-your-code-is-4711";
+const BIND_KEY: &str = "zq-bind-key-c0ffee";
+const REPEAT_KEY: &str = "zq-idempotency-1234";
+const APP_KEY: &str = "zq-app-key-0123456789abcdef0123456789";
+const SYSTEM_KEY: &str = "zq-system-key-fedcba9876543210fedcba98";
+
+fn admin(process: &Process) -> Admin {
+    Admin::new(process.url(), ADMIN_TOKEN)
+}
+
+/// An operator's call that works.
+async fn post(process: &Process, path: &str, body: Value) -> Value {
+    let (status, answer, _) = admin(process).post(path, Some(&body)).await.unwrap();
+    assert!((200..300).contains(&status), "{path}: {status} {answer}");
+    answer
+}
+
+fn push(to: &str) -> Value {
+    json!({ "dst": { "type": 0, "Id": [to] }, "message": { "body": { "text": PAYLOAD } } })
+}
+
+/// Registration, push, receipt, report, status, and a recall, over REST and the socket.
+async fn the_usual(process: &Process, token: &str) {
+    let terminal = Caller::new(process.url(), "MB-LOGS", APP_KEY).with_client_id(CLIENT);
+    let terminal = terminal.with_access_token(token);
+    let cloud = Caller::new(process.url(), "SV-LOGS", SYSTEM_KEY);
+    let registration = json!({
+        "clientId": CLIENT, "userId": USER, "pushId": PUSH_ID, "deviceId": HARDWARE,
+        "deviceType": "01", "collab3th": 0, "appPackage": PACKAGE,
+    });
+    ok(&terminal, "/ums/v2/register", &registration).await;
+    ok(&terminal, "/ums/v2/devlist", &json!({})).await;
+    let mut device = Device::connect(DeviceOptions::new(&terminal, PACKAGE)).await.unwrap();
+    for _ in 0..3 {
+        let sent = ok(&cloud, "/umse/v2/msgPush", &push(CLIENT)).await;
+        let (id, _) = message(&mut device).await;
+        assert_eq!(sent["msgId"], id);
+        ok(
+            &terminal,
+            "/ums/v2/report",
+            &json!({ "appPackage": PACKAGE, "msgId": id, "status": 3 }),
+        )
+        .await;
+        until("the report was never seen", async || {
+            ok(&cloud, "/umse/v2/getmsgstat", &json!({ "msgId": id })).await["status"] == 3
+        })
+        .await;
+        // Too late for a recall; it is asked for all the same.
+        let path = format!("/admin/v1/apps/logs/messages/{id}/recall");
+        post(process, &path, json!({})).await;
+    }
+    ok(&cloud, "/umse/v2/devlist", &json!({ "userId": USER })).await;
+    device
+        .send_raw(format!(r#"{{"t":"report","id":"{PAYLOAD}","status":"{USER}"}}"#))
+        .await
+        .unwrap();
+    device.send_raw(format!("{PAYLOAD} is no frame")).await.unwrap();
+    while device.next().await.is_some() {
+        // Whatever it says to that, it ends.
+        device.close().await.unwrap();
+    }
+}
+
+/// Calls that are refused at every stage: the sign, the token, the text, the fields, the rules.
+async fn the_refused(process: &Process, token: &str) {
+    let cloud = Caller::new(process.url(), "SV-LOGS", SYSTEM_KEY);
+    let wrong = Caller::new(process.url(), "MB-LOGS", SYSTEM_KEY).with_client_id(CLIENT);
+    let stale = Caller::new(process.url(), "MB-LOGS", APP_KEY).with_client_id(CLIENT);
+    let stale = stale.with_access_token(format!("{token}{REPEAT_KEY}"));
+    for caller in [&wrong, &stale] {
+        assert_ne!(code(caller, "/ums/v2/devlist", &json!({ "userId": USER })).await, "00000");
+    }
+    for body in
+        [format!("{{\"dst\": {PAYLOAD}"), format!("[\"{PAYLOAD}\"]"), push(USER).to_string()]
+    {
+        let reply = cloud.call("/umse/v2/msgPush", &body).await.unwrap();
+        assert_ne!(reply.ret_code, "00000", "{body}");
+    }
+    let mut much = push(CLIENT);
+    much["message"]["body"]["text"] = PAYLOAD.repeat(20_000).into();
+    assert_ne!(code(&cloud, "/umse/v2/msgPush", &much).await, "00000");
+    let stranger = Admin::new(process.url(), format!("{ADMIN_TOKEN}-{BIND_KEY}"));
+    let (status, _, _) = stranger.get("/admin/v1/apps/logs", None).await.unwrap();
+    assert_eq!(status, 401);
+    let query = json!({ "query": format!("{{ {PAYLOAD} }}") });
+    let (_, answer, _) = admin(process).post("/graphql", Some(&query)).await.unwrap();
+    assert!(!answer["errors"].is_null(), "{answer}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_private_or_secret_is_logged_even_at_trace_level() {
+    let place = Place::new().await;
+    let process = Process::logging(&place, "trace").await;
+    let app = json!({
+        "appId": "logs", "name": "Logs", "ums": {
+            "appId": "MB-LOGS", "appKey": APP_KEY, "systemId": "SV-LOGS", "systemKey": SYSTEM_KEY,
+        },
+    });
+    post(&process, "/admin/v1/apps", app).await;
+    let wanted = json!({ "userId": USER, "clientId": CLIENT });
+    let token = post(&process, "/admin/v1/apps/logs/access-tokens", wanted).await;
+    let token = token["accessToken"].as_str().unwrap().to_owned();
+    let owner = json!({ "userId": USER, "bindKey": BIND_KEY });
+    let path = format!("/admin/v1/apps/logs/owners/{HARDWARE}");
+    let (status, answer, _) = admin(&process).put(&path, Some(&owner)).await.unwrap();
+    assert!(status < 300, "{status} {answer}");
+    the_usual(&process, &token).await;
+    the_refused(&process, &token).await;
+
+    let log = process.log().await;
+    let statement =
+        |line: &String| line.contains(r#""level":"DEBUG""#) && line.contains("INSERT INTO events");
+    assert!(log.iter().any(statement), "not that detailed");
+    let kept =
+        [USER, CLIENT, PUSH_ID, HARDWARE, PAYLOAD, BIND_KEY, REPEAT_KEY, APP_KEY, SYSTEM_KEY];
+    for kept in kept.into_iter().chain([token.as_str(), ADMIN_TOKEN]) {
+        let told = log.iter().find(|line| line.contains(kept));
+        assert!(told.is_none(), "{kept} is in the log: {}", told.map_or("", String::as_str));
+    }
+}
