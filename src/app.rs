@@ -114,8 +114,8 @@ impl Running {
     /// # Errors
     /// [`StartError`] says what is missing.
     pub async fn start(config: &Config, clock: Clock) -> Result<Running, StartError> {
-        let master = MasterKey::load(config.master_key.as_deref(), &config.data)?;
         let database = Database::open(&config.database).await?;
+        let master = MasterKey::load(config.master_key.as_deref(), &config.data, &database).await?;
         let (front, duties, back) = (TaskTracker::new(), TaskTracker::new(), TaskTracker::new());
         let (stop, stop_duties, stop_back) =
             (CancellationToken::new(), CancellationToken::new(), CancellationToken::new());

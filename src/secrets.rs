@@ -17,16 +17,19 @@ use projections::{
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
-use crate::ledger::store::private_directory;
+use crate::ledger::{Database, store::private_directory};
 
 /// Bytes of the master key.
 const KEY_BYTES: usize = 32;
 /// Bytes of a nonce, which precede the ciphertext.
 const NONCE_BYTES: usize = 24;
 
-/// The key under which this installation's secrets are sealed.
+/// The keys that this installation's secrets rest on, both derived from one master key.
 #[derive(Clone)]
-pub struct MasterKey([u8; KEY_BYTES]);
+pub struct MasterKey {
+    sealing: [u8; KEY_BYTES],
+    fingerprints: [u8; KEY_BYTES],
+}
 
 impl std::fmt::Debug for MasterKey {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -43,6 +46,12 @@ pub enum SecretError {
     /// The master key is not 64 hex digits.
     #[error("the master key must be 64 hex digits")]
     NotAKey,
+    /// There are secrets, and the key that opens them is not here.
+    #[error(
+        "the database holds secrets, and the master key that opens them is not here: put \
+         master.key back into the data directory, or give the key"
+    )]
+    NoKey,
     /// The secret was sealed under another key, or altered.
     #[error("a secret cannot be opened with this master key")]
     CannotOpen,
@@ -53,11 +62,15 @@ pub enum SecretError {
 
 impl MasterKey {
     /// The key from its 64 hex digits, if given, else from `DIRECTORY/master.key`, which is made
-    /// at the first start, readable by its owner alone.
+    /// when there is nothing yet that needs it, readable by its owner alone.
     ///
     /// # Errors
-    /// [`SecretError`] when neither can be had.
-    pub fn load(given: Option<&str>, directory: &Path) -> Result<MasterKey, SecretError> {
+    /// [`SecretError`] when neither can be had, or secrets wait for a key that is gone.
+    pub async fn load(
+        given: Option<&str>,
+        directory: &Path,
+        database: &Database,
+    ) -> Result<MasterKey, SecretError> {
         if let Some(text) = given {
             return MasterKey::parse(text);
         }
@@ -67,6 +80,18 @@ impl MasterKey {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
             Err(error) => return Err(error.into()),
         }
+        const SQL: &str = "SELECT reference FROM secrets LIMIT 1";
+        let mut checkout = database.ledger_read.checkout().await?;
+        let sealed: Option<(String,)> = on!(checkout.conn(), c => {
+            sqlx::query_as(SQL).fetch_optional(&mut *c).await.map_err(Fault::from)?
+        });
+        match sealed {
+            Some(_) => Err(SecretError::NoKey),
+            None => MasterKey::make(directory, &file),
+        }
+    }
+
+    fn make(directory: &Path, file: &Path) -> Result<MasterKey, SecretError> {
         private_directory(directory)?;
         let key = random::<KEY_BYTES>()?;
         // Written aside and linked into place: whoever sees the file sees all of it.
@@ -75,13 +100,13 @@ impl MasterKey {
             fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&aside)?;
         created.write_all(hex(&key).as_bytes())?;
         created.sync_all()?;
-        let linked = fs::hard_link(&aside, &file);
+        let linked = fs::hard_link(&aside, file);
         fs::remove_file(&aside)?;
         match linked {
-            Ok(()) => Ok(MasterKey(key)),
+            Ok(()) => Ok(MasterKey::derive(&key)),
             // Another process was faster.
             Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
-                MasterKey::parse(&fs::read_to_string(&file)?)
+                MasterKey::parse(&fs::read_to_string(file)?)
             }
             Err(error) => Err(error.into()),
         }
@@ -89,14 +114,23 @@ impl MasterKey {
 
     fn parse(text: &str) -> Result<MasterKey, SecretError> {
         let bytes = unhex(text.trim()).ok_or(SecretError::NotAKey)?;
-        bytes.try_into().map(MasterKey).map_err(|_| SecretError::NotAKey)
+        let key: [u8; KEY_BYTES] = bytes.try_into().map_err(|_| SecretError::NotAKey)?;
+        Ok(MasterKey::derive(&key))
+    }
+
+    /// No key serves two purposes.
+    fn derive(key: &[u8; KEY_BYTES]) -> MasterKey {
+        let derived = |purpose: &str| keyed(key).chain_update(purpose).finalize().into_bytes();
+        MasterKey {
+            sealing: derived("sealing").into(),
+            fingerprints: derived("fingerprints").into(),
+        }
     }
 
     /// A keyed hash of some parts, hex; parts can't run into each other.
     #[must_use]
     pub fn fingerprint(&self, parts: &[&[u8]]) -> String {
-        #[expect(clippy::expect_used, reason = "HMAC takes keys of any length")]
-        let mut mac = <Hmac<Sha256> as hmac::KeyInit>::new_from_slice(&self.0).expect("any length");
+        let mut mac = keyed(&self.fingerprints);
         for part in parts {
             mac.update(&(part.len() as u64).to_be_bytes());
             mac.update(part);
@@ -121,7 +155,7 @@ impl MasterKey {
     }
 
     fn cipher(&self) -> XChaCha20Poly1305 {
-        XChaCha20Poly1305::new(&self.0.into())
+        XChaCha20Poly1305::new(&self.sealing.into())
     }
 
     /// Seals a value and stores it under a reference.
@@ -167,6 +201,11 @@ impl MasterKey {
         let (sealed,) = found.ok_or(SecretError::CannotOpen)?;
         self.open(reference, &sealed)
     }
+}
+
+#[expect(clippy::expect_used, reason = "HMAC takes keys of any length")]
+fn keyed(key: &[u8; KEY_BYTES]) -> Hmac<Sha256> {
+    <Hmac<Sha256> as hmac::KeyInit>::new_from_slice(key).expect("any length")
 }
 
 /// Whether two secrets are equal, in a time that tells nothing about where they differ.

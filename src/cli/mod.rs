@@ -94,8 +94,8 @@ struct Offline {
 
 impl Offline {
     async fn open(config: &Config) -> Result<Offline, Failure> {
-        let master = MasterKey::load(config.master_key.as_deref(), &config.data)?;
         let database = Database::open(&config.database).await?;
+        let master = MasterKey::load(config.master_key.as_deref(), &config.data, &database).await?;
         let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
         let metrics = Arc::new(Metrics::default());
         let ledger = Ledger::start(database, Clock::System, metrics, &tasks, &stop).await?;
