@@ -23,7 +23,7 @@ use super::{
 #[openapi(
     info(
         title = "pushledger",
-        description = "An event-sourced push-messaging server. Admin calls take a bearer token; UMS calls are signed. Any command takes an Idempotency-Key; a reply's Ledger-Position says which position includes its effect."
+        description = "An event-sourced push-messaging server. Admin calls take a bearer token; UMS calls are signed. Any command that changes an app, its owners, devices or messages takes an Idempotency-Key; access tokens and operators do not, since their replies hold secrets. A reply's Ledger-Position says which position includes its effect."
     ),
     paths(
         apps::create,
