@@ -1,5 +1,6 @@
-//! A device: one endpoint that can receive. Its number is the position of its first event; its
-//! UMS address is (client id, app package).
+//! A device: one endpoint that can receive. Its number is the position of its first event. A UMS
+//! device has the address (client id, app package); an Easemob device has (user, device id), and
+//! holds a vendor's token for each certificate (`notifier`) that it was bound under.
 
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -8,6 +9,7 @@ use crate::{
     Append, Decide, Event, Rejection, Stream, account,
     event::with_private,
     facts::{Facts, Place, Stop},
+    message::Protocol,
 };
 
 /// Where a registration stands. The numbers are the protocol's.
@@ -39,6 +41,8 @@ pub enum Channel {
     Jpush = 0,
     /// Haier M2M (1); smart speakers only.
     M2m = 1,
+    /// None: the device has its vendors' tokens from bindings.
+    None = 2,
 }
 
 /// What a device is, apart from whose it is.
@@ -53,6 +57,23 @@ pub struct Profile {
     pub type_id: Option<String>,
     /// The channel named at registration.
     pub channel: Channel,
+}
+
+impl Channel {
+    /// The channel with that number.
+    #[must_use]
+    pub fn from_number(number: i64) -> Option<Self> {
+        let all = [Channel::Jpush, Channel::M2m, Channel::None];
+        all.into_iter().find(|channel| *channel as i64 == number)
+    }
+}
+
+impl Profile {
+    /// The profile of an Easemob device, which tells nothing of what it is.
+    fn of_easemob() -> Profile {
+        let (app_package, device_type) = (String::new(), String::new());
+        Profile { app_package, device_type, type_id: None, channel: Channel::None }
+    }
 }
 
 /// What identifies a device and its user.
@@ -143,7 +164,66 @@ pub struct DeviceUnregistered {
     pub private: Option<Identity>,
 }
 
-with_private!(DeviceRegistered, DeviceUpdated, DeviceReturned, DeviceUnregistered);
+/// An Easemob device was seen for the first time, or its bindings changed.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct DeviceBound {
+    /// Its number; none when this is its first event, whose position is the number.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub device: Option<i64>,
+    /// Its user.
+    pub account: Uuid,
+    /// All certificate names that it is bound under now, in order.
+    pub notifiers: Vec<String>,
+    /// Who it is; `None` once erased.
+    #[serde(skip)]
+    pub private: Option<Endpoint>,
+}
+
+/// What identifies an Easemob device.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Endpoint {
+    /// The device's id, as its app chose it.
+    pub device_id: String,
+    /// The vendor's token under each certificate name, in the same order.
+    pub tokens: Vec<String>,
+}
+
+/// A push vendor said that a device's token is dead: nothing more goes out under it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct TokenDied {
+    /// The device's number.
+    pub device: i64,
+    /// Its user.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub account: Option<Uuid>,
+    /// The certificate name that it was bound under; none for the token of a UMS registration.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub notifier: Option<String>,
+    /// The vendor's own code.
+    pub code: String,
+    /// Who it is; `None` once erased.
+    #[serde(skip)]
+    pub private: Option<Identity>,
+}
+
+with_private!(
+    DeviceRegistered,
+    DeviceUpdated,
+    DeviceReturned,
+    DeviceUnregistered,
+    DeviceBound,
+    TokenDied
+);
+
+/// A way to a device over a push vendor.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Binding {
+    /// The certificate name that the app's configuration knows the vendor by; none for the token
+    /// of a UMS registration, whose vendor follows from its channel and package.
+    pub notifier: Option<String>,
+    /// The vendor's token.
+    pub token: String,
+}
 
 /// A device as it is now.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -154,6 +234,8 @@ pub struct Device {
     pub stream: Uuid,
     /// Version of the stream.
     pub version: i64,
+    /// The protocol of its address.
+    pub protocol: Protocol,
     /// Where its registration stands.
     pub status: Status,
     /// Its user.
@@ -162,11 +244,41 @@ pub struct Device {
     pub registered_at: i64,
     /// What it is.
     pub profile: Profile,
-    /// Who it is.
+    /// Who it is. An Easemob device has its device id as client id, and no more.
     pub identity: Identity,
+    /// The certificate names and tokens of an Easemob device, in order of name.
+    pub bound: Vec<(String, String)>,
 }
 
 impl Device {
+    /// The ways to it over push vendors.
+    #[must_use]
+    pub fn bindings(&self) -> Vec<Binding> {
+        let bound = self.bound.iter().map(|(notifier, token)| Binding {
+            notifier: Some(notifier.clone()),
+            token: token.clone(),
+        });
+        let token = &self.identity.push_id;
+        let own = self.profile.channel == Channel::Jpush && !token.is_empty();
+        let own = own.then(|| Binding { notifier: None, token: token.clone() });
+        bound.chain(own).collect()
+    }
+
+    /// Its names, for an event to be found by.
+    fn who(&self) -> Identity {
+        Identity {
+            client_id: self.identity.client_id.clone(),
+            device_id: self.identity.device_id.clone(),
+            ..Identity::default()
+        }
+    }
+
+    fn unregister(&self) -> Append {
+        let (device, account, private) = (self.number, self.account, Some(self.who()));
+        let event = DeviceUnregistered { device, account, private }.into();
+        Append { stream: Stream::Device(self.stream), version: self.version + 1, event }
+    }
+
     /// Whether it may be sent to.
     #[must_use]
     pub fn registered(&self) -> bool {
@@ -195,11 +307,13 @@ impl Device {
                     number,
                     stream,
                     version,
+                    protocol: Protocol::Ums,
                     status,
                     account,
                     registered_at,
                     profile,
                     identity,
+                    bound: Vec::new(),
                 };
                 Some(device)
             };
@@ -218,10 +332,42 @@ impl Device {
             Event::DeviceUnregistered(_) => {
                 before.map(|d| Device { version, status: Status::Unregistered, ..d })
             }
+            Event::DeviceBound(e) => {
+                let mut identity = Identity::default();
+                let mut bound = Vec::new();
+                if let Some(endpoint) = &e.private {
+                    identity.client_id.clone_from(&endpoint.device_id);
+                    bound.extend(e.notifiers.iter().cloned().zip(endpoint.tokens.iter().cloned()));
+                }
+                Some(Device {
+                    number: e.device.unwrap_or(position),
+                    stream,
+                    version,
+                    protocol: Protocol::Easemob,
+                    status: Status::Registered,
+                    account: Some(e.account),
+                    registered_at: before.map_or(recorded_at, |d| d.registered_at),
+                    profile: Profile::of_easemob(),
+                    identity,
+                    bound,
+                })
+            }
+            Event::TokenDied(e) => before.map(|mut device| {
+                device.version = version;
+                match &e.notifier {
+                    Some(notifier) => device.bound.retain(|(name, _)| name != notifier),
+                    None => device.identity.push_id.clear(),
+                }
+                device
+            }),
             Event::AppCreated(_)
             | Event::AppChanged(_)
             | Event::AppDeleted(_)
             | Event::AccountOpened(_)
+            | Event::AccountClosed(_)
+            | Event::LabelCreated(_)
+            | Event::LabelDeleted(_)
+            | Event::LabelMembersChanged(_)
             | Event::OwnerSet(_)
             | Event::OwnerRemoved(_)
             | Event::MessageAccepted(_)
@@ -229,6 +375,116 @@ impl Device {
             | Event::RecallRequested(_) => before,
         }
     }
+}
+
+/// Binds a vendor's token to a device of an Easemob user, or takes bindings away.
+#[derive(Debug, Clone)]
+pub struct BindDevice {
+    /// The app.
+    pub app: String,
+    /// The user, in lower case.
+    pub username: String,
+    /// The device's id.
+    pub device_id: String,
+    /// What is to be done.
+    pub change: Bind,
+    /// Its stream, if it is new.
+    pub new_device: Uuid,
+}
+
+/// A change of a device's bindings.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Bind {
+    /// The device is here, whatever it is bound to: it connected.
+    Seen,
+    /// It has this token under this certificate name.
+    Token(String, String),
+    /// It has none any more under this certificate name.
+    Without(String),
+    /// It has none at all any more.
+    Nothing,
+}
+
+/// Certificate names that one device may be bound under.
+pub const MAX_BINDINGS: usize = 16;
+
+/// Notes that a vendor called a token dead.
+#[derive(Debug, Clone)]
+pub struct BuryToken {
+    /// The app.
+    pub app: String,
+    /// The device's number.
+    pub device: i64,
+    /// The certificate name; none for the token of a UMS registration.
+    pub notifier: Option<String>,
+    /// The token that died; one that the device got since is another.
+    pub token: String,
+    /// The vendor's own code.
+    pub code: String,
+}
+
+impl Decide for BindDevice {
+    fn decide(&self, facts: &Facts) -> Result<Vec<Append>, Stop> {
+        let user = account::known_user(facts, &self.app, &self.username)?;
+        let devices = facts.devices_of_account(user.account)?;
+        let own = |d: &&std::sync::Arc<Device>| {
+            let easemob = d.protocol == Protocol::Easemob && d.registered();
+            easemob && d.identity.client_id == self.device_id
+        };
+        let before = devices.iter().find(own);
+        let mut bound = before.map_or_else(Vec::new, |device| device.bound.clone());
+        match &self.change {
+            Bind::Seen => {}
+            Bind::Nothing => bound.clear(),
+            Bind::Without(notifier) => bound.retain(|(name, _)| name != notifier),
+            Bind::Token(notifier, token) => {
+                bound.retain(|(name, _)| name != notifier);
+                let at = bound.partition_point(|(name, _)| name < notifier);
+                bound.insert(at, (notifier.clone(), token.clone()));
+            }
+        }
+        let same = before.is_some_and(|device| device.bound == bound);
+        let nobody = before.is_none() && bound.is_empty() && self.change != Bind::Seen;
+        if same || nobody {
+            return Ok(Vec::new());
+        }
+        if bound.len() > MAX_BINDINGS {
+            return Err(Rejection::TooManyBindings { limit: MAX_BINDINGS }.into());
+        }
+        let (notifiers, tokens) = bound.into_iter().unzip();
+        let private = Some(Endpoint { device_id: self.device_id.clone(), tokens });
+        let (device, account) = (before.map(|device| device.number), user.account);
+        let event = DeviceBound { device, account, notifiers, private }.into();
+        let (stream, version) = match before {
+            Some(device) => (device.stream, device.version + 1),
+            None => (self.new_device, 1),
+        };
+        Ok(vec![Append { stream: Stream::Device(stream), version, event }])
+    }
+}
+
+impl Decide for BuryToken {
+    fn decide(&self, facts: &Facts) -> Result<Vec<Append>, Stop> {
+        let Some(device) = facts.device(self.device)? else { return Ok(Vec::new()) };
+        let held = |b: &Binding| b.notifier == self.notifier && b.token == self.token;
+        if !device.bindings().iter().any(held) {
+            return Ok(Vec::new());
+        }
+        let event = TokenDied {
+            device: device.number,
+            account: device.account,
+            notifier: self.notifier.clone(),
+            code: self.code.clone(),
+            private: Some(device.who()),
+        };
+        let stream = Stream::Device(device.stream);
+        Ok(vec![Append { stream, version: device.version + 1, event: event.into() }])
+    }
+}
+
+/// Unregisters every registered device of an account.
+pub(crate) fn unregister_all(devices: &[std::sync::Arc<Device>]) -> Vec<Append> {
+    devices.iter().filter(|device| device.registered()).map(|device| device.unregister()).collect()
 }
 
 /// Registers a device, or registers it again.
@@ -339,15 +595,7 @@ impl Decide for UnregisterDevice {
             .find(|device| device.profile.app_package == self.app_package && device.registered())
             .ok_or(Rejection::NotRegistered)?;
         speaks_for(facts, &self.app, device, self.user.as_deref())?;
-        let private = Some(Identity {
-            client_id: device.identity.client_id.clone(),
-            device_id: device.identity.device_id.clone(),
-            ..Identity::default()
-        });
-        let (number, account) = (device.number, device.account);
-        let event = DeviceUnregistered { device: number, account, private }.into();
-        let stream = Stream::Device(device.stream);
-        Ok(vec![Append { stream, version: device.version + 1, event }])
+        Ok(vec![device.unregister()])
     }
 }
 

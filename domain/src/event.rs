@@ -8,9 +8,12 @@
 use serde::{Serialize, de::DeserializeOwned};
 
 use crate::{
-    account::AccountOpened,
+    account::{AccountClosed, AccountOpened},
     app::{AppChanged, AppCreated, AppDeleted},
-    device::{DeviceRegistered, DeviceReturned, DeviceUnregistered, DeviceUpdated},
+    device::{
+        DeviceBound, DeviceRegistered, DeviceReturned, DeviceUnregistered, DeviceUpdated, TokenDied,
+    },
+    label::{LabelCreated, LabelDeleted, LabelMembersChanged},
     message::{DeliveriesAdvanced, MessageAccepted, RecallRequested},
     owner::{OwnerRemoved, OwnerSet},
 };
@@ -138,6 +141,14 @@ events! {
     "app.deleted" 1 AppDeleted,
     /// A user of an app was seen for the first time.
     "account.opened" 1 AccountOpened,
+    /// An Easemob user was removed.
+    "account.closed" 1 AccountClosed,
+    /// A label was created.
+    "label.created" 1 LabelCreated,
+    /// A label was deleted.
+    "label.deleted" 1 LabelDeleted,
+    /// Users joined or left a label.
+    "label.members_changed" 1 LabelMembersChanged,
     /// A device registered for the first time.
     "device.registered" 1 DeviceRegistered,
     /// A registered device registered again.
@@ -146,6 +157,10 @@ events! {
     "device.unregistered" 1 DeviceUnregistered,
     /// An unregistered device registered again.
     "device.returned" 1 DeviceReturned,
+    /// An Easemob device was seen for the first time, or its bindings changed.
+    "device.bound" 1 DeviceBound,
+    /// A push vendor said that a device's token is dead.
+    "token.died" 1 TokenDied,
     /// A physical device got an owner and a bind key.
     "owner.set" 1 OwnerSet,
     /// A physical device lost its owner.

@@ -9,9 +9,11 @@ use uuid::Uuid;
 
 use crate::{
     Event, Rejection, Stream,
+    account::User,
     app::App,
     device::Device,
-    message::{Message, MessageId},
+    label::Label,
+    message::{Message, MessageId, Protocol},
     owner::Owner,
 };
 
@@ -27,14 +29,41 @@ pub enum Key {
         /// The UMS `userId`.
         user: String,
     },
-    /// Devices by client id.
+    /// An Easemob user.
+    User {
+        /// The app.
+        app: String,
+        /// The username, in lower case.
+        username: String,
+    },
+    /// A label.
+    Label {
+        /// The app.
+        app: String,
+        /// The label's name.
+        name: String,
+    },
+    /// How many labels an app has.
+    LabelCount(String),
+    /// Whether an account is in a label.
+    Member {
+        /// The label's stream.
+        label: Uuid,
+        /// The account.
+        account: Uuid,
+    },
+    /// The labels that an account is in.
+    AccountLabels(Uuid),
+    /// A device by its number.
+    Device(i64),
+    /// UMS devices by client id.
     Client {
         /// The app.
         app: String,
         /// The client id.
         client: String,
     },
-    /// Devices by hardware id.
+    /// UMS devices by hardware id.
     Hardware {
         /// The app.
         app: String,
@@ -67,6 +96,18 @@ impl Key {
     pub fn account(app: &str, user: &str) -> Key {
         Key::Account { app: app.to_owned(), user: user.to_owned() }
     }
+
+    /// The key of an Easemob user.
+    #[must_use]
+    pub fn user(app: &str, username: &str) -> Key {
+        Key::User { app: app.to_owned(), username: username.to_owned() }
+    }
+
+    /// The key of a label.
+    #[must_use]
+    pub fn label(app: &str, name: &str) -> Key {
+        Key::Label { app: app.to_owned(), name: name.to_owned() }
+    }
 }
 
 /// What is known under a key. Cheap to clone.
@@ -78,8 +119,16 @@ pub enum Fact {
     Account(Option<Uuid>),
     /// Devices in order of number, unregistered ones too.
     Devices(Arc<Vec<Arc<Device>>>),
-    /// Whether a package is known.
-    Package(bool),
+    /// The Easemob user, if it is registered.
+    User(Option<Arc<User>>),
+    /// The label, if there is one.
+    Label(Option<Arc<Label>>),
+    /// Streams and names of labels, in order of stream.
+    Labels(Arc<Vec<(Uuid, String)>>),
+    /// A number of things.
+    Count(i64),
+    /// Whether a package is known, or an account is a member.
+    Known(bool),
     /// The ownership, if there ever was one.
     Owner(Option<Arc<Owner>>),
     /// The message, if there is one.
@@ -196,9 +245,77 @@ impl Facts {
     pub fn package_known(&self, app: &str, package: &str) -> Result<bool, Stop> {
         let key = Key::Package { app: app.to_owned(), package: package.to_owned() };
         match self.get(&key)? {
-            Fact::Package(known) => Ok(*known),
+            Fact::Known(known) => Ok(*known),
             other => mismatch(&key, other),
         }
+    }
+
+    /// An Easemob user.
+    ///
+    /// # Errors
+    /// [`Stop::Need`] if not loaded.
+    pub fn user(&self, app: &str, username: &str) -> Result<Option<Arc<User>>, Stop> {
+        let key = Key::user(app, username);
+        match self.get(&key)? {
+            Fact::User(user) => Ok(user.clone()),
+            other => mismatch(&key, other),
+        }
+    }
+
+    /// A label.
+    ///
+    /// # Errors
+    /// [`Stop::Need`] if not loaded.
+    pub fn label(&self, app: &str, name: &str) -> Result<Option<Arc<Label>>, Stop> {
+        let key = Key::label(app, name);
+        match self.get(&key)? {
+            Fact::Label(label) => Ok(label.clone()),
+            other => mismatch(&key, other),
+        }
+    }
+
+    /// How many labels an app has.
+    ///
+    /// # Errors
+    /// [`Stop::Need`] if not loaded.
+    pub fn label_count(&self, app: &str) -> Result<i64, Stop> {
+        let key = Key::LabelCount(app.to_owned());
+        match self.get(&key)? {
+            Fact::Count(count) => Ok(*count),
+            other => mismatch(&key, other),
+        }
+    }
+
+    /// Whether an account is in a label.
+    ///
+    /// # Errors
+    /// [`Stop::Need`] if not loaded.
+    pub fn is_member(&self, label: Uuid, account: Uuid) -> Result<bool, Stop> {
+        let key = Key::Member { label, account };
+        match self.get(&key)? {
+            Fact::Known(known) => Ok(*known),
+            other => mismatch(&key, other),
+        }
+    }
+
+    /// Streams and names of the labels that an account is in.
+    ///
+    /// # Errors
+    /// [`Stop::Need`] if not loaded.
+    pub fn labels_of_account(&self, account: Uuid) -> Result<Arc<Vec<(Uuid, String)>>, Stop> {
+        let key = Key::AccountLabels(account);
+        match self.get(&key)? {
+            Fact::Labels(labels) => Ok(Arc::clone(labels)),
+            other => mismatch(&key, other),
+        }
+    }
+
+    /// A device by its number.
+    ///
+    /// # Errors
+    /// [`Stop::Need`] if not loaded.
+    pub fn device(&self, number: i64) -> Result<Option<Arc<Device>>, Stop> {
+        Ok(self.devices(&Key::Device(number))?.first().cloned())
     }
 
     /// The ownership of a physical device.
@@ -253,50 +370,73 @@ pub fn touched(place: Place<'_>, event: &Event) -> Vec<Key> {
     let app = || place.app.to_owned();
     match event {
         Event::AppCreated(_) | Event::AppChanged(_) | Event::AppDeleted(_) => vec![Key::Apps],
-        Event::AccountOpened(e) => {
-            let user = e.private.as_ref().map(|p| p.ums_user.clone());
-            user.map(|user| Key::Account { app: app(), user }).into_iter().collect()
+        Event::AccountOpened(e) => account_keys(place.app, e.private.as_ref()),
+        Event::AccountClosed(e) => account_keys(place.app, e.private.as_ref()),
+        Event::LabelCreated(e) => vec![Key::label(place.app, &e.name), Key::LabelCount(app())],
+        Event::LabelDeleted(e) => vec![Key::label(place.app, &e.name), Key::LabelCount(app())],
+        Event::LabelMembersChanged(e) => {
+            let mut keys = vec![Key::label(place.app, &e.name)];
+            if let Stream::Label(label) = *place.stream {
+                let accounts = || e.joined.iter().chain(&e.left).copied();
+                keys.extend(accounts().map(|account| Key::Member { label, account }));
+                keys.extend(accounts().map(Key::AccountLabels));
+            }
+            keys
         }
         Event::DeviceRegistered(e) => {
             let package = e.profile.app_package.clone();
-            let mut keys = device_keys(place.app, e.account, None, e.private.as_ref());
+            let mut keys = device_keys(place, place.position, [e.account, None], &e.private);
             keys.push(Key::Package { app: app(), package });
             keys
         }
         Event::DeviceUpdated(e) => {
-            device_keys(place.app, e.account, e.former_account, e.private.as_ref())
+            device_keys(place, e.device, [e.account, e.former_account], &e.private)
         }
         Event::DeviceReturned(e) => {
-            device_keys(place.app, e.account, e.former_account, e.private.as_ref())
+            device_keys(place, e.device, [e.account, e.former_account], &e.private)
         }
-        Event::DeviceUnregistered(e) => device_keys(place.app, e.account, None, e.private.as_ref()),
+        Event::DeviceUnregistered(e) => device_keys(place, e.device, [e.account, None], &e.private),
+        Event::DeviceBound(e) => {
+            device_keys(place, e.device.unwrap_or(place.position), [Some(e.account), None], &None)
+        }
+        Event::TokenDied(e) => device_keys(place, e.device, [e.account, None], &e.private),
         Event::OwnerSet(e) => owner_key(place.app, e.private.as_ref()),
         Event::OwnerRemoved(e) => owner_key(place.app, e.private.as_ref()),
         Event::MessageAccepted(_) | Event::DeliveriesAdvanced(_) | Event::RecallRequested(_) => {
             match place.stream {
                 Stream::Message(id) => vec![Key::Message(*id)],
-                Stream::App(_) | Stream::Account(_) | Stream::Device(_) | Stream::Owner(_) => {
-                    Vec::new()
-                }
+                Stream::App(_)
+                | Stream::Account(_)
+                | Stream::Device(_)
+                | Stream::Owner(_)
+                | Stream::Label(_) => Vec::new(),
             }
         }
     }
 }
 
+fn account_keys(app: &str, private: Option<&crate::account::AccountPrivate>) -> Vec<Key> {
+    let Some(private) = private else { return Vec::new() };
+    let ums = private.ums_user.iter().map(|user| Key::account(app, user));
+    let easemob = private.username.iter().map(|username| Key::user(app, username));
+    ums.chain(easemob).collect()
+}
+
 fn device_keys(
-    app: &str,
-    account: Option<Uuid>,
-    former: Option<Uuid>,
-    identity: Option<&crate::device::Identity>,
+    place: Place<'_>,
+    number: i64,
+    accounts: [Option<Uuid>; 2],
+    identity: &Option<crate::device::Identity>,
 ) -> Vec<Key> {
-    let accounts = account.into_iter().chain(former).map(Key::AccountDevices);
-    let names = identity.into_iter().flat_map(|identity| {
+    let app = place.app;
+    let accounts = accounts.into_iter().flatten().map(Key::AccountDevices);
+    let names = identity.iter().flat_map(|identity| {
         let ids = identity.device_id.iter().chain(&identity.former_device_id);
         let hardware = ids.map(|id| Key::Hardware { app: app.to_owned(), id: id.clone() });
         let client = Key::Client { app: app.to_owned(), client: identity.client_id.clone() };
         hardware.chain([client])
     });
-    accounts.chain(names).collect()
+    accounts.chain(names).chain([Key::Device(number)]).collect()
 }
 
 fn owner_key(app: &str, private: Option<&crate::owner::OwnerPrivate>) -> Vec<Key> {
@@ -317,7 +457,25 @@ impl Fact {
             (Fact::Devices(devices), Stream::Device(stream)) => {
                 Fact::Devices(Arc::new(evolve_devices(&devices, key, *stream, place, event)))
             }
-            (Fact::Package(_), _) => Fact::Package(true),
+            (Fact::User(user), Stream::Account(id)) => {
+                Fact::User(evolve_user(user, *id, place, event))
+            }
+            (Fact::Label(label), Stream::Label(stream)) => {
+                Fact::Label(Label::evolve(label, *stream, place, event))
+            }
+            (Fact::Labels(labels), Stream::Label(stream)) => {
+                Fact::Labels(Arc::new(evolve_labels(&labels, key, *stream, event)))
+            }
+            (Fact::Count(count), _) => match event {
+                Event::LabelCreated(_) => Fact::Count(count + 1),
+                _ => Fact::Count(count - 1),
+            },
+            (Fact::Known(_), _) => Fact::Known(match (key, event) {
+                (Key::Member { account, .. }, Event::LabelMembersChanged(e)) => {
+                    e.joined.contains(account)
+                }
+                _ => true,
+            }),
             (Fact::Owner(_), Stream::Owner(stream)) => {
                 let held = if let Event::OwnerSet(e) = event {
                     Some((e.account, e.bind_key.clone()))
@@ -340,7 +498,11 @@ fn evolve_apps(apps: &[App], place: Place<'_>, event: &Event) -> Vec<App> {
     let mut apps = apps.to_vec();
     let id = match place.stream {
         Stream::App(id) => id.as_str(),
-        Stream::Account(_) | Stream::Device(_) | Stream::Owner(_) | Stream::Message(_) => "",
+        Stream::Account(_)
+        | Stream::Device(_)
+        | Stream::Owner(_)
+        | Stream::Label(_)
+        | Stream::Message(_) => "",
     };
     let version = place.version;
     if let Event::AppCreated(e) = event {
@@ -353,6 +515,38 @@ fn evolve_apps(apps: &[App], place: Place<'_>, event: &Event) -> Vec<App> {
         app.deleted = matches!(event, Event::AppDeleted(_));
     }
     apps
+}
+
+fn evolve_user(
+    before: Option<Arc<User>>,
+    account: Uuid,
+    place: Place<'_>,
+    event: &Event,
+) -> Option<Arc<User>> {
+    let Event::AccountOpened(e) = event else { return None };
+    let private = e.private.as_ref()?;
+    let username = private.username.clone()?;
+    debug_assert!(before.is_none(), "a name is free before it is taken again");
+    let (version, opened_at) = (place.version, place.recorded_at);
+    let nickname = private.nickname.clone();
+    Some(Arc::new(User { account, version, opened_at, username, nickname }))
+}
+
+fn evolve_labels(
+    labels: &[(Uuid, String)],
+    key: &Key,
+    stream: Uuid,
+    event: &Event,
+) -> Vec<(Uuid, String)> {
+    let mut labels = labels.to_vec();
+    if let (Key::AccountLabels(account), Event::LabelMembersChanged(e)) = (key, event) {
+        labels.retain(|(label, _)| *label != stream);
+        if e.joined.contains(account) {
+            let at = labels.partition_point(|(label, _)| *label < stream);
+            labels.insert(at, (stream, e.name.clone()));
+        }
+    }
+    labels
 }
 
 fn evolve_devices(
@@ -376,11 +570,19 @@ fn evolve_devices(
 /// Whether a device is among those that a key names.
 fn belongs(key: &Key, device: &Device) -> bool {
     match key {
-        Key::Client { client, .. } => device.identity.client_id == *client,
+        Key::Client { client, .. } => {
+            device.protocol == Protocol::Ums && device.identity.client_id == *client
+        }
         Key::Hardware { id, .. } => device.identity.device_id.as_ref() == Some(id),
         Key::AccountDevices(account) => device.account == Some(*account),
+        Key::Device(number) => device.number == *number,
         Key::Apps
         | Key::Account { .. }
+        | Key::User { .. }
+        | Key::Label { .. }
+        | Key::LabelCount(_)
+        | Key::Member { .. }
+        | Key::AccountLabels(_)
         | Key::Package { .. }
         | Key::Owner { .. }
         | Key::Message(_) => false,

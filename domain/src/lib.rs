@@ -10,6 +10,7 @@ pub mod app;
 pub mod device;
 pub mod event;
 pub mod facts;
+pub mod label;
 pub mod message;
 pub mod owner;
 pub mod push;

@@ -30,6 +30,36 @@ pub enum Rejection {
     /// The caller is not the user that this call is about.
     #[error("the user may not do this")]
     IllegalUser,
+    /// No Easemob user has that name.
+    #[error("no user is named {0}")]
+    UnknownUser(String),
+    /// An Easemob user has that name.
+    #[error("a user is named {0} already")]
+    UserTaken(String),
+    /// A device may be bound under so many certificate names.
+    #[error("a device has at most {limit} bindings")]
+    TooManyBindings {
+        /// Bindings of one device.
+        limit: usize,
+    },
+    /// No label has that name.
+    #[error("no label is named {0}")]
+    UnknownLabel(String),
+    /// A label has that name.
+    #[error("a label is named {0} already")]
+    LabelTaken(String),
+    /// The app has all the labels that it may have.
+    #[error("an app has at most {limit} labels")]
+    TooManyLabels {
+        /// Labels of one app.
+        limit: i64,
+    },
+    /// The label has all the users that it may have.
+    #[error("a label has at most {limit} users")]
+    LabelFull {
+        /// Users of one label.
+        limit: i64,
+    },
     /// No destination led to a registered device.
     #[error("no destination has a registered device")]
     NobodyRegistered,

@@ -18,6 +18,8 @@ pub enum Stream {
     Device(Uuid),
     /// The ownership of one physical device.
     Owner(Uuid),
+    /// A label.
+    Label(Uuid),
     /// A message.
     Message(MessageId),
 }
@@ -29,6 +31,7 @@ impl fmt::Display for Stream {
             Stream::Account(id) => write!(f, "account/{id}"),
             Stream::Device(id) => write!(f, "device/{id}"),
             Stream::Owner(id) => write!(f, "owner/{id}"),
+            Stream::Label(id) => write!(f, "label/{id}"),
             Stream::Message(id) => write!(f, "message/{id}"),
         }
     }
@@ -50,6 +53,7 @@ impl FromStr for Stream {
             "account" => Ok(Stream::Account(uuid()?)),
             "device" => Ok(Stream::Device(uuid()?)),
             "owner" => Ok(Stream::Owner(uuid()?)),
+            "label" => Ok(Stream::Label(uuid()?)),
             "message" => Ok(Stream::Message(id.parse().map_err(|_| NotAStream)?)),
             _ => Err(NotAStream),
         }

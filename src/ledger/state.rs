@@ -26,7 +26,14 @@ impl Weighter<Key, Fact> for BySize {
             Fact::Devices(devices) => devices.len(),
             Fact::Message(Some(message)) => message.deliveries.len(),
             Fact::Apps(apps) => apps.len(),
-            Fact::Account(_) | Fact::Package(_) | Fact::Owner(_) | Fact::Message(None) => 0,
+            Fact::Labels(labels) => labels.len(),
+            Fact::Account(_)
+            | Fact::User(_)
+            | Fact::Label(_)
+            | Fact::Count(_)
+            | Fact::Known(_)
+            | Fact::Owner(_)
+            | Fact::Message(None) => 0,
         };
         1 + items as u64
     }

@@ -200,12 +200,16 @@ pub(crate) fn private_directory(directory: &Path) -> std::io::Result<()> {
 
 type Scripts = [(i64, &'static str, &'static str)];
 
-static SQLITE_LEDGER: [(i64, &str, &str); 1] =
-    [(1, "ledger", include_str!("../../migrations/sqlite/ledger/0001_ledger.sql"))];
+static SQLITE_LEDGER: [(i64, &str, &str); 2] = [
+    (1, "ledger", include_str!("../../migrations/sqlite/ledger/0001_ledger.sql")),
+    (3, "audience", include_str!("../../migrations/sqlite/ledger/0003_audience.sql")),
+];
 static SQLITE_VIEWS: [(i64, &str, &str); 1] =
     [(1, "views", include_str!("../../migrations/sqlite/views/0001_views.sql"))];
-static POSTGRES_LEDGER: [(i64, &str, &str); 1] =
-    [(1, "ledger", include_str!("../../migrations/postgres/ledger/0001_ledger.sql"))];
+static POSTGRES_LEDGER: [(i64, &str, &str); 2] = [
+    (1, "ledger", include_str!("../../migrations/postgres/ledger/0001_ledger.sql")),
+    (3, "audience", include_str!("../../migrations/postgres/ledger/0003_audience.sql")),
+];
 static POSTGRES_VIEWS: [(i64, &str, &str); 1] =
     [(1, "views", include_str!("../../migrations/postgres/views/0001_views.sql"))];
 

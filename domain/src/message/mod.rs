@@ -54,6 +54,8 @@ impl PartialEq for RawJson {
 pub enum Protocol {
     /// Haier UMS V2.
     Ums,
+    /// Easemob push.
+    Easemob,
 }
 
 /// Who pushed.
@@ -384,6 +386,12 @@ impl Message {
             | Event::AppChanged(_)
             | Event::AppDeleted(_)
             | Event::AccountOpened(_)
+            | Event::AccountClosed(_)
+            | Event::LabelCreated(_)
+            | Event::LabelDeleted(_)
+            | Event::LabelMembersChanged(_)
+            | Event::DeviceBound(_)
+            | Event::TokenDied(_)
             | Event::DeviceRegistered(_)
             | Event::DeviceUpdated(_)
             | Event::DeviceUnregistered(_)
