@@ -12,8 +12,9 @@ use std::sync::Arc;
 use axum::{
     Json, Router,
     body::Bytes,
-    extract::{FromRequestParts, Path},
+    extract::{FromRequestParts, Path, Request},
     http::{HeaderMap, HeaderValue, StatusCode, header, request::Parts},
+    middleware::{self, Next},
     response::{IntoResponse, Response},
     routing::{get, post, put},
 };
@@ -21,7 +22,10 @@ use domain::{IdempotencyRef, Metadata, Rejection};
 use serde::{Serialize, de::DeserializeOwned};
 use utoipa::ToSchema;
 
-use super::RequestId;
+use super::{
+    RequestId,
+    body::{self, NoBody},
+};
 use crate::{
     app::Server,
     apps::Vault,
@@ -43,11 +47,20 @@ pub fn routes() -> Router<Arc<Server>> {
         .route(&below("/messages/{message_id}/replace"), post(messages::replace))
         .route("/admin/v1/operators", get(operators::list).post(operators::create))
         .route("/admin/v1/operators/{number}", axum::routing::delete(operators::withdraw))
-        .layer(axum::extract::DefaultBodyLimit::max(MAX_BODY_BYTES))
+        .layer(middleware::from_fn(whole))
 }
 
-/// Largest body of a call, in bytes.
-const MAX_BODY_BYTES: usize = 64 * 1024;
+/// Reads the body before the call is looked at, whoever calls.
+async fn whole(request: Request, next: Next) -> Response {
+    let (parts, body) = request.into_parts();
+    match body::read(body, MAX_BODY_BYTES).await {
+        Ok(body) => next.run(Request::from_parts(parts, body.into())).await,
+        Err(none) => Refusal::no_body(none).into_response(),
+    }
+}
+
+/// Largest body of a call or a query, in bytes.
+pub(super) const MAX_BODY_BYTES: usize = 64 * 1024;
 /// Longest idempotency key, in characters.
 const MAX_KEY: usize = 200;
 
@@ -76,6 +89,16 @@ impl Refusal {
 
     fn bad(detail: impl ToString) -> Refusal {
         Refusal::new(StatusCode::BAD_REQUEST, &detail.to_string())
+    }
+
+    /// There is no body to look at.
+    pub(super) fn no_body(none: NoBody) -> Refusal {
+        match none {
+            NoBody::TooLong => {
+                Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, "a body has at most 64 KiB")
+            }
+            NoBody::Broken => Refusal::bad("the body broke off"),
+        }
     }
 
     /// Something broke; the caller is not told what.
