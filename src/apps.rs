@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use crate::secrets::{MasterKey, SecretError, new_secret};
+use crate::secrets::{MasterKey, Sealed, SecretError, new_secret};
 
 /// Longest id, name or package, in characters.
 const MAX_NAME: usize = 100;
@@ -150,6 +150,8 @@ pub struct Vault<'a> {
     pub master: &'a MasterKey,
     /// Keeps them.
     pub pool: &'a Pool,
+    /// Remembers which were put there.
+    pub sealed: &'a Sealed,
 }
 
 /// A text that names something: 1 to `most` characters, no control characters.
@@ -293,6 +295,7 @@ impl Vault<'_> {
                 continue;
             }
             let reference = format!("secret/{}", Uuid::now_v7());
+            self.sealed.note(&reference);
             self.master.put(self.pool, app, &reference, &value).await?;
             list.push(SecretRef { reference, fingerprint });
             told = Some(value);

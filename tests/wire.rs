@@ -15,6 +15,7 @@ mod ledger;
 mod logs;
 mod nodes;
 mod online;
+mod secrets;
 mod start;
 mod thread;
 mod tidy;

@@ -28,9 +28,10 @@ use super::{
 };
 use crate::{
     app::Server,
-    apps::Vault,
+    apps::{InputError, Vault},
     directory::AppEntry,
     ledger::{Context, Done, Refused},
+    secrets::Sealed,
     tokens::{Operator, Role},
 };
 
@@ -182,6 +183,7 @@ pub struct Call {
     metadata: Metadata,
     path: String,
     headers: HeaderMap,
+    sealed: Sealed,
 }
 
 impl FromRequestParts<Arc<Server>> for Call {
@@ -199,7 +201,8 @@ impl FromRequestParts<Arc<Server>> for Call {
             ..Metadata::default()
         };
         let (path, headers) = (parts.uri.path().to_owned(), parts.headers.clone());
-        Ok(Call { server: Arc::clone(server), operator, metadata, path, headers })
+        let (server, sealed) = (Arc::clone(server), Sealed::default());
+        Ok(Call { server, operator, metadata, path, headers, sealed })
     }
 }
 
@@ -207,7 +210,22 @@ impl Call {
     /// Where new secrets go.
     fn vault(&self) -> Vault<'_> {
         let pool = &self.server.ledger.database().ledger_write;
-        Vault { master: &self.server.master, pool }
+        Vault { master: &self.server.master, pool, sealed: &self.sealed }
+    }
+
+    /// What an operator asked an app to be; if that is refused, no secret of it stays.
+    async fn worded<T>(&self, input: Result<T, InputError>) -> Result<T, Refusal> {
+        if let Err(InputError::Bad(_)) = input {
+            self.unseal().await;
+        }
+        Ok(input?)
+    }
+
+    /// Removes the secrets of this call, which nobody will ask for.
+    async fn unseal(&self) {
+        if let Err(fault) = self.sealed.remove(&self.server.ledger.database().ledger_write).await {
+            tracing::warn!(%fault, "secrets that nobody needs could not be removed");
+        }
     }
 
     /// Who bound to one app may not do.
@@ -253,7 +271,14 @@ impl Call {
         }
         let context = Context { app: app.to_owned(), metadata };
         let lane = crate::ledger::Lane::Interactive;
-        Ok(self.server.ledger.execute(lane, context, command).await?)
+        let done = self.server.ledger.execute(lane, context, command).await;
+        // After anything else what was asked for may be durable.
+        if let Err(Refused::Rejected(_) | Refused::Overloaded) | Ok(Done { repeated: true, .. }) =
+            done
+        {
+            self.unseal().await;
+        }
+        Ok(done?)
     }
 }
 
