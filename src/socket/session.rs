@@ -13,6 +13,7 @@ use domain::{
 use futures_util::{StreamExt, stream::FuturesUnordered};
 use projections::{Fault, pending, registry};
 use tokio::sync::oneshot;
+use tokio_tungstenite::tungstenite;
 use uuid::Uuid;
 
 use super::{
@@ -53,6 +54,8 @@ enum End {
     Gone,
     /// We close it.
     Close(u16, &'static str),
+    /// We close it, and what still comes cannot be read: a frame of which only the length is known.
+    Cut((u16, &'static str)),
 }
 
 impl From<(u16, &'static str)> for End {
@@ -90,14 +93,27 @@ pub(super) async fn run(
         socket,
     };
     let end = session.serve(subscription).await;
-    if let End::Close(code, reason) = end {
-        let frame = CloseFrame { code, reason: reason.into() };
-        let close = session.socket.send(Message::Close(Some(frame)));
-        if let Ok(Ok(())) = tokio::time::timeout(SEND, close).await {
-            // A device that says nothing more has nothing to lose.
-            let _ = tokio::time::timeout(GOODBYE, session.part()).await;
+    match end {
+        End::Gone => {}
+        End::Close(code, reason) => {
+            if session.goodbye(code, reason).await {
+                // A device that says nothing more has nothing to lose.
+                let _ = tokio::time::timeout(GOODBYE, session.part()).await;
+            }
+        }
+        End::Cut((code, reason)) => {
+            if session.goodbye(code, reason).await {
+                // With something unread the connection breaks; the device reads why before.
+                tokio::time::sleep(GOODBYE).await;
+            }
         }
     }
+}
+
+/// Whether a connection failed because a frame is longer than is read at all.
+fn is_too_long(error: &axum::Error) -> bool {
+    let cause = std::error::Error::source(error).and_then(|cause| cause.downcast_ref());
+    matches!(cause, Some(tungstenite::Error::Capacity(_)))
 }
 
 struct Session {
@@ -191,6 +207,13 @@ impl Session {
                 return;
             }
         }
+    }
+
+    /// Says goodbye; false if that could not be sent.
+    async fn goodbye(&mut self, code: u16, reason: &'static str) -> bool {
+        let frame = CloseFrame { code, reason: reason.into() };
+        let close = self.socket.send(Message::Close(Some(frame)));
+        matches!(tokio::time::timeout(SEND, close).await, Ok(Ok(())))
     }
 
     fn window_open(&self) -> bool {
@@ -330,6 +353,7 @@ impl Session {
                 let _ = tokio::time::timeout(SEND, self.socket.recv()).await;
                 Err(End::Gone)
             }
+            Some(Err(error)) if is_too_long(&error) => Err(End::Cut(TOO_BIG)),
             Some(Err(_)) | None => Err(End::Gone),
         }
     }
