@@ -10,6 +10,7 @@
 mod bad_input;
 mod contracts;
 mod crash;
+mod full_disk;
 mod harness;
 mod ledger;
 mod logs;

@@ -140,7 +140,9 @@ impl From<Refused> for Refusal {
         let detail = refused.to_string();
         let status = match refused {
             Refused::Rejected(rejection) => status_of(&rejection),
-            Refused::Overloaded | Refused::Closing => StatusCode::SERVICE_UNAVAILABLE,
+            Refused::Overloaded | Refused::NoRoom | Refused::Closing => {
+                StatusCode::SERVICE_UNAVAILABLE
+            }
             Refused::Fault(fault) => return Refusal::internal(fault.as_ref()),
         };
         Refusal::new(status, &detail)

@@ -299,7 +299,9 @@ pub fn code(interface: Interface, problem: &Problem) -> Code {
             | Rejection::AppTaken(_)
             | Rejection::VersionMoved { .. } => Code::Rule,
         },
-        Problem::Refused(Refused::Overloaded | Refused::Closing) => return Code::Unavailable,
+        Problem::Refused(Refused::Overloaded | Refused::NoRoom | Refused::Closing) => {
+            return Code::Unavailable;
+        }
         Problem::Refused(Refused::Fault(_)) | Problem::Fault(_) => return Code::Internal,
     };
     if interface.listed().contains(&exact) { exact } else { Code::Rule }
