@@ -20,9 +20,10 @@ use crate::{
         views::{self, Views},
     },
     http,
-    ids::{MessageIds, NODES},
+    ids::MessageIds,
     ledger::{Database, Ledger},
     metrics::Metrics,
+    node::{self, Number},
     secrets::{MasterKey, SecretError},
     socket::hub::Hub,
     tokens::{Role, Tokens},
@@ -30,8 +31,6 @@ use crate::{
 
 /// How long open requests and connections may take to end in a shutdown.
 const DRAIN: Duration = Duration::from_secs(20);
-/// How long a node's number stays its own without being renewed.
-const NUMBER_LEASE: Duration = Duration::from_secs(60);
 /// Pause before a duty that failed is taken up again.
 const PAUSE: Duration = Duration::from_secs(1);
 /// Time between two removals of old tokens and two WAL checkpoints.
@@ -126,8 +125,9 @@ impl Running {
         let ledger =
             Ledger::start(database, clock.clone(), Arc::clone(&metrics), &back, &stop_back).await?;
         let node = Uuid::now_v7();
-        let number = claim_number(&ledger, &clock, node).await?;
-        let ids = MessageIds::new(number, last_time(&ledger).await?);
+        let number = Number::claim(&ledger, &clock, node).await?;
+        let from = number.since.max(last_time(&ledger).await? + 1_000);
+        let ids = MessageIds::new(number.number, from, number.until);
         let (views, runner) = views::start(&ledger).await?;
         back.spawn(runner.run(Arc::clone(&metrics), stop_back.clone()));
         let head = ledger.head();
@@ -157,7 +157,7 @@ impl Running {
             stop,
         });
         duties.spawn(duty(Arc::clone(&server), node, stop_duties.clone()));
-        duties.spawn(keep_number(Arc::clone(&server), node, number, stop_duties.clone()));
+        duties.spawn(node::keep(Arc::clone(&server), node, number, stop_duties.clone()));
         duties.spawn(chores(Arc::clone(&server), stop_duties.clone()));
         let address = serve(&server, &config.listen, &front).await?;
         Ok(Running {
@@ -235,37 +235,6 @@ async fn admin_token(tokens: &Tokens, config: &Config) -> Result<Option<String>,
 async fn last_time(ledger: &Ledger) -> Result<i64, Fault> {
     let page = ledger.read(ledger.head() - 1, 1).await?;
     Ok(page.events.last().map_or(0, |event| event.recorded_at))
-}
-
-fn number_lease(ledger: &Ledger, clock: &Clock, node: Uuid, number: i64) -> Lease {
-    Lease::new(ledger, clock, &format!("node/{number:03}"), node)
-}
-
-/// The first number that no other node has.
-async fn claim_number(ledger: &Ledger, clock: &Clock, node: Uuid) -> Result<i64, Fault> {
-    for number in 0..NODES {
-        if number_lease(ledger, clock, node, number).hold(NUMBER_LEASE).await? {
-            return Ok(number);
-        }
-    }
-    Err(Fault::stored("node number", "all are taken"))
-}
-
-async fn keep_number(server: Arc<Server>, node: Uuid, number: i64, stop: CancellationToken) {
-    let lease = number_lease(&server.ledger, &server.clock, node, number);
-    loop {
-        tokio::select! {
-            () = stop.cancelled() => break,
-            () = tokio::time::sleep(RENEW) => {}
-        }
-        match lease.hold(NUMBER_LEASE).await {
-            Ok(true) => {}
-            Ok(false) => tracing::error!("another node took this node's number"),
-            Err(fault) => tracing::warn!(%fault, "the node's number could not be renewed"),
-        }
-    }
-    // What can't be given back runs out by itself.
-    let _ = lease.release().await;
 }
 
 /// Expiry and endings, on whichever node holds the lease.

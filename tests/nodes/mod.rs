@@ -13,6 +13,7 @@ macro_rules! on_postgres {
 }
 
 mod lost;
+mod numbers;
 mod slow;
 mod together;
 

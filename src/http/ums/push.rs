@@ -10,7 +10,7 @@ use uuid::Uuid;
 
 use super::{
     Reply,
-    codes::{Input, Interface, Problem},
+    codes::{Code, Input, Interface, Problem},
     fields::Fields,
     gate::Call,
     register::DEVICE_TYPES,
@@ -63,8 +63,9 @@ impl Push {
         if !(1..=MAX_EXPIRES_SECONDS).contains(&self.seconds) {
             return Err(Input::OutOfRange.into());
         }
+        let id = server.ids.next(&server.clock).await;
+        let id = id.ok_or(Problem::Gateway(Code::Unavailable))?;
         let now = server.clock.now();
-        let id = server.ids.next(now);
         let command = PushMessage {
             app: call.app.id().to_owned(),
             id,
