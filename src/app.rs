@@ -1,10 +1,10 @@
 //! The wiring: what a running server is made of, and the order in which it starts and drains.
 //! Every task is born here.
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{collections::HashSet, net::SocketAddr, sync::Arc, time::Duration};
 
 use domain::Recorded;
-use graphql::{History, Schema, Sources};
+use graphql::{History, Later, Schema, Sources};
 use projections::Fault;
 use tokio::{net::TcpListener, sync::mpsc};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -25,7 +25,7 @@ use crate::{
     metrics::Metrics,
     node::{self, Number},
     secrets::{MasterKey, SecretError},
-    socket::hub::Hub,
+    socket::{hub::Hub, presence::Presence},
     tokens::{Role, Tokens},
 };
 
@@ -56,6 +56,8 @@ pub struct Server {
     pub ids: MessageIds,
     /// Devices that are connected here.
     pub hub: Arc<Hub>,
+    /// Devices that are connected anywhere.
+    pub presence: Arc<Presence>,
     /// Records what connections say.
     pub recorder: recorder::Recorder,
     /// The query API.
@@ -135,12 +137,16 @@ impl Running {
         back.spawn(Arc::clone(&directory).follow(head, stop_back.clone()));
         let hub = Hub::new(head, Arc::clone(&metrics));
         back.spawn(Arc::clone(&hub).follow(ledger.clone(), stop_back.clone()));
+        let pool = ledger.database().presence.clone();
+        let presence = Presence::new(Arc::clone(&hub), pool, clock.clone(), node);
+        duties.spawn(Arc::clone(&presence).run(stop_duties.clone()));
         let (recorder, outcomes) = mpsc::channel(recorder::QUEUE_STEPS);
         duties.spawn(recorder::run(ledger.clone(), outcomes));
         let schema = graphql::schema(Sources {
             registry: ledger.database().ledger_read.clone(),
             views: ledger.database().views_read.clone(),
             history: Arc::new(LedgerHistory(ledger.clone())),
+            presence: Arc::new(Connected(Arc::clone(&presence))),
         });
         let server = Arc::new(Server {
             ledger,
@@ -152,6 +158,7 @@ impl Running {
             clock,
             ids,
             hub,
+            presence,
             recorder,
             schema,
             stop,
@@ -301,12 +308,16 @@ async fn chores(server: Arc<Server>, stop: CancellationToken) {
 struct LedgerHistory(Ledger);
 
 impl History for LedgerHistory {
-    fn stream<'a>(
-        &'a self,
-        stream: &'a str,
-        after: i64,
-        limit: i64,
-    ) -> std::pin::Pin<Box<dyn Future<Output = Result<Vec<Recorded>, Fault>> + Send + 'a>> {
+    fn stream<'a>(&'a self, stream: &'a str, after: i64, limit: i64) -> Later<'a, Vec<Recorded>> {
         Box::pin(async move { Ok(self.0.read_stream(stream, after, limit).await?.events) })
+    }
+}
+
+/// Presence as the query API reads it.
+struct Connected(Arc<Presence>);
+
+impl graphql::Presence for Connected {
+    fn present<'a>(&'a self, devices: &'a [i64]) -> Later<'a, HashSet<i64>> {
+        Box::pin(self.0.present(devices))
     }
 }

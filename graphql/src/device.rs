@@ -10,6 +10,7 @@ use crate::{Viewer, time};
 pub(crate) struct Device {
     pub(crate) device: domain::device::Device,
     pub(crate) user_id: Option<String>,
+    pub(crate) online: bool,
 }
 
 /// Where a registration stands.
@@ -89,6 +90,11 @@ impl Device {
             Status::Unregistered => DeviceStatus::Unregistered,
             Status::Updated => DeviceStatus::Updated,
         }
+    }
+
+    /// Whether it is connected now, to any node, as far as the answering node knows.
+    async fn online(&self) -> bool {
+        self.online
     }
 
     /// When it first registered.

@@ -78,7 +78,7 @@ pub(super) async fn run(
     device: Device,
     socket: WebSocket,
 ) {
-    let subscription = server.hub.subscribe(app.id(), &device);
+    let subscription = server.hub.subscribe(app.id(), &device, server.presence.now());
     let mut session = Session {
         cursor: 0,
         read_to: subscription.from,

@@ -14,6 +14,7 @@ macro_rules! on_postgres {
 
 mod lost;
 mod numbers;
+mod presence;
 mod slow;
 mod together;
 
