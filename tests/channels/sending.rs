@@ -99,7 +99,10 @@ fn open(vendor: Vendor, url: &str) -> Channel {
 }
 
 fn sender(clock: &Clock) -> Sender {
-    let client = || reqwest::Client::builder().no_proxy();
+    let client = || {
+        let builder = reqwest::Client::builder().no_proxy();
+        builder.redirect(reqwest::redirect::Policy::none())
+    };
     let clients = Clients {
         standard: client().build().unwrap(),
         http2: client().http2_prior_knowledge().build().unwrap(),

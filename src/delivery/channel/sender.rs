@@ -29,7 +29,8 @@ const POOL_KEYS: usize = 100;
 /// Times that an emptied pool is filled for one caller, while others empty it.
 const POOL_TRIES: usize = 8;
 
-/// The HTTP clients to send with.
+/// The HTTP clients to send with. They should not follow redirects: no vendor sends any, and a
+/// redirect is then told as `config`.
 #[derive(Debug, Clone)]
 pub struct Clients {
     /// For all calls.
