@@ -8,6 +8,7 @@
 )]
 
 mod bad_input;
+mod channels;
 mod contracts;
 mod crash;
 mod full_disk;

@@ -11,6 +11,8 @@ pub mod device;
 pub mod event;
 pub mod facts;
 pub mod message;
+pub mod notification;
+pub mod object;
 pub mod owner;
 pub mod push;
 mod recorded;
@@ -18,6 +20,7 @@ mod rejection;
 pub mod route;
 pub mod stream;
 pub mod ums;
+pub mod vendor;
 
 pub use event::Event;
 pub use recorded::{IdempotencyRef, Metadata, Recorded};

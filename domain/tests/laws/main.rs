@@ -30,4 +30,6 @@ mod registry;
 mod any_event;
 mod golden;
 mod names;
+mod notification;
 mod ums;
+mod vendor;
