@@ -1,10 +1,10 @@
 //! The wiring: what a running server is made of, and the order in which it starts and drains.
 //! Every task is born here.
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{collections::HashSet, net::SocketAddr, sync::Arc, time::Duration};
 
 use domain::Recorded;
-use graphql::{History, Schema, Sources};
+use graphql::{History, Later, Schema, Sources};
 use projections::Fault;
 use tokio::{net::TcpListener, sync::mpsc};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -20,18 +20,17 @@ use crate::{
         views::{self, Views},
     },
     http,
-    ids::{MessageIds, NODES},
+    ids::MessageIds,
     ledger::{Database, Ledger},
     metrics::Metrics,
+    node::{self, Number},
     secrets::{MasterKey, SecretError},
-    socket::hub::Hub,
+    socket::{hub::Hub, presence::Presence},
     tokens::{Role, Tokens},
 };
 
 /// How long open requests and connections may take to end in a shutdown.
 const DRAIN: Duration = Duration::from_secs(20);
-/// How long a node's number stays its own without being renewed.
-const NUMBER_LEASE: Duration = Duration::from_secs(60);
 /// Pause before a duty that failed is taken up again.
 const PAUSE: Duration = Duration::from_secs(1);
 /// Time between two removals of old tokens and two WAL checkpoints.
@@ -57,6 +56,8 @@ pub struct Server {
     pub ids: MessageIds,
     /// Devices that are connected here.
     pub hub: Arc<Hub>,
+    /// Devices that are connected anywhere.
+    pub presence: Arc<Presence>,
     /// Records what connections say.
     pub recorder: recorder::Recorder,
     /// The query API.
@@ -126,8 +127,9 @@ impl Running {
         let ledger =
             Ledger::start(database, clock.clone(), Arc::clone(&metrics), &back, &stop_back).await?;
         let node = Uuid::now_v7();
-        let number = claim_number(&ledger, &clock, node).await?;
-        let ids = MessageIds::new(number, last_time(&ledger).await?);
+        let number = Number::claim(&ledger, &clock, node).await?;
+        let from = number.since.max(last_time(&ledger).await? + 1_000);
+        let ids = MessageIds::new(number.number, from, number.until);
         let (views, runner) = views::start(&ledger).await?;
         back.spawn(runner.run(Arc::clone(&metrics), stop_back.clone()));
         let head = ledger.head();
@@ -135,12 +137,16 @@ impl Running {
         back.spawn(Arc::clone(&directory).follow(head, stop_back.clone()));
         let hub = Hub::new(head, Arc::clone(&metrics));
         back.spawn(Arc::clone(&hub).follow(ledger.clone(), stop_back.clone()));
+        let pool = ledger.database().presence.clone();
+        let presence = Presence::new(Arc::clone(&hub), pool, clock.clone(), node);
+        duties.spawn(Arc::clone(&presence).run(stop_duties.clone()));
         let (recorder, outcomes) = mpsc::channel(recorder::QUEUE_STEPS);
         duties.spawn(recorder::run(ledger.clone(), outcomes));
         let schema = graphql::schema(Sources {
             registry: ledger.database().ledger_read.clone(),
             views: ledger.database().views_read.clone(),
             history: Arc::new(LedgerHistory(ledger.clone())),
+            presence: Arc::new(Connected(Arc::clone(&presence))),
         });
         let server = Arc::new(Server {
             ledger,
@@ -152,12 +158,13 @@ impl Running {
             clock,
             ids,
             hub,
+            presence,
             recorder,
             schema,
             stop,
         });
         duties.spawn(duty(Arc::clone(&server), node, stop_duties.clone()));
-        duties.spawn(keep_number(Arc::clone(&server), node, number, stop_duties.clone()));
+        duties.spawn(node::keep(Arc::clone(&server), node, number, stop_duties.clone()));
         duties.spawn(chores(Arc::clone(&server), stop_duties.clone()));
         let address = serve(&server, &config.listen, &front).await?;
         Ok(Running {
@@ -237,37 +244,6 @@ async fn last_time(ledger: &Ledger) -> Result<i64, Fault> {
     Ok(page.events.last().map_or(0, |event| event.recorded_at))
 }
 
-fn number_lease(ledger: &Ledger, clock: &Clock, node: Uuid, number: i64) -> Lease {
-    Lease::new(ledger, clock, &format!("node/{number:03}"), node)
-}
-
-/// The first number that no other node has.
-async fn claim_number(ledger: &Ledger, clock: &Clock, node: Uuid) -> Result<i64, Fault> {
-    for number in 0..NODES {
-        if number_lease(ledger, clock, node, number).hold(NUMBER_LEASE).await? {
-            return Ok(number);
-        }
-    }
-    Err(Fault::stored("node number", "all are taken"))
-}
-
-async fn keep_number(server: Arc<Server>, node: Uuid, number: i64, stop: CancellationToken) {
-    let lease = number_lease(&server.ledger, &server.clock, node, number);
-    loop {
-        tokio::select! {
-            () = stop.cancelled() => break,
-            () = tokio::time::sleep(RENEW) => {}
-        }
-        match lease.hold(NUMBER_LEASE).await {
-            Ok(true) => {}
-            Ok(false) => tracing::error!("another node took this node's number"),
-            Err(fault) => tracing::warn!(%fault, "the node's number could not be renewed"),
-        }
-    }
-    // What can't be given back runs out by itself.
-    let _ = lease.release().await;
-}
-
 /// Expiry and endings, on whichever node holds the lease.
 async fn duty(server: Arc<Server>, node: Uuid, stop: CancellationToken) {
     let lease = Lease::new(&server.ledger, &server.clock, "deliveries", node);
@@ -332,12 +308,16 @@ async fn chores(server: Arc<Server>, stop: CancellationToken) {
 struct LedgerHistory(Ledger);
 
 impl History for LedgerHistory {
-    fn stream<'a>(
-        &'a self,
-        stream: &'a str,
-        after: i64,
-        limit: i64,
-    ) -> std::pin::Pin<Box<dyn Future<Output = Result<Vec<Recorded>, Fault>> + Send + 'a>> {
+    fn stream<'a>(&'a self, stream: &'a str, after: i64, limit: i64) -> Later<'a, Vec<Recorded>> {
         Box::pin(async move { Ok(self.0.read_stream(stream, after, limit).await?.events) })
+    }
+}
+
+/// Presence as the query API reads it.
+struct Connected(Arc<Presence>);
+
+impl graphql::Presence for Connected {
+    fn present<'a>(&'a self, devices: &'a [i64]) -> Later<'a, HashSet<i64>> {
+        Box::pin(self.0.present(devices))
     }
 }

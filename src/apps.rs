@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use crate::secrets::{MasterKey, SecretError, new_secret};
+use crate::secrets::{MasterKey, Sealed, SecretError, new_secret};
 
 /// Longest id, name or package, in characters.
 const MAX_NAME: usize = 100;
@@ -150,6 +150,8 @@ pub struct Vault<'a> {
     pub master: &'a MasterKey,
     /// Keeps them.
     pub pool: &'a Pool,
+    /// Remembers which were put there.
+    pub sealed: &'a Sealed,
 }
 
 /// A text that names something: 1 to `most` characters, no control characters.
@@ -177,8 +179,7 @@ pub async fn new_app(
     if app_id.is_empty() || app_id.len() > MAX_UMS_ID || !app_id.chars().all(plain) {
         return Err(bad("appId must have 1 to 40 characters of a-z, 0-9 and -"));
     }
-    let timezone = "Asia/Shanghai".to_owned();
-    let before = AppConfig { name: app_id.clone(), timezone, ums: None, app_id };
+    let before = AppConfig::new(&app_id, &app_id, "Asia/Shanghai");
     vault.merge(before, input).await
 }
 
@@ -293,6 +294,7 @@ impl Vault<'_> {
                 continue;
             }
             let reference = format!("secret/{}", Uuid::now_v7());
+            self.sealed.note(&reference);
             self.master.put(self.pool, app, &reference, &value).await?;
             list.push(SecretRef { reference, fingerprint });
             told = Some(value);

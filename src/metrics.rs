@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use domain::message::{Ending, Progress};
+use domain::message::Progress;
 use prometheus_client::{
     encoding::{EncodeLabelSet, text::encode},
     metrics::{
@@ -148,11 +148,8 @@ impl Metrics {
             Progress::Displayed => ("displayed", ""),
             Progress::Acknowledged => ("acknowledged", ""),
             Progress::Recalled(_) => ("recalled", ""),
-            Progress::Ended(Ending::ExpiredOffline) => ("ended", "expired_offline"),
-            Progress::Ended(Ending::ExpiredUnacknowledged) => ("ended", "expired_unacknowledged"),
-            Progress::Ended(Ending::OwnerChanged) => ("ended", "owner_changed"),
-            Progress::Ended(Ending::Unregistered) => ("ended", "unregistered"),
-            Progress::Ended(Ending::Recalled) => ("ended", "recalled"),
+            Progress::Failed(reason) => ("failed", reason.name()),
+            Progress::Ended(reason) => ("ended", reason.name()),
         };
         self.deliveries.get_or_create(&DeliveryLabel { stage, reason }).inc();
     }

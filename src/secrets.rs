@@ -2,7 +2,13 @@
 //! ledger holds only references and keyed fingerprints. A fingerprint recognises a secret without
 //! telling it, and without letting anyone who reads the ledger guess a short one.
 
-use std::{fs, io::Write, os::unix::fs::OpenOptionsExt, path::Path};
+use std::{
+    fs,
+    io::Write,
+    os::unix::fs::OpenOptionsExt,
+    path::Path,
+    sync::{Mutex, PoisonError},
+};
 
 use chacha20poly1305::{
     KeyInit, XChaCha20Poly1305, XNonce,
@@ -11,8 +17,8 @@ use chacha20poly1305::{
 use hmac::{Hmac, Mac};
 use projections::{
     Fault,
-    db::{Conn, Pool},
-    on,
+    db::{self, Conn, Pool, Sql},
+    on, scalars,
 };
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
@@ -34,6 +40,36 @@ pub struct MasterKey {
 impl std::fmt::Debug for MasterKey {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("MasterKey")
+    }
+}
+
+/// What one call has sealed: nobody refers to it, should its command be refused.
+#[derive(Debug, Default)]
+pub struct Sealed(Mutex<Vec<String>>);
+
+impl Sealed {
+    /// Notes a reference.
+    pub fn note(&self, reference: &str) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(reference.to_owned());
+    }
+
+    /// Removes all that was noted. Only for what certainly nobody refers to: never after a command
+    /// whose outcome is unknown.
+    ///
+    /// # Errors
+    /// [`Fault`] when the database fails; what is left does no harm.
+    pub async fn remove(&self, pool: &Pool) -> Result<(), Fault> {
+        const SQL: Sql =
+            scalars!("DELETE FROM secrets WHERE reference IN (SELECT list.value FROM ", ")");
+        let noted = std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner));
+        if noted.is_empty() {
+            return Ok(());
+        }
+        let noted = db::list(&noted)?;
+        let mut tx = pool.begin().await?;
+        let sql = tx.conn().text(SQL);
+        on!(tx.conn(), c => sqlx::query(sql).bind(noted).execute(&mut *c).await?.rows_affected());
+        tx.commit().await
     }
 }
 

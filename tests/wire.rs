@@ -8,13 +8,16 @@
 )]
 
 mod bad_input;
+mod channels;
 mod contracts;
 mod crash;
+mod full_disk;
 mod harness;
 mod ledger;
 mod logs;
 mod nodes;
 mod online;
+mod secrets;
 mod start;
 mod thread;
 mod tidy;

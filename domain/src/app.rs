@@ -2,11 +2,14 @@
 //! reference and a fingerprint.
 
 use serde::{Deserialize, Serialize};
+use uuid::Uuid;
 
 use crate::{
     Append, Decide, Rejection, Stream,
+    device::Binding,
     event::without_private,
     facts::{Facts, Stop},
+    vendor::Vendor,
 };
 
 /// What an app is configured to do, without any secret.
@@ -21,6 +24,15 @@ pub struct AppConfig {
     /// Haier UMS V2, if the app speaks it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ums: Option<UmsConfig>,
+    /// Easemob push, if the app speaks it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub easemob: Option<EasemobConfig>,
+    /// The push vendors that its devices can be reached by.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub vendors: Vec<VendorRef>,
+    /// How its messages are delivered, where that differs from the default.
+    #[serde(default, skip_serializing_if = "DeliveryConfig::is_default")]
+    pub delivery: DeliveryConfig,
 }
 
 /// The Haier UMS V2 side of an app.
@@ -38,6 +50,145 @@ pub struct UmsConfig {
     pub app_packages: Vec<String>,
 }
 
+/// The Easemob side of an app.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EasemobConfig {
+    /// First part of the app key and of every path.
+    pub org_name: String,
+    /// Second part of the app key and of every path.
+    pub app_name: String,
+    /// The application's id, as answers show it.
+    pub application: Uuid,
+    /// Who asks for app tokens.
+    pub client_id: String,
+    /// Secrets that may ask for app tokens; several while a rotation overlaps.
+    pub client_secrets: Vec<SecretRef>,
+    /// Whether the push service is open.
+    pub push_open: bool,
+    /// How much may be asked for.
+    #[serde(default)]
+    pub limits: EasemobLimits,
+}
+
+/// How much may be asked for over Easemob's interface. The defaults are those of its documents.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, rename_all = "camelCase", deny_unknown_fields)]
+pub struct EasemobLimits {
+    /// Users that one push may name.
+    pub targets: u32,
+    /// Tasks under way at once.
+    pub running_tasks: u32,
+    /// Tasks created within five minutes.
+    pub created_tasks: u32,
+    /// Labels of the app.
+    pub labels: u32,
+    /// Users of one label.
+    pub label_users: u32,
+    /// Calls a second of `push/sync`.
+    pub sync_per_second: u32,
+    /// Calls a second of `push/async`.
+    pub async_per_second: u32,
+    /// Calls a second of `push/single`.
+    pub single_per_second: u32,
+    /// Calls a second of `push/list/label` and `push/list`.
+    pub list_per_second: u32,
+    /// Calls a second of `push/task`, `push/message` and `push/task/broadcast`, each.
+    pub task_per_second: u32,
+    /// Calls a second that create, read, list or delete labels.
+    pub label_per_second: u32,
+    /// Calls a second that read or change who is in a label.
+    pub label_user_per_second: u32,
+    /// Calls a second of everything else that concerns users and bindings.
+    pub user_per_second: u32,
+    /// Calls a second of `token`.
+    pub token_per_second: u32,
+}
+
+impl Default for EasemobLimits {
+    fn default() -> EasemobLimits {
+        EasemobLimits {
+            targets: 100,
+            running_tasks: 3,
+            created_tasks: 3,
+            labels: 100,
+            label_users: 20_000,
+            sync_per_second: 1,
+            async_per_second: 200,
+            single_per_second: 10,
+            list_per_second: 10,
+            task_per_second: 1,
+            label_per_second: 10,
+            label_user_per_second: 30,
+            user_per_second: 100,
+            token_per_second: 300,
+        }
+    }
+}
+
+/// A push vendor that an app has credentials for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VendorRef {
+    /// The certificate name, which devices are bound under (Easemob's `notifier_name`).
+    pub name: String,
+    /// Which vendor.
+    pub vendor: Vendor,
+    /// Packages whose UMS registrations it serves; empty: every package that no other names.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub app_packages: Vec<String>,
+    /// Credentials and addresses.
+    pub credentials: SecretRef,
+}
+
+/// How an app's messages are delivered.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, rename_all = "camelCase", deny_unknown_fields)]
+pub struct DeliveryConfig {
+    /// How long a connected device may stay silent before the vendor is asked too, in ms.
+    pub ack_wait_ms: u32,
+    /// How long an Easemob message is worth delivering, in seconds.
+    pub keep_seconds: u32,
+}
+
+impl Default for DeliveryConfig {
+    fn default() -> DeliveryConfig {
+        DeliveryConfig { ack_wait_ms: 5_000, keep_seconds: 86_400 }
+    }
+}
+
+impl DeliveryConfig {
+    fn is_default(&self) -> bool {
+        *self == DeliveryConfig::default()
+    }
+}
+
+impl AppConfig {
+    /// An app that speaks no protocol yet.
+    #[must_use]
+    pub fn new(app_id: &str, name: &str, timezone: &str) -> AppConfig {
+        AppConfig {
+            app_id: app_id.to_owned(),
+            name: name.to_owned(),
+            timezone: timezone.to_owned(),
+            ums: None,
+            easemob: None,
+            vendors: Vec::new(),
+            delivery: DeliveryConfig::default(),
+        }
+    }
+
+    /// The vendor that a binding leads to: by its certificate name or, for the token of a UMS
+    /// registration, JPush for the device's package.
+    #[must_use]
+    pub fn vendor_of(&self, binding: &Binding, package: &str) -> Option<&VendorRef> {
+        if let Some(notifier) = &binding.notifier {
+            return self.vendors.iter().find(|vendor| vendor.name == *notifier);
+        }
+        let jpush = || self.vendors.iter().filter(|vendor| vendor.vendor == Vendor::Jpush);
+        let named = jpush().find(|vendor| vendor.app_packages.iter().any(|own| own == package));
+        named.or_else(|| jpush().find(|vendor| vendor.app_packages.is_empty()))
+    }
+}
+
 /// Where a secret lies, and enough to recognise it, but not the secret.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SecretRef {
@@ -51,6 +202,14 @@ impl AppConfig {
     /// The protocol ids that no other app may have.
     fn public_ids(&self) -> impl Iterator<Item = &str> {
         self.ums.iter().flat_map(|ums| [ums.app_id.as_str(), ums.system_id.as_str()])
+    }
+
+    /// The path that no other app may have.
+    fn easemob_path(&self) -> Option<(String, String)> {
+        let path = |easemob: &EasemobConfig| {
+            (easemob.org_name.to_lowercase(), easemob.app_name.to_lowercase())
+        };
+        self.easemob.as_ref().map(path)
     }
 }
 
@@ -158,6 +317,12 @@ fn ids_are_free(apps: &[App], config: &AppConfig) -> Result<(), Rejection> {
     for id in config.public_ids() {
         if others().any(|app| app.config.public_ids().any(|taken| taken == id)) {
             return Err(Rejection::AppTaken(id.to_owned()));
+        }
+    }
+    if let Some((org, name)) = config.easemob_path() {
+        let path = Some((org.clone(), name.clone()));
+        if others().any(|app| app.config.easemob_path() == path) {
+            return Err(Rejection::AppTaken(format!("{org}#{name}")));
         }
     }
     Ok(())

@@ -12,6 +12,8 @@ pub mod event;
 pub mod facts;
 pub mod label;
 pub mod message;
+pub mod notification;
+pub mod object;
 pub mod owner;
 pub mod push;
 mod recorded;
@@ -19,6 +21,7 @@ mod rejection;
 pub mod route;
 pub mod stream;
 pub mod ums;
+pub mod vendor;
 
 pub use event::Event;
 pub use recorded::{IdempotencyRef, Metadata, Recorded};

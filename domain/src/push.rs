@@ -29,6 +29,8 @@ pub enum Destinations {
     Types(Vec<String>, Vec<String>),
     /// Devices of these users, of these app packages.
     Packages(Vec<String>, Vec<String>),
+    /// Every device of these Easemob users, whose names are in lower case.
+    Users(Vec<String>),
     /// The phones of whoever owns this physical device and knows its bind key.
     OwnerOf {
         /// The hardware id.
@@ -64,6 +66,8 @@ pub struct PushMessage {
     pub destinations: Destinations,
     /// What to do about destinations that lead nowhere.
     pub mode: Mode,
+    /// How it is to travel.
+    pub strategy: Strategy,
     /// When it expires, in µs since the epoch.
     pub expires_at: i64,
     /// Whether it burns after display.
@@ -90,6 +94,9 @@ pub enum PushSender {
 struct Reached {
     devices: BTreeMap<i64, Option<Uuid>>,
     unresolved: u32,
+    /// Easemob users that there are, and those of them without a device.
+    users: u32,
+    unbound: u32,
 }
 
 impl Decide for PushMessage {
@@ -123,11 +130,13 @@ impl Decide for PushMessage {
         let event = MessageAccepted {
             protocol: self.protocol,
             sender,
-            strategy: Strategy::OnlineElseKept,
+            strategy: self.strategy,
             expires_at: self.expires_at,
             burn: self.burn,
             targets: targets.map(|(device, account)| Target { device, account }).collect(),
             unresolved: reached.unresolved,
+            users: reached.users,
+            unbound: reached.unbound,
             private: Some(self.private.clone()),
         };
         let stream = Stream::Message(self.id);
@@ -161,6 +170,7 @@ impl PushMessage {
             Destinations::Packages(users, packages) => {
                 self.of_users(facts, users, packages, |d| Some(&d.profile.app_package))
             }
+            Destinations::Users(users) => by_username(facts, &self.app, users),
             Destinations::OwnerOf { device_id, bind_key } => {
                 self.of_owner(facts, device_id, bind_key)
             }
@@ -216,6 +226,29 @@ impl PushMessage {
 
 /// The device type of a phone.
 const PHONE: &str = "01";
+
+/// Devices of Easemob users. They never change their user, so they are addressed as devices.
+fn by_username(facts: &Facts, app: &str, usernames: &[String]) -> Result<Reached, Stop> {
+    let usernames: BTreeSet<&String> = usernames.iter().collect();
+    facts.want(usernames.iter().map(|username| Key::user(app, username)))?;
+    let mut reached = Reached::default();
+    let mut accounts = Vec::new();
+    for username in usernames {
+        match facts.user(app, username)? {
+            Some(user) => accounts.push(user.account),
+            None => reached.unresolved += 1,
+        }
+    }
+    facts.want(accounts.iter().map(|account| Key::AccountDevices(*account)))?;
+    for account in accounts {
+        let devices = facts.devices_of_account(account)?;
+        let mut found = devices.iter().filter(|device| device.registered()).peekable();
+        reached.users += 1;
+        reached.unbound += u32::from(found.peek().is_none());
+        reached.devices.extend(found.map(|device| (device.number, None)));
+    }
+    Ok(reached)
+}
 
 /// Devices found by a name that is looked up for each destination.
 fn by_name(facts: &Facts, names: &[String], key: impl Fn(&str) -> Key) -> Result<Reached, Stop> {

@@ -1,5 +1,7 @@
 //! An app, and the way to its devices and messages.
 
+use std::collections::HashSet;
+
 use async_graphql::{Context, ID, Object, Result, SimpleObject};
 use domain::message::MessageId;
 use projections::{message_status, registry};
@@ -67,9 +69,16 @@ impl App {
         let users = registry::users(&mut checkout.conn(), &accounts).await.hidden()?;
         let full = i64::try_from(devices.len())? == limit;
         let next = devices.last().filter(|_| full).map(|device| device.number);
+        drop(checkout);
+        let asked = ctx.look_ahead().field("nodes").field("online").exists();
+        let present = if asked { present(sources, &devices).await? } else { HashSet::new() };
         let user = |device: &domain::device::Device| users.get(&device.account?).cloned();
-        let nodes = devices.into_iter().map(|d| Device { user_id: user(&d), device: d }).collect();
-        Ok(DevicePage { nodes, next })
+        let node = |device: domain::device::Device| Device {
+            user_id: user(&device),
+            online: present.contains(&device.number),
+            device,
+        };
+        Ok(DevicePage { nodes: devices.into_iter().map(node).collect(), next })
     }
 
     /// Messages, newest first.
@@ -105,6 +114,12 @@ impl App {
             message_status::deliveries(&mut checkout.conn(), &[id.0]).await.hidden()?;
         Ok(Message::all(vec![row], deliveries).pop())
     }
+}
+
+/// Those of some devices that are connected.
+async fn present(sources: &Sources, devices: &[domain::device::Device]) -> Result<HashSet<i64>> {
+    let numbers: Vec<i64> = devices.iter().map(|device| device.number).collect();
+    sources.presence.present(&numbers).await.hidden()
 }
 
 fn page(first: i64) -> Result<i64> {

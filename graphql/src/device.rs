@@ -10,6 +10,7 @@ use crate::{Viewer, time};
 pub(crate) struct Device {
     pub(crate) device: domain::device::Device,
     pub(crate) user_id: Option<String>,
+    pub(crate) online: bool,
 }
 
 /// Where a registration stands.
@@ -30,6 +31,8 @@ enum ThirdPartyChannel {
     Jpush,
     /// Haier M2M (UMS `collab3th` 1).
     M2m,
+    /// None: an Easemob device has the tokens that it was bound to.
+    None,
 }
 
 #[Object]
@@ -79,6 +82,7 @@ impl Device {
         match self.device.profile.channel {
             Channel::Jpush => ThirdPartyChannel::Jpush,
             Channel::M2m => ThirdPartyChannel::M2m,
+            Channel::None => ThirdPartyChannel::None,
         }
     }
 
@@ -89,6 +93,11 @@ impl Device {
             Status::Unregistered => DeviceStatus::Unregistered,
             Status::Updated => DeviceStatus::Updated,
         }
+    }
+
+    /// Whether it is connected now, to any node, as far as the answering node knows.
+    async fn online(&self) -> bool {
+        self.online
     }
 
     /// When it first registered.

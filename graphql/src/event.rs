@@ -3,7 +3,7 @@
 use async_graphql::{Json, SimpleObject};
 use chrono::{DateTime, Utc};
 use domain::Recorded;
-use serde_json::Value;
+use serde_json::value::{RawValue, to_raw_value};
 
 use crate::{Viewer, time};
 
@@ -29,9 +29,10 @@ pub(crate) struct Event {
     /// Id of the request.
     request: Option<String>,
     /// The facts.
-    body: Json<Value>,
-    /// Names, tokens and payloads; null once erased, and for viewers who may not see them.
-    private: Option<Json<Value>>,
+    body: Json<Box<RawValue>>,
+    /// Names, tokens and payloads, with numbers as they came; null once erased, and for viewers who
+    /// may not see them. What many readers of JSON fail at, such as `1e400`, makes it a string.
+    private: Option<Json<Box<RawValue>>>,
 }
 
 impl Event {
@@ -48,14 +49,19 @@ impl Event {
             actor: recorded.metadata.actor,
             via: recorded.metadata.via,
             request: recorded.metadata.request,
-            body: Json(serde_json::from_str(&body)?),
-            private: private.map(tree),
+            body: Json(RawValue::from_string(body)?),
+            private: private.map(readable).transpose()?,
         })
     }
 }
 
-/// JSON text as a tree or, where a payload holds what no tree can (a number out of range, half a
-/// surrogate pair, nesting without end), as that text.
-fn tree(text: String) -> Json<Value> {
-    Json(serde_json::from_str(&text).unwrap_or(Value::String(text)))
+/// JSON text as it is, so that no digit of a number is lost; or, where a payload holds what many
+/// readers fail at (a number out of range, half a surrogate pair, nesting without end), that text
+/// as a string, so that whoever cannot read it still reads the rest of the answer.
+fn readable(text: String) -> serde_json::Result<Json<Box<RawValue>>> {
+    let tree: serde_json::Result<serde_json::Value> = serde_json::from_str(&text);
+    match tree {
+        Ok(_) => RawValue::from_string(text).map(Json),
+        Err(_) => to_raw_value(&text).map(Json),
+    }
 }

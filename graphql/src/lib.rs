@@ -6,7 +6,7 @@ mod device;
 mod event;
 mod message;
 
-use std::sync::Arc;
+use std::{collections::HashSet, pin::Pin, sync::Arc};
 
 use async_graphql::{EmptyMutation, EmptySubscription, Object, Result, Schema as GenericSchema};
 use domain::Recorded;
@@ -31,19 +31,23 @@ pub struct Sources {
     pub views: Pool,
     /// The history.
     pub history: Arc<dyn History>,
+    /// Presence.
+    pub presence: Arc<dyn Presence>,
 }
+
+/// An answer that comes later.
+pub type Later<'a, T> = Pin<Box<dyn Future<Output = std::result::Result<T, Fault>> + Send + 'a>>;
 
 /// The history of a stream, as the ledger keeps it.
 pub trait History: Send + Sync {
     /// Events of a stream after a version, in order.
-    fn stream<'a>(
-        &'a self,
-        stream: &'a str,
-        after: i64,
-        limit: i64,
-    ) -> std::pin::Pin<
-        Box<dyn Future<Output = std::result::Result<Vec<Recorded>, Fault>> + Send + 'a>,
-    >;
+    fn stream<'a>(&'a self, stream: &'a str, after: i64, limit: i64) -> Later<'a, Vec<Recorded>>;
+}
+
+/// Who is connected.
+pub trait Presence: Send + Sync {
+    /// Those of some devices that are connected to any node.
+    fn present<'a>(&'a self, devices: &'a [i64]) -> Later<'a, HashSet<i64>>;
 }
 
 /// On whose behalf a query runs.

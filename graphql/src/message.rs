@@ -69,6 +69,24 @@ enum DeliveryEnding {
     Unregistered,
     /// It was recalled or replaced before it was sent.
     Recalled,
+    /// The device has no token of a vendor that the app is configured for.
+    NoBinding,
+    /// The device was not connected, and the sender wanted it now or never.
+    NotPresent,
+    /// The vendor says that the device's token is dead.
+    DeadToken,
+    /// The user, the device or the vendor does not want it shown now.
+    Muted,
+    /// It does not fit what the vendor takes, in size or form.
+    Unfit,
+    /// The vendor's quota is used up.
+    QuotaExhausted,
+    /// The vendor does not accept the app's credentials or settings.
+    Misconfigured,
+    /// The vendor could not be reached, or failed, as long as it was tried.
+    VendorUnavailable,
+    /// It expired before the vendor took it.
+    ExpiredUnsent,
 }
 
 /// What is done to a message that was sent.
@@ -106,6 +124,10 @@ struct Delivery {
     stage: DeliveryStage,
     /// Why it stopped trying, if it did.
     ended: Option<DeliveryEnding>,
+    /// Stable name of the push vendor that took it, if one did.
+    vendor: Option<String>,
+    /// Why no vendor was a way, if it went on over our own channel for that.
+    failed: Option<DeliveryEnding>,
     /// What was done to take it back.
     recall: Option<RecallKind>,
     /// What became of that.
@@ -166,6 +188,21 @@ impl Message {
         self.row.unresolved
     }
 
+    /// How it travels.
+    async fn strategy(&self) -> &str {
+        &self.row.strategy
+    }
+
+    /// Users that it was addressed to by name.
+    async fn users(&self) -> i64 {
+        self.row.users[0]
+    }
+
+    /// Those among them that have no device.
+    async fn users_without_device(&self) -> i64 {
+        self.row.users[1]
+    }
+
     /// Its deliveries, in order of device number.
     async fn deliveries(&self) -> Vec<Delivery> {
         self.deliveries.iter().map(delivery).collect()
@@ -188,6 +225,8 @@ fn delivery(row: &DeliveryRow) -> Delivery {
         device: row.device,
         stage: row.delivery.stage.into(),
         ended: row.delivery.ended.map(Into::into),
+        vendor: row.delivery.vendor.map(|vendor| vendor.name().to_owned()),
+        failed: row.delivery.failed.map(Into::into),
         recall: row.delivery.recall.map(|(op, _)| op.into()),
         recall_result: row.delivery.recall.map(|(_, result)| result.into()),
         ums_status: ums::delivery_status(&row.delivery),

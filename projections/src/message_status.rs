@@ -10,6 +10,7 @@ use std::{
 use domain::{
     Event, Recorded, Stream,
     message::{Delivery, MessageId, Progress, Sender, Stage},
+    route::Strategy,
 };
 use uuid::Uuid;
 
@@ -30,6 +31,8 @@ pub struct DeliveryRow {
     pub delivery: Delivery,
     /// When it was handed over, received, displayed, acknowledged and ended, in µs.
     pub times: [Option<i64>; 5],
+    /// Whether it waits for a push vendor, to be asked before anything else.
+    pub due: bool,
 }
 
 /// One message as the view keeps it.
@@ -55,6 +58,10 @@ pub struct MessageRow {
     pub targets: i64,
     /// Destinations that led to no device.
     pub unresolved: i64,
+    /// How it travels.
+    pub strategy: String,
+    /// Users that it was addressed to by name, and those of them without a device.
+    pub users: [i64; 2],
 }
 
 static INSERT_MESSAGES: LazyLock<Insert> = LazyLock::new(|| {
@@ -69,6 +76,9 @@ static INSERT_MESSAGES: LazyLock<Insert> = LazyLock::new(|| {
         "expires_at",
         "targets",
         "unresolved",
+        "strategy",
+        "users",
+        "unbound",
     ];
     Insert::new("messages", &columns, "")
 });
@@ -88,6 +98,9 @@ static UPSERT_DELIVERIES: LazyLock<Insert> = LazyLock::new(|| {
         "displayed_at",
         "acknowledged_at",
         "ended_at",
+        "vendor",
+        "failed",
+        "due",
     ];
     let set = columns[3..].iter().map(|c| format!("{c} = excluded.{c}")).collect::<Vec<_>>();
     let tail = format!("ON CONFLICT (message, device) DO UPDATE SET {}", set.join(", "));
@@ -128,7 +141,7 @@ pub async fn apply(conn: &mut Conn<'_>, page: &[Recorded]) -> Result<(), Fault> 
         fold(&mut rows, &mut dirty, id, recorded);
     }
     INSERT_MESSAGES.run(conn, messages).await?;
-    let mut values: Vec<Value> = Vec::with_capacity(dirty.len() * 13);
+    let mut values: Vec<Value> = Vec::with_capacity(dirty.len() * 16);
     for key in dirty {
         if let Some(row) = rows.remove(&key) {
             push_delivery(&mut values, row)?;
@@ -143,7 +156,8 @@ fn fold(rows: &mut Rows, dirty: &mut BTreeSet<(i64, i64)>, id: MessageId, record
         Event::MessageAccepted(e) => {
             for target in &e.targets {
                 let (device, delivery) = (target.device, target.delivery());
-                let row = DeliveryRow { message: id, device, delivery, times: [None; 5] };
+                let due = e.strategy.uses_vendor() && !e.strategy.online_first();
+                let row = DeliveryRow { message: id, device, delivery, times: [None; 5], due };
                 rows.insert((id.0, device), row);
                 dirty.insert((id.0, device));
             }
@@ -152,6 +166,7 @@ fn fold(rows: &mut Rows, dirty: &mut BTreeSet<(i64, i64)>, id: MessageId, record
             for step in &e.steps {
                 let Some(row) = rows.get_mut(&(id.0, step.device)) else { continue };
                 row.delivery.advance(step);
+                row.due &= row.delivery.wants_vendor();
                 if let Some(index) = time_of(step.what) {
                     row.times[index].get_or_insert(at);
                 }
@@ -166,6 +181,7 @@ fn fold(rows: &mut Rows, dirty: &mut BTreeSet<(i64, i64)>, id: MessageId, record
             for recalled in &e.results {
                 let Some(row) = rows.get_mut(&(id.0, recalled.device)) else { continue };
                 row.delivery.recall(e.op, recalled.result);
+                row.due &= row.delivery.wants_vendor();
                 row.times[4] = row.delivery.ended.map(|_| row.times[4].unwrap_or(at));
                 dirty.insert((id.0, recalled.device));
             }
@@ -197,7 +213,7 @@ fn time_of(what: Progress) -> Option<usize> {
         Progress::Displayed => Some(2),
         Progress::Acknowledged => Some(3),
         Progress::Ended(_) => Some(4),
-        Progress::Recalled(_) => None,
+        Progress::Failed(_) | Progress::Recalled(_) => None,
     }
 }
 
@@ -219,12 +235,15 @@ fn push_message(values: &mut Vec<Value>, id: MessageId, recorded: &Recorded) -> 
         e.expires_at.into(),
         i64::try_from(e.targets.len()).unwrap_or(i64::MAX).into(),
         i64::from(e.unresolved).into(),
+        db::name_of(e.strategy)?.into(),
+        i64::from(e.users).into(),
+        i64::from(e.unbound).into(),
     ]);
     Ok(())
 }
 
 fn push_delivery(values: &mut Vec<Value>, row: DeliveryRow) -> Result<(), Fault> {
-    let Delivery { account, stage, ended, recall, reported } = row.delivery;
+    let Delivery { account, stage, ended, recall, reported, vendor, failed } = row.delivery;
     let (op, result) = recall.unzip();
     values.extend([
         row.message.0.into(),
@@ -237,6 +256,9 @@ fn push_delivery(values: &mut Vec<Value>, row: DeliveryRow) -> Result<(), Fault>
         reported.map(|stage| stage as i64).into(),
     ]);
     values.extend(row.times.map(Value::Int));
+    values.push(vendor.map(db::name_of).transpose()?.into());
+    values.push(failed.map(db::name_of).transpose()?.into());
+    values.push(i64::from(row.due).into());
     Ok(())
 }
 
@@ -244,6 +266,7 @@ type StoredDelivery = (
     (i64, i64, Option<String>, i64),
     (Option<String>, Option<String>, Option<String>, Option<i64>),
     [Option<i64>; 5],
+    (Option<String>, Option<String>, i64),
 );
 
 /// All deliveries of some messages, in order of message and device.
@@ -253,7 +276,7 @@ type StoredDelivery = (
 pub async fn deliveries(conn: &mut Conn<'_>, messages: &[i64]) -> Result<Vec<DeliveryRow>, Fault> {
     const SQL: Sql = scalars!(
         "SELECT message, device, account, stage, ended, recall_op, recall_result, reported, \
-         sent_at, received_at, displayed_at, acknowledged_at, ended_at FROM deliveries \
+         sent_at, received_at, displayed_at, acknowledged_at, ended_at, vendor, failed, due FROM deliveries \
          WHERE message IN (SELECT CAST(value AS BIGINT) FROM ",
         ") ORDER BY message, device"
     );
@@ -265,13 +288,15 @@ pub async fn deliveries(conn: &mut Conn<'_>, messages: &[i64]) -> Result<Vec<Del
             (r.try_get(0)?, r.try_get(1)?, r.try_get(2)?, r.try_get(3)?),
             (r.try_get(4)?, r.try_get(5)?, r.try_get(6)?, r.try_get(7)?),
             [r.try_get(8)?, r.try_get(9)?, r.try_get(10)?, r.try_get(11)?, r.try_get(12)?],
+            (r.try_get(13)?, r.try_get(14)?, r.try_get(15)?),
         ))).collect::<Result<Vec<StoredDelivery>, sqlx::Error>>()?
     });
     rows.into_iter().map(delivery).collect()
 }
 
 fn delivery(row: StoredDelivery) -> Result<DeliveryRow, Fault> {
-    let ((message, device, account, stage), (ended, op, result, reported), times) = row;
+    let ((message, device, account, stage), (ended, op, result, reported), times, vendor) = row;
+    let (vendor, failed, due) = vendor;
     let account: Option<Result<Uuid, _>> = account.map(|text| text.parse());
     let recall = match (op, result) {
         (Some(op), Some(result)) => Some((db::from_name(op)?, db::from_name(result)?)),
@@ -283,8 +308,10 @@ fn delivery(row: StoredDelivery) -> Result<DeliveryRow, Fault> {
         ended: ended.map(db::from_name).transpose()?,
         recall,
         reported: reported.map(stage_of).transpose()?,
+        vendor: vendor.map(db::from_name).transpose()?,
+        failed: failed.map(db::from_name).transpose()?,
     };
-    Ok(DeliveryRow { message: MessageId(message), device, delivery, times })
+    Ok(DeliveryRow { message: MessageId(message), device, delivery, times, due: due != 0 })
 }
 
 fn stage_of(number: i64) -> Result<Stage, Fault> {
@@ -311,7 +338,7 @@ pub async fn messages(
     limit: i64,
 ) -> Result<Vec<MessageRow>, Fault> {
     const SQL: &str = "SELECT message, app, position, protocol, sender, account, accepted_at, \
-         expires_at, targets, unresolved FROM messages \
+         expires_at, targets, unresolved, strategy, users, unbound FROM messages \
          WHERE app = $1 AND position < $2 ORDER BY position DESC LIMIT $3";
     let rows: Vec<StoredMessage> = on!(conn.again(), c => {
         sqlx::query_as(SQL).bind(app).bind(before).bind(limit).fetch_all(&mut *c).await?
@@ -329,14 +356,15 @@ pub async fn find(
     id: MessageId,
 ) -> Result<Option<MessageRow>, Fault> {
     const SQL: &str = "SELECT message, app, position, protocol, sender, account, accepted_at, \
-         expires_at, targets, unresolved FROM messages WHERE app = $1 AND message = $2";
+         expires_at, targets, unresolved, strategy, users, unbound FROM messages WHERE app = $1 AND message = $2";
     let row: Option<StoredMessage> = on!(conn.again(), c => {
         sqlx::query_as(SQL).bind(app).bind(id.0).fetch_optional(&mut *c).await?
     });
     Ok(row.map(message))
 }
 
-type StoredMessage = (i64, String, i64, String, String, Option<String>, i64, i64, i64, i64);
+type StoredMessage =
+    (i64, String, i64, String, String, Option<String>, i64, i64, i64, i64, String, i64, i64);
 
 fn message(row: StoredMessage) -> MessageRow {
     let (message, app, position, protocol, sender, account, ..) = row;
@@ -352,5 +380,42 @@ fn message(row: StoredMessage) -> MessageRow {
         expires_at,
         targets,
         unresolved,
+        strategy: row.10,
+        users: [row.11, row.12],
     }
+}
+
+/// Messages, each with its app, of which deliveries wait for a push vendor to be asked first.
+///
+/// # Errors
+/// [`Fault`] when the database fails.
+pub async fn due(conn: &mut Conn<'_>) -> Result<Vec<(String, MessageId)>, Fault> {
+    const SQL: &str = "SELECT DISTINCT m.app, m.message FROM deliveries d \
+         JOIN messages m ON m.message = d.message WHERE d.due = 1 ORDER BY m.message";
+    let rows: Vec<(String, i64)> =
+        on!(conn.again(), c => sqlx::query_as(SQL).fetch_all(&mut *c).await?);
+    Ok(rows.into_iter().map(|(app, message)| (app, MessageId(message))).collect())
+}
+
+/// App, strategy and expiry of messages.
+///
+/// # Errors
+/// [`Fault`] when the database fails.
+pub(crate) async fn traits(
+    conn: &mut Conn<'_>,
+    messages: &[i64],
+) -> Result<BTreeMap<i64, (String, Strategy, i64)>, Fault> {
+    const SQL: Sql = scalars!(
+        "SELECT message, app, strategy, expires_at FROM messages \
+         WHERE message IN (SELECT CAST(value AS BIGINT) FROM ",
+        ")"
+    );
+    let (sql, messages) = (conn.text(SQL), db::list(messages)?);
+    let rows: Vec<(i64, String, String, i64)> = on!(conn.again(), c => {
+        sqlx::query_as(sql).bind(messages).fetch_all(&mut *c).await?
+    });
+    let row = |(message, app, strategy, expires_at)| {
+        Ok((message, (app, db::from_name(strategy)?, expires_at)))
+    };
+    rows.into_iter().map(row).collect()
 }

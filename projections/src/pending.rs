@@ -10,13 +10,14 @@ use std::{
 use domain::{
     Event, Recorded, Stream,
     message::{MessageId, Progress, RecallOp, RecallResult},
+    route::Strategy,
 };
 use uuid::Uuid;
 
 use crate::{
     Fault,
     db::{self, Conn, Insert, Sql, Value},
-    on,
+    message_status, on,
 };
 
 /// One thing that a device still has to get.
@@ -26,6 +27,9 @@ pub struct PendingRow {
     pub device: i64,
     /// Position of the push.
     pub position: i64,
+    /// Position from which on the device could have it: that of the push, or of the note that no
+    /// vendor was a way. Devices get their messages in this order.
+    pub since: i64,
     /// A recall that the device has not answered; `None`: the message itself.
     pub op: Option<RecallOp>,
     /// The app.
@@ -39,7 +43,7 @@ pub struct PendingRow {
 }
 
 static INSERT: LazyLock<Insert> = LazyLock::new(|| {
-    let columns = ["device", "position", "op", "app", "message", "account", "expires_at"];
+    let columns = ["device", "position", "op", "app", "message", "account", "expires_at", "since"];
     Insert::new("pending", &columns, "ON CONFLICT (device, position, op) DO NOTHING")
 });
 
@@ -51,10 +55,17 @@ pub async fn apply(conn: &mut Conn<'_>, page: &[Recorded]) -> Result<(), Fault> 
     let mut fresh: BTreeMap<(i64, i64), PendingRow> = BTreeMap::new();
     let mut gone: BTreeSet<(i64, i64, &str)> = BTreeSet::new();
     let mut recalls: BTreeMap<(i64, i64, &str), PendingRow> = BTreeMap::new();
+    // What no vendor was a way for: message, device, position of the push, and of that note.
+    let mut failed: Vec<(MessageId, i64, i64, i64)> = Vec::new();
+    let mut here: Traits = BTreeMap::new();
     for recorded in page {
         let Stream::Message(message) = recorded.stream else { continue };
         match &recorded.event {
             Event::MessageAccepted(e) => {
+                here.insert(message.0, (recorded.app.clone(), e.strategy, e.expires_at));
+                if !e.strategy.kept_at_once() {
+                    continue;
+                }
                 for target in &e.targets {
                     let (device, position) = (target.device, recorded.position);
                     let (account, expires_at) = (target.account, e.expires_at);
@@ -62,6 +73,7 @@ pub async fn apply(conn: &mut Conn<'_>, page: &[Recorded]) -> Result<(), Fault> 
                     let row = PendingRow {
                         device,
                         position,
+                        since: position,
                         op: None,
                         app,
                         message,
@@ -73,7 +85,15 @@ pub async fn apply(conn: &mut Conn<'_>, page: &[Recorded]) -> Result<(), Fault> 
             }
             Event::DeliveriesAdvanced(e) => {
                 for step in &e.steps {
+                    if let Progress::Failed(_) = step.what {
+                        let (device, position) = (step.device, e.accepted);
+                        failed.push((message, device, position, recorded.position));
+                        continue;
+                    }
                     let ops: &[&str] = match step.what {
+                        Progress::Failed(_) => &[],
+                        // What a vendor took is not kept.
+                        Progress::Sent if step.vendor.is_some() => &[""],
                         Progress::Sent => &[],
                         Progress::Received | Progress::Ended(_) => &[""],
                         // Displaying it answers a recall too: it came too late.
@@ -82,9 +102,7 @@ pub async fn apply(conn: &mut Conn<'_>, page: &[Recorded]) -> Result<(), Fault> 
                     };
                     if ops.contains(&"") {
                         fresh.remove(&(step.device, e.accepted));
-                    }
-                    if step.what == Progress::Sent {
-                        continue;
+                        failed.retain(|row| (row.1, row.2) != (step.device, e.accepted));
                     }
                     for op in ops {
                         recalls.remove(&(step.device, e.accepted, *op));
@@ -95,6 +113,7 @@ pub async fn apply(conn: &mut Conn<'_>, page: &[Recorded]) -> Result<(), Fault> 
             Event::RecallRequested(e) => {
                 for recalled in &e.results {
                     fresh.remove(&(recalled.device, e.accepted));
+                    failed.retain(|row| (row.1, row.2) != (recalled.device, e.accepted));
                     gone.insert((recalled.device, e.accepted, ""));
                     if recalled.result == RecallResult::Requested {
                         let (device, position) = (recalled.device, e.accepted);
@@ -103,6 +122,7 @@ pub async fn apply(conn: &mut Conn<'_>, page: &[Recorded]) -> Result<(), Fault> 
                         let row = PendingRow {
                             device,
                             position,
+                            since: position,
                             op,
                             app,
                             message,
@@ -132,6 +152,10 @@ pub async fn apply(conn: &mut Conn<'_>, page: &[Recorded]) -> Result<(), Fault> 
             | Event::OwnerRemoved(_) => {}
         }
     }
+    for row in kept_after_all(conn, failed, here).await? {
+        gone.remove(&(row.device, row.position, ""));
+        fresh.insert((row.device, row.position), row);
+    }
     // What came and went within the page was never written.
     let first = page.first().map_or(0, |recorded| recorded.position);
     gone.retain(|(_, accepted, op)| *accepted < first || !op.is_empty());
@@ -141,6 +165,29 @@ pub async fn apply(conn: &mut Conn<'_>, page: &[Recorded]) -> Result<(), Fault> 
         push(&mut values, row);
     }
     INSERT.run(conn, values).await
+}
+
+/// App, strategy and expiry by message.
+type Traits = BTreeMap<i64, (String, Strategy, i64)>;
+
+/// Rows for what goes over our own channel only now that no vendor was a way.
+async fn kept_after_all(
+    conn: &mut Conn<'_>,
+    failed: Vec<(MessageId, i64, i64, i64)>,
+    mut here: Traits,
+) -> Result<Vec<PendingRow>, Fault> {
+    let earlier = failed.iter().map(|row| row.0.0).filter(|id| !here.contains_key(id));
+    let earlier: Vec<i64> = earlier.collect();
+    if !earlier.is_empty() {
+        here.extend(message_status::traits(conn, &earlier).await?);
+    }
+    let row = |(message, device, position, since): (MessageId, i64, i64, i64)| {
+        let (app, strategy, expires_at) = here.get(&message.0)?.clone();
+        let (op, account) = (None, None);
+        let row = PendingRow { device, position, since, op, app, message, account, expires_at };
+        (!strategy.kept_at_once()).then_some(row)
+    };
+    Ok(failed.into_iter().filter_map(row).collect())
 }
 
 async fn remove(conn: &mut Conn<'_>, gone: BTreeSet<(i64, i64, &str)>) -> Result<(), Fault> {
@@ -169,6 +216,7 @@ fn push(values: &mut Vec<Value>, row: &PendingRow) {
         row.message.0.into(),
         row.account.map(|account| account.to_string()).into(),
         row.expires_at.into(),
+        row.since.into(),
     ]);
 }
 
@@ -179,10 +227,10 @@ fn text(op: RecallOp) -> &'static str {
     }
 }
 
-type Stored = (i64, i64, String, String, i64, Option<String>, i64);
+type Stored = (i64, i64, String, String, i64, Option<String>, i64, i64);
 
 fn row(
-    (device, position, op, app, message, account, expires_at): Stored,
+    (device, position, op, app, message, account, expires_at, since): Stored,
 ) -> Result<PendingRow, Fault> {
     let account: Option<Result<Uuid, _>> = account.map(|text| text.parse());
     Ok(PendingRow {
@@ -193,6 +241,7 @@ fn row(
         message: MessageId(message),
         account: account.transpose().map_err(|cause| Fault::stored("uuid", cause))?,
         expires_at,
+        since,
     })
 }
 
@@ -206,8 +255,8 @@ pub async fn messages_of(
     after: i64,
     limit: i64,
 ) -> Result<Vec<PendingRow>, Fault> {
-    const SQL: &str = "SELECT device, position, op, app, message, account, expires_at FROM pending \
-         WHERE device = $1 AND position > $2 AND op = '' ORDER BY position LIMIT $3";
+    const SQL: &str = "SELECT device, position, op, app, message, account, expires_at, since FROM pending \
+         WHERE device = $1 AND since > $2 AND op = '' ORDER BY since, position LIMIT $3";
     let rows: Vec<Stored> = on!(conn.again(), c => {
         sqlx::query_as(SQL).bind(device).bind(after).bind(limit).fetch_all(&mut *c).await?
     });
@@ -223,7 +272,7 @@ pub async fn all_of(
     device: i64,
     limit: i64,
 ) -> Result<Vec<PendingRow>, Fault> {
-    const SQL: &str = "SELECT device, position, op, app, message, account, expires_at FROM pending \
+    const SQL: &str = "SELECT device, position, op, app, message, account, expires_at, since FROM pending \
          WHERE device = $1 ORDER BY position, op LIMIT $2";
     let rows: Vec<Stored> = on!(conn.again(), c => {
         sqlx::query_as(SQL).bind(device).bind(limit).fetch_all(&mut *c).await?
@@ -236,7 +285,7 @@ pub async fn all_of(
 /// # Errors
 /// [`Fault`] when the database fails.
 pub async fn recalls_of(conn: &mut Conn<'_>, device: i64) -> Result<Vec<PendingRow>, Fault> {
-    const SQL: &str = "SELECT device, position, op, app, message, account, expires_at FROM pending \
+    const SQL: &str = "SELECT device, position, op, app, message, account, expires_at, since FROM pending \
          WHERE device = $1 AND op <> '' ORDER BY position";
     let rows: Vec<Stored> =
         on!(conn.again(), c => sqlx::query_as(SQL).bind(device).fetch_all(&mut *c).await?);
@@ -248,7 +297,7 @@ pub async fn recalls_of(conn: &mut Conn<'_>, device: i64) -> Result<Vec<PendingR
 /// # Errors
 /// [`Fault`] when the database fails.
 pub async fn due(conn: &mut Conn<'_>, until: i64, limit: i64) -> Result<Vec<PendingRow>, Fault> {
-    const SQL: &str = "SELECT device, position, op, app, message, account, expires_at FROM pending \
+    const SQL: &str = "SELECT device, position, op, app, message, account, expires_at, since FROM pending \
          WHERE expires_at <= $1 ORDER BY expires_at LIMIT $2";
     let rows: Vec<Stored> = on!(conn.again(), c => {
         sqlx::query_as(SQL).bind(until).bind(limit).fetch_all(&mut *c).await?

@@ -8,6 +8,8 @@ use super::{Failure, Offline, print_json};
 use crate::{
     apps::{AppInput, UmsInput, Vault, new_app, output},
     config::Config,
+    ledger::Refused,
+    secrets::Sealed,
 };
 
 /// Work with apps.
@@ -59,9 +61,16 @@ impl Offline {
                 let ums = UmsInput { app_packages: Some(packages), ..UmsInput::default() };
                 let (app_id, ums) = (Some(app_id), Some(ums));
                 let input = AppInput { app_id, name, timezone, ums };
-                let vault = Vault { master: &self.master, pool };
+                let sealed = Sealed::default();
+                let vault = Vault { master: &self.master, pool, sealed: &sealed };
                 let (config, keys) = new_app(vault, input).await?;
-                self.execute(&config.app_id.clone(), CreateApp { config: config.clone() }).await?;
+                let command = CreateApp { config: config.clone() };
+                if let Err(failure) = self.execute(&config.app_id, command).await {
+                    if let Some(Refused::Rejected(_)) = failure.downcast_ref() {
+                        sealed.remove(pool).await?;
+                    }
+                    return Err(failure);
+                }
                 print_json(&output(&config, 1, keys))
             }
             Command::List => {

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use domain::{
     Event, Metadata, Recorded,
-    message::{AdvanceDeliveries, Ending, MessageId, Progress, Reporter, Step},
+    message::{AdvanceDeliveries, Ending, MessageId, Progress, Step},
 };
 use projections::{Fault, pending};
 
@@ -83,8 +83,7 @@ async fn end(
     let concerned = before.filter(|row| former.is_none() || row.account == former);
     let mut steps: BTreeMap<MessageId, Vec<Step>> = BTreeMap::new();
     for row in concerned {
-        let what = Progress::Ended(reason);
-        let step = Step { device, what, by: Reporter::Server, request: None };
+        let step = Step::of_server(device, Progress::Ended(reason));
         steps.entry(row.message).or_default().push(step);
     }
     for (message, steps) in steps {

@@ -62,7 +62,7 @@ pub async fn run(ledger: Ledger, mut outcomes: mpsc::Receiver<Outcome>) {
 async fn record(ledger: &Ledger, outcomes: Vec<Outcome>) {
     let mut recorded = execute(ledger, &outcomes).await;
     for _ in 0..RETRIES {
-        if !matches!(recorded, Err(Refused::Fault(_))) {
+        if !matches!(recorded, Err(Refused::NoRoom | Refused::Fault(_))) {
             break;
         }
         tokio::time::sleep(PAUSE).await;
@@ -101,7 +101,7 @@ fn answer(outcomes: Vec<Outcome>, recorded: &Result<(), Refused>) {
             Refused::Rejected(rejection) => {
                 tracing::debug!(message = %first.message, %rejection, "a step was not recorded");
             }
-            Refused::Overloaded | Refused::Closing | Refused::Fault(_) => {
+            Refused::Overloaded | Refused::NoRoom | Refused::Closing | Refused::Fault(_) => {
                 tracing::error!(message = %first.message, %refused, "a step was not recorded");
             }
         }

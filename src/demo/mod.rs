@@ -15,6 +15,7 @@ use crate::{
     apps::{AppInput, KeyInput, UmsInput, Vault, new_app},
     cli::{Failure, say},
     ledger::{Context, Lane},
+    secrets::Sealed,
     tokens::{DEFAULT_TTL, Role},
 };
 
@@ -99,7 +100,8 @@ async fn create_app(server: &Arc<Server>) -> Result<(), Failure> {
         timezone: None,
         ums: Some(ums),
     };
-    let vault = Vault { master: &server.master, pool: &server.ledger.database().ledger_write };
+    let (pool, sealed) = (&server.ledger.database().ledger_write, Sealed::default());
+    let vault = Vault { master: &server.master, pool, sealed: &sealed };
     let (config, _) = new_app(vault, input).await?;
     let context = Context { app: APP.to_owned(), ..Context::default() };
     server.ledger.execute(Lane::Interactive, context, CreateApp { config }).await?;

@@ -131,6 +131,7 @@ impl Teller {
 
 fn what(what: Progress) -> String {
     match what {
+        Progress::Failed(reason) => format!("kept ({})", reason.name().replace('_', " ")),
         Progress::Sent => "sent".to_owned(),
         Progress::Received => "received".to_owned(),
         Progress::Displayed => "displayed".to_owned(),
@@ -139,9 +140,7 @@ fn what(what: Progress) -> String {
         Progress::Ended(Ending::ExpiredOffline | Ending::ExpiredUnacknowledged) => {
             "expired".to_owned()
         }
-        Progress::Ended(Ending::OwnerChanged) => "owner changed".to_owned(),
-        Progress::Ended(Ending::Unregistered) => "unregistered".to_owned(),
-        Progress::Ended(Ending::Recalled) => "recalled".to_owned(),
+        Progress::Ended(reason) => reason.name().replace('_', " "),
     }
 }
 

@@ -84,13 +84,20 @@ impl Lease {
     /// # Errors
     /// [`Fault`] when the database fails.
     pub async fn hold(&self, for_: Duration) -> Result<bool, Fault> {
+        self.hold_at(self.clock.now(), for_).await
+    }
+
+    /// The same, from a time in µs on. Whoever had it before had it until an earlier millisecond.
+    ///
+    /// # Errors
+    /// [`Fault`] when the database fails.
+    pub async fn hold_at(&self, now: i64, for_: Duration) -> Result<bool, Fault> {
         const SQL: &str = "INSERT INTO leases (name, node, until) VALUES ($1, $2, $3) \
              ON CONFLICT (name) DO UPDATE SET node = excluded.node, until = excluded.until \
              WHERE leases.node = excluded.node OR leases.until < $4";
-        let now = self.clock.now();
         let until = now.saturating_add(i64::try_from(for_.as_micros()).unwrap_or(i64::MAX));
         let mut tx = self.pool.begin().await?;
-        let rows = self.run(&mut tx.conn(), SQL, until, now).await?;
+        let rows = self.run(&mut tx.conn(), SQL, until, now / 1_000 * 1_000).await?;
         tx.commit().await?;
         Ok(rows == 1)
     }
@@ -100,11 +107,20 @@ impl Lease {
     /// # Errors
     /// [`Fault`] when the database fails.
     pub async fn release(&self) -> Result<(), Fault> {
-        const SQL: &str = "DELETE FROM leases WHERE name = $1 AND node = $2";
+        self.end(self.clock.now() - 1).await
+    }
+
+    /// Gives the lease back as of a time in µs: nobody whose clock is behind it takes it.
+    ///
+    /// # Errors
+    /// [`Fault`] when the database fails.
+    pub async fn end(&self, until: i64) -> Result<(), Fault> {
+        const SQL: &str = "UPDATE leases SET until = $3 WHERE name = $1 AND node = $2";
         let mut tx = self.pool.begin().await?;
         let (name, node) = (self.name.as_str(), self.node.to_string());
         on!(tx.conn(), c => {
-            sqlx::query(SQL).bind(name).bind(node).execute(&mut *c).await?.rows_affected()
+            let query = sqlx::query(SQL).bind(name).bind(node).bind(until);
+            query.execute(&mut *c).await?.rows_affected()
         });
         tx.commit().await
     }

@@ -11,14 +11,15 @@ use axum::{
 };
 use graphql::Viewer;
 
-use super::admin::{Refusal, operator};
+use super::{
+    admin::{MAX_BODY_BYTES, Refusal, operator},
+    body,
+};
 use crate::{
     app::Server,
     tokens::{Operator, Role},
 };
 
-/// Largest query, in bytes.
-const MAX_BODY_BYTES: usize = 64 * 1024;
 /// Longest run of a query.
 const MAX_RUN: Duration = Duration::from_secs(10);
 /// Longest wait for the position that a query demands.
@@ -40,6 +41,7 @@ pub(super) async fn query(State(server): State<Arc<Server>>, request: Request) -
 
 async fn run(server: &Arc<Server>, request: Request) -> Result<Response, Refusal> {
     let (parts, body) = request.into_parts();
+    let body = body::read(body, MAX_BODY_BYTES).await;
     let operator = operator(server, &parts.headers).await?;
     if let Some(position) = parts.headers.get("ledger-position") {
         let position = position.to_str().ok().and_then(|text| text.parse().ok());
@@ -50,9 +52,7 @@ async fn run(server: &Arc<Server>, request: Request) -> Result<Response, Refusal
         reached
             .map_err(|behind| Refusal::new(StatusCode::SERVICE_UNAVAILABLE, &behind.to_string()))?;
     }
-    let bytes = axum::body::to_bytes(body, MAX_BODY_BYTES).await;
-    let bytes = bytes
-        .map_err(|_| Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, "a query has at most 64 KiB"))?;
+    let bytes = body.map_err(Refusal::no_body)?;
     let query: async_graphql::Request = serde_json::from_slice(&bytes)
         .map_err(|error| Refusal::new(StatusCode::BAD_REQUEST, &error.to_string()))?;
     let included = server.views.position();

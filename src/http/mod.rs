@@ -1,6 +1,7 @@
 //! The front door. The whole URL map is in [`router`]; each protocol has a folder or a file.
 
 pub mod admin;
+mod body;
 mod graphql;
 pub mod openapi;
 mod system;

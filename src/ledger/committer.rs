@@ -76,10 +76,13 @@ impl Committer {
             }
             Err(GivenUp { fault, .. }) => {
                 tracing::error!(%fault, commands = jobs.len(), "commands could not be committed");
-                let fault = Arc::new(fault);
+                let refused = match verdict(&fault) {
+                    Verdict::NoRoom => Refused::NoRoom,
+                    _ => Refused::from(fault),
+                };
                 for job in jobs {
                     // A caller that went away is no error.
-                    let _ = job.reply.send(Err(Refused::Fault(Arc::clone(&fault))));
+                    let _ = job.reply.send(Err(refused.clone()));
                 }
             }
         }
@@ -113,7 +116,9 @@ impl Committer {
                 Verdict::Conflict | Verdict::Final => {
                     return Err(GivenUp { fault, apart: unknown.is_none() });
                 }
-                Verdict::Passing => return Err(GivenUp { fault, apart: false }),
+                Verdict::NoRoom | Verdict::Passing => {
+                    return Err(GivenUp { fault, apart: false });
+                }
             }
         }
     }
@@ -196,12 +201,17 @@ impl Committer {
     }
 }
 
+/// SQLite's code for a write-ahead log whose index found no room, before anything was written.
+const SQLITE_IOERR_SHMSIZE: i32 = 10 | (19 << 8);
+
 /// What a failure means for a group.
 enum Verdict {
     /// It may work the next time.
     Passing,
     /// A row was there already.
     Conflict,
+    /// There is no room; nothing was written.
+    NoRoom,
     /// It will fail again.
     Final,
     /// The disk did not do what it said.
@@ -227,16 +237,21 @@ fn verdict(fault: &Fault) -> Verdict {
     if let Ok(sqlite) = code.parse::<i32>()
         && code.len() < 5
     {
-        // The low byte of an extended SQLite code: busy, locked; input/output.
+        // The low byte of an extended SQLite code: busy, locked; input/output; full. Of the second
+        // kind one says no more than that the index of the log could not grow.
         return match sqlite & 0xff {
             5 | 6 => Verdict::Passing,
+            10 if sqlite == SQLITE_IOERR_SHMSIZE => Verdict::NoRoom,
             10 => Verdict::Fatal,
+            13 => Verdict::NoRoom,
             _ => Verdict::Final,
         };
     }
-    // Serialization, deadlock, cancelled by a timeout, lock not available, shutdown, connection.
+    // Serialization, deadlock, cancelled by a timeout, lock not available, shutdown, full disk,
+    // connection.
     match code.as_ref() {
         "40001" | "40P01" | "57014" | "55P03" | "25P03" => Verdict::Passing,
+        "53100" => Verdict::NoRoom,
         code if code.starts_with("08") || code.starts_with("57P") => Verdict::Passing,
         _ => Verdict::Final,
     }

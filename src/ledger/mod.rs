@@ -88,6 +88,9 @@ pub enum Refused {
     /// The queue is full; later may work.
     #[error("too many commands are waiting")]
     Overloaded,
+    /// The database has no room; later may work, once there is some again.
+    #[error("the database has no room left")]
+    NoRoom,
     /// The server is going away.
     #[error("the server is shutting down")]
     Closing,

@@ -1,6 +1,6 @@
-//! The databases: opening, migrating, and reading the ledger's tables. On SQLite the ledger and
-//! the views are two files, so that appends and projections never wait for each other; on
-//! PostgreSQL the views have a schema of their own.
+//! The databases: opening, migrating, and reading the ledger's tables. On SQLite the ledger, the
+//! views and presence are three files, so that their writers never wait for each other; on
+//! PostgreSQL views and presence have a schema of their own each.
 
 use std::{
     borrow::Cow, os::unix::fs::DirBuilderExt, path::Path, str::FromStr, sync::Arc, time::Duration,
@@ -28,6 +28,8 @@ use super::Page;
 
 /// Connections that read the ledger, and the views.
 const READERS: u32 = 4;
+/// Connections for presence: one writes, one answers.
+const PRESENCE: u32 = 2;
 /// Pages that a writing connection keeps in memory, as SQLite words it: 32 MiB.
 const WRITER_CACHE: &str = "-32768";
 /// Prepared statements kept for each connection.
@@ -50,6 +52,8 @@ pub struct Database {
     pub views_write: Pool,
     /// Reads of the views.
     pub views_read: Pool,
+    /// Who is connected where.
+    pub presence: Pool,
 }
 
 impl Database {
@@ -66,7 +70,8 @@ impl Database {
 
     /// Closes all connections.
     pub async fn close(&self) {
-        for pool in [&self.views_read, &self.views_write, &self.ledger_read, &self.ledger_write] {
+        let views = [&self.views_read, &self.views_write];
+        for pool in [&self.presence, views[0], views[1], &self.ledger_read, &self.ledger_write] {
             pool.close().await;
         }
     }
@@ -139,11 +144,16 @@ async fn open_sqlite(directory: &Path) -> Result<Database, Fault> {
     let views_write = open(&writer(&views), 1).await?;
     migrator(&SQLITE_LEDGER).run(&ledger_write).await?;
     migrator(&SQLITE_VIEWS).run(&views_write).await?;
+    // What a loss of power takes from it is written again, and nobody waits for its log.
+    let presence = options("presence.db", SqliteSynchronous::Normal);
+    let presence = open(&presence.pragma("wal_autocheckpoint", "1000"), PRESENCE).await?;
+    migrator(&SQLITE_PRESENCE).run(&presence).await?;
     Ok(Database {
         ledger_write: Pool::Sqlite(ledger_write),
         ledger_read: Pool::Sqlite(open(&ledger.pragma("query_only", "ON"), READERS).await?),
         views_write: Pool::Sqlite(views_write),
         views_read: Pool::Sqlite(open(&views.pragma("query_only", "ON"), READERS).await?),
+        presence: Pool::Sqlite(presence),
     })
 }
 
@@ -174,22 +184,29 @@ async fn open_postgres(url: &str) -> Result<Database, Fault> {
         }
     }
     migrator(&POSTGRES_LEDGER).run(&ledger_write).await?;
-    // Two nodes may start at once; the second finds the schema there.
-    if let Err(error) = ledger_write.execute("CREATE SCHEMA IF NOT EXISTS views_1").await
-        && !matches!(&error, sqlx::Error::Database(e) if e.is_unique_violation())
+    for schema in ["CREATE SCHEMA IF NOT EXISTS views_1", "CREATE SCHEMA IF NOT EXISTS presence_1"]
     {
-        return Err(error.into());
+        // Two nodes may start at once; the second finds the schema there.
+        if let Err(error) = ledger_write.execute(schema).await
+            && !matches!(&error, sqlx::Error::Database(e) if e.is_unique_violation())
+        {
+            return Err(error.into());
+        }
     }
     let views = options.clone().options([("search_path", "views_1")]);
     // What a crash takes from the views is folded again.
     let lazily = [("synchronous_commit", "off")];
     let views_write = pool(views.clone().options(planned).options(lazily), 1).await?;
     migrator(&POSTGRES_VIEWS).run(&views_write).await?;
+    let presence = options.clone().options([("search_path", "presence_1")]);
+    let presence = pool(presence.options(planned), PRESENCE).await?;
+    migrator(&POSTGRES_PRESENCE).run(&presence).await?;
     Ok(Database {
         ledger_write: Pool::Postgres(ledger_write),
         ledger_read: Pool::Postgres(pool(options, READERS).await?),
         views_write: Pool::Postgres(views_write),
         views_read: Pool::Postgres(pool(views, READERS).await?),
+        presence: Pool::Postgres(presence),
     })
 }
 
@@ -202,16 +219,24 @@ type Scripts = [(i64, &'static str, &'static str)];
 
 static SQLITE_LEDGER: [(i64, &str, &str); 2] = [
     (1, "ledger", include_str!("../../migrations/sqlite/ledger/0001_ledger.sql")),
-    (3, "audience", include_str!("../../migrations/sqlite/ledger/0003_audience.sql")),
+    (2, "audience", include_str!("../../migrations/sqlite/ledger/0002_audience.sql")),
 ];
-static SQLITE_VIEWS: [(i64, &str, &str); 1] =
-    [(1, "views", include_str!("../../migrations/sqlite/views/0001_views.sql"))];
+static SQLITE_VIEWS: [(i64, &str, &str); 2] = [
+    (1, "views", include_str!("../../migrations/sqlite/views/0001_views.sql")),
+    (2, "vendors", include_str!("../../migrations/sqlite/views/0002_vendors.sql")),
+];
 static POSTGRES_LEDGER: [(i64, &str, &str); 2] = [
     (1, "ledger", include_str!("../../migrations/postgres/ledger/0001_ledger.sql")),
-    (3, "audience", include_str!("../../migrations/postgres/ledger/0003_audience.sql")),
+    (2, "audience", include_str!("../../migrations/postgres/ledger/0002_audience.sql")),
 ];
-static POSTGRES_VIEWS: [(i64, &str, &str); 1] =
-    [(1, "views", include_str!("../../migrations/postgres/views/0001_views.sql"))];
+static SQLITE_PRESENCE: [(i64, &str, &str); 1] =
+    [(1, "presence", include_str!("../../migrations/sqlite/presence/0001_presence.sql"))];
+static POSTGRES_VIEWS: [(i64, &str, &str); 2] = [
+    (1, "views", include_str!("../../migrations/postgres/views/0001_views.sql")),
+    (2, "vendors", include_str!("../../migrations/postgres/views/0002_vendors.sql")),
+];
+static POSTGRES_PRESENCE: [(i64, &str, &str); 1] =
+    [(1, "presence", include_str!("../../migrations/postgres/presence/0001_presence.sql"))];
 
 fn migrator(scripts: &'static Scripts) -> Migrator {
     let migration = |(version, name, sql): &(i64, &'static str, &'static str)| {

@@ -67,9 +67,7 @@ impl MessageFrame {
     pub(super) fn of(recorded: &Recorded) -> Option<Arc<MessageFrame>> {
         let domain::Event::MessageAccepted(push) = &recorded.event else { return None };
         let Stream::Message(id) = recorded.stream else { return None };
-        let protocol = match push.protocol {
-            domain::message::Protocol::Ums => "ums",
-        };
+        let protocol = push.protocol.name();
         let payload = push.private.as_ref().and_then(|private| private.payload.as_ref());
         let expires_at = push.expires_at / 1_000;
         let frame = Outgoing::Message { id: id.to_string(), protocol, payload, expires_at };

@@ -3,18 +3,17 @@
 //! to read what is kept for it instead.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeSet, HashMap, HashSet},
     sync::{
         Arc, Mutex, MutexGuard, OnceLock, PoisonError,
-        atomic::{AtomicI64, AtomicU64, Ordering},
+        atomic::{AtomicI64, Ordering},
     },
 };
 
 use domain::{
     Event, Recorded, Stream,
     device::Device,
-    message::{MessageId, RecallOp, RecallResult},
-    route::{Route, route},
+    message::{MessageId, Progress, RecallOp, RecallResult},
 };
 use tokio::sync::{Notify, mpsc};
 use tokio_util::sync::CancellationToken;
@@ -41,7 +40,9 @@ const CLOSE_REPLACED: (u16, &str) = (4001, "a newer connection took over");
 pub(super) const CLOSE_CHANGED: (u16, &str) = (4002, "the registration changed");
 
 struct Connection {
-    number: u64,
+    number: i64,
+    /// When it came, as [`Presence`](super::presence::Presence) counts the time.
+    since: i64,
     app: String,
     account: Option<Uuid>,
     items: mpsc::Sender<Item>,
@@ -89,7 +90,7 @@ struct Closing {
 pub(super) struct Subscription {
     hub: Arc<Hub>,
     device: i64,
-    number: u64,
+    number: i64,
     pub(super) items: mpsc::Receiver<Item>,
     pub(super) missed: Arc<Missed>,
     /// Everything up to this position has to be read; what follows comes as items.
@@ -112,14 +113,26 @@ impl Drop for Subscription {
         if connections.get(&self.device).is_some_and(|own| own.number == self.number) {
             connections.remove(&self.device);
             self.hub.metrics.connections.dec();
+            drop(connections);
+            self.hub.changed().insert(self.device);
         }
     }
+}
+
+/// What is to be known elsewhere of a device: its connection's number and when it came, or that it
+/// has none any more.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Change {
+    pub(super) device: i64,
+    pub(super) connection: Option<(i64, i64)>,
 }
 
 /// The connections of this node.
 pub struct Hub {
     connections: Mutex<HashMap<i64, Connection>>,
-    numbers: AtomicU64,
+    /// Devices whose connection is another than was last made known elsewhere.
+    changed: Mutex<BTreeSet<i64>>,
+    numbers: AtomicI64,
     position: AtomicI64,
     metrics: Arc<Metrics>,
 }
@@ -130,7 +143,8 @@ impl Hub {
     pub fn new(position: i64, metrics: Arc<Metrics>) -> Arc<Hub> {
         let connections = Mutex::default();
         let position = AtomicI64::new(position);
-        Arc::new(Hub { connections, numbers: AtomicU64::new(1), position, metrics })
+        let (changed, numbers) = (Mutex::default(), AtomicI64::new(1));
+        Arc::new(Hub { connections, changed, numbers, position, metrics })
     }
 
     fn connections(&self) -> MutexGuard<'_, HashMap<i64, Connection>> {
@@ -138,10 +152,51 @@ impl Hub {
         self.connections.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn changed(&self) -> MutexGuard<'_, BTreeSet<i64>> {
+        self.changed.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Whether a device is connected to this node.
     #[must_use]
     pub fn connected(&self, device: i64) -> bool {
         self.connections().contains_key(&device)
+    }
+
+    /// Those of some devices that are connected to this node.
+    #[must_use]
+    pub fn present(&self, devices: &[i64]) -> HashSet<i64> {
+        let connections = self.connections();
+        devices.iter().copied().filter(|device| connections.contains_key(device)).collect()
+    }
+
+    /// Takes some of what changed since it was last taken.
+    pub(super) fn take_changes(&self, most: usize) -> Vec<Change> {
+        let devices: Vec<i64> = {
+            let mut changed = self.changed();
+            std::iter::from_fn(|| changed.pop_first()).take(most).collect()
+        };
+        // A device is noted after it changed, so what is seen here is never older than the note.
+        let connections = self.connections();
+        let now = |device| connections.get(&device).map(|own| (own.number, own.since));
+        devices.into_iter().map(|device| Change { device, connection: now(device) }).collect()
+    }
+
+    /// Has some devices count as changed once more.
+    pub(super) fn note_changes(&self, devices: impl IntoIterator<Item = i64>) {
+        self.changed().extend(devices);
+    }
+
+    /// Has every connection count as changed.
+    pub(super) fn note_all(&self) {
+        let devices: Vec<i64> = self.connections().keys().copied().collect();
+        self.note_changes(devices);
+    }
+
+    /// Closes a connection because of a newer one at another node; false if it is not there.
+    pub(super) fn replaced(&self, device: i64, number: i64) -> bool {
+        let connections = self.connections();
+        let own = connections.get(&device).filter(|own| own.number == number);
+        own.inspect(|own| close(own, CLOSE_REPLACED)).is_some()
     }
 
     /// How far the hub has read.
@@ -151,7 +206,7 @@ impl Hub {
     }
 
     /// Adds a connection; an older one of the same device is closed.
-    pub(super) fn subscribe(self: &Arc<Self>, app: &str, of: &Device) -> Subscription {
+    pub(super) fn subscribe(self: &Arc<Self>, app: &str, of: &Device, since: i64) -> Subscription {
         let (device, account, app) = (of.number, of.account, app.to_owned());
         let (sender, items) = mpsc::channel(QUEUE_ITEMS);
         let number = self.numbers.fetch_add(1, Ordering::Relaxed);
@@ -160,6 +215,7 @@ impl Hub {
         let (closed, reason) = (closing.now.clone(), Arc::clone(&closing.reason));
         let connection = Connection {
             number,
+            since,
             app,
             account,
             items: sender,
@@ -176,6 +232,7 @@ impl Hub {
         // The position is moved under the same lock, after what it covers was handed out.
         let from = self.position();
         drop(connections);
+        self.changed().insert(device);
         Subscription { hub: Arc::clone(self), device, number, items, missed, from, closed, reason }
     }
 
@@ -211,14 +268,25 @@ impl Hub {
 fn concern(connections: &HashMap<i64, Connection>, recorded: &Recorded) {
     match &recorded.event {
         Event::MessageAccepted(push) => {
+            if !push.strategy.online_first() {
+                return;
+            }
             let mut frame = None;
             for target in &push.targets {
-                let connection = connections.get(&target.device);
-                let route = route(push.strategy, connection.is_some());
-                let (Route::Online, Some(connection)) = (route, connection) else { continue };
+                let Some(connection) = connections.get(&target.device) else { continue };
                 let frame = frame.get_or_insert_with(|| MessageFrame::of(recorded));
                 if let Some(frame) = frame {
                     hand(connection, Item::Message(Arc::clone(frame)), recorded.position);
+                }
+            }
+        }
+        // What no vendor was a way for is kept from here on: the connection reads it there.
+        Event::DeliveriesAdvanced(advanced) => {
+            for step in &advanced.steps {
+                if let (Progress::Failed(_), Some(connection)) =
+                    (step.what, connections.get(&step.device))
+                {
+                    connection.missed.note(recorded.position);
                 }
             }
         }
@@ -250,8 +318,7 @@ fn concern(connections: &HashMap<i64, Connection>, recorded: &Recorded) {
         | Event::TokenDied(_)
         | Event::DeviceRegistered(_)
         | Event::OwnerSet(_)
-        | Event::OwnerRemoved(_)
-        | Event::DeliveriesAdvanced(_) => {}
+        | Event::OwnerRemoved(_) => {}
     }
 }
 

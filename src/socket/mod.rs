@@ -1,9 +1,11 @@
 //! The device gateway: `GET /connect`, a WebSocket on which devices get their messages and answer.
 //! [`hub`] follows the ledger and hands each event to the connections it concerns; [`session`] is
-//! one connection; [`frames`] is what goes over it. `docs/socket.md` is the contract.
+//! one connection; [`frames`] is what goes over it; [`presence`] tells other nodes who is connected
+//! here. `docs/socket.md` is the contract.
 
 mod frames;
 pub mod hub;
+pub mod presence;
 mod session;
 
 use std::{collections::HashMap, sync::Arc};

@@ -6,6 +6,7 @@ use std::{collections::HashMap, pin::pin, sync::Arc, time::Duration};
 
 use axum::extract::ws::{CloseFrame, Message, WebSocket};
 use domain::{
+    Recorded,
     device::Device,
     facts::{Fact, Key},
     message::{MessageId, Progress, RecallOp, RecallResult, Reporter, Step},
@@ -13,6 +14,7 @@ use domain::{
 use futures_util::{StreamExt, stream::FuturesUnordered};
 use projections::{Fault, pending, registry};
 use tokio::sync::oneshot;
+use tokio_tungstenite::tungstenite;
 use uuid::Uuid;
 
 use super::{
@@ -53,6 +55,8 @@ enum End {
     Gone,
     /// We close it.
     Close(u16, &'static str),
+    /// We close it, and what still comes cannot be read: a frame of which only the length is known.
+    Cut((u16, &'static str)),
 }
 
 impl From<(u16, &'static str)> for End {
@@ -75,7 +79,7 @@ pub(super) async fn run(
     device: Device,
     socket: WebSocket,
 ) {
-    let subscription = server.hub.subscribe(app.id(), &device);
+    let subscription = server.hub.subscribe(app.id(), &device, server.presence.now());
     let mut session = Session {
         cursor: 0,
         read_to: subscription.from,
@@ -90,14 +94,27 @@ pub(super) async fn run(
         socket,
     };
     let end = session.serve(subscription).await;
-    if let End::Close(code, reason) = end {
-        let frame = CloseFrame { code, reason: reason.into() };
-        let close = session.socket.send(Message::Close(Some(frame)));
-        if let Ok(Ok(())) = tokio::time::timeout(SEND, close).await {
-            // A device that says nothing more has nothing to lose.
-            let _ = tokio::time::timeout(GOODBYE, session.part()).await;
+    match end {
+        End::Gone => {}
+        End::Close(code, reason) => {
+            if session.goodbye(code, reason).await {
+                // A device that says nothing more has nothing to lose.
+                let _ = tokio::time::timeout(GOODBYE, session.part()).await;
+            }
+        }
+        End::Cut((code, reason)) => {
+            if session.goodbye(code, reason).await {
+                // With something unread the connection breaks; the device reads why before.
+                tokio::time::sleep(GOODBYE).await;
+            }
         }
     }
+}
+
+/// Whether a connection failed because a frame is longer than is read at all.
+fn is_too_long(error: &axum::Error) -> bool {
+    let cause = std::error::Error::source(error).and_then(|cause| cause.downcast_ref());
+    matches!(cause, Some(tungstenite::Error::Capacity(_)))
 }
 
 struct Session {
@@ -105,7 +122,7 @@ struct Session {
     app: Arc<AppEntry>,
     device: Device,
     socket: WebSocket,
-    /// Position of the last message sent.
+    /// Position since which the device could have the last message sent.
     cursor: i64,
     /// What is kept has to be read up to this position.
     read_to: i64,
@@ -193,6 +210,13 @@ impl Session {
         }
     }
 
+    /// Says goodbye; false if that could not be sent.
+    async fn goodbye(&mut self, code: u16, reason: &'static str) -> bool {
+        let frame = CloseFrame { code, reason: reason.into() };
+        let close = self.socket.send(Message::Close(Some(frame)));
+        matches!(tokio::time::timeout(SEND, close).await, Ok(Ok(())))
+    }
+
     fn window_open(&self) -> bool {
         self.in_flight.len() < WINDOW_FRAMES && self.in_flight_bytes < WINDOW_BYTES
     }
@@ -225,20 +249,18 @@ impl Session {
         drop(views);
         let positions: Vec<i64> = rows.iter().map(|row| row.position).collect();
         let events = self.server.ledger.read_at(&positions).await?.events;
-        let accounts: HashMap<i64, Option<Uuid>> =
-            rows.iter().map(|row| (row.position, row.account)).collect();
-        for event in &events {
+        let events: HashMap<i64, &Recorded> = events.iter().map(|e| (e.position, e)).collect();
+        for row in &rows {
             if !self.window_open() {
                 return Ok(());
             }
-            let Some(frame) = MessageFrame::of(event) else { continue };
+            let frame = events.get(&row.position).and_then(|event| MessageFrame::of(event));
             // What was addressed to another user is about to end; it is not for this one.
-            let addressed = accounts.get(&event.position).copied().flatten();
-            if addressed.is_some() && addressed != self.device.account {
-                self.cursor = frame.position;
-                continue;
+            let foreign = row.account.is_some() && row.account != self.device.account;
+            match frame.filter(|_| !foreign) {
+                Some(frame) => self.send_message(&frame, row.since).await?,
+                None => self.cursor = row.since,
             }
-            self.send_message(&frame).await?;
         }
         if i64::try_from(rows.len()).unwrap_or(i64::MAX) < PAGE {
             self.backlog = false;
@@ -268,16 +290,17 @@ impl Session {
 
     async fn handed(&mut self, item: Item) -> Result<(), End> {
         match item {
-            Item::Message(frame) => self.send_message(&frame).await,
+            Item::Message(frame) => self.send_message(&frame, frame.position).await,
             Item::Control(id, op) => self.send_control(id, op).await,
         }
     }
 
-    async fn send_message(&mut self, frame: &MessageFrame) -> Result<(), End> {
-        if frame.position <= self.cursor {
+    /// Sends a message that the device could have since a position, unless it had its turn.
+    async fn send_message(&mut self, frame: &MessageFrame, since: i64) -> Result<(), End> {
+        if since <= self.cursor {
             return Ok(());
         }
-        self.cursor = frame.position;
+        self.cursor = since;
         if frame.expires_at <= self.server.clock.now() {
             return Ok(());
         }
@@ -330,6 +353,7 @@ impl Session {
                 let _ = tokio::time::timeout(SEND, self.socket.recv()).await;
                 Err(End::Gone)
             }
+            Some(Err(error)) if is_too_long(&error) => Err(End::Cut(TOO_BIG)),
             Some(Err(_)) | None => Err(End::Gone),
         }
     }
@@ -386,7 +410,7 @@ impl Session {
         what: Progress,
         by: Reporter,
     ) -> Result<(), End> {
-        let step = Step { device: self.device.number, what, by, request: None };
+        let step = Step { by, ..Step::of_server(self.device.number, what) };
         let app = self.app.id().to_owned();
         let outcome = Outcome { app, message, step, answer: None };
         let noted = self.server.recorder.send(outcome).await;
@@ -402,7 +426,7 @@ impl Session {
         status: u8,
     ) -> Result<impl Future<Output = String> + Send + use<>, End> {
         let (device, by) = (self.device.number, Reporter::Socket);
-        let step = Step { device, what, by, request: None };
+        let step = Step { by, ..Step::of_server(device, what) };
         let (answer, recorded) = oneshot::channel();
         let app = self.app.id().to_owned();
         let outcome = Outcome { app, message, step, answer: Some(answer) };

@@ -10,6 +10,10 @@ use pushledger::http::{
 };
 use serde_json::{Value, json};
 use sim::{Admin, Caller};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+};
 
 use crate::{
     harness::{ADMIN_TOKEN, PACKAGE, RawClient, RawReply, SIGNED_AT_MS, UMS_KEY, World},
@@ -277,6 +281,29 @@ async fn queries_that_make_no_sense_are_answered_with_errors() {
     }
     let long = json!({ "query": " ".repeat(10_000_000) }).to_string();
     assert_eq!(raw.send("POST", "/graphql", &bearer, long.as_bytes()).await.status, 413);
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_caller_that_sends_all_before_it_listens_gets_to_read_that_its_body_is_too_long() {
+    let world = World::new().await;
+    let long = "x".repeat(10_000_000);
+    for (method, path) in
+        [("POST", "/admin/v1/apps"), ("PATCH", "/admin/v1/apps/demo"), ("POST", "/graphql")]
+    {
+        let mut stream = TcpStream::connect(world.running.address).await.unwrap();
+        let head = format!(
+            "{method} {path} HTTP/1.1\r\nhost: test\r\nconnection: close\r\n\
+             authorization: Bearer {ADMIN_TOKEN}\r\ncontent-length: {}\r\n\r\n",
+            long.len()
+        );
+        stream.write_all(head.as_bytes()).await.unwrap();
+        stream.write_all(long.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        assert!(answer.starts_with("HTTP/1.1 413 "), "{answer}");
+        assert!(answer.contains("application/problem+json"), "{answer}");
+    }
     world.stop().await;
 }
 

@@ -416,10 +416,19 @@ impl Process {
     pub async fn logging(place: &Place, level: &str) -> Process {
         let config = place.config();
         let mut command = Command::new(env!("CARGO_BIN_EXE_pushledger"));
-        command.arg("serve").arg("--data").arg(&config.data).args(["--listen", "127.0.0.1:0"]);
+        command
+            .env("PUSHLEDGER_LOG", level)
+            .arg("serve")
+            .arg("--data")
+            .arg(&config.data)
+            .args(["--listen", "127.0.0.1:0"]);
         command.args(["--database", &config.database, "--admin-token", ADMIN_TOKEN]);
-        command.env("PUSHLEDGER_LOG", level).stderr(Stdio::piped());
-        let mut child = command.spawn().unwrap();
+        Process::run(command).await
+    }
+
+    /// The server that a command starts; waits until it listens.
+    pub async fn run(mut command: Command) -> Process {
+        let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
         let (found, address) = oneshot::channel();
         let logs = child.stderr.take().unwrap();
         // Reads on after the address, so that no full pipe stops the server; ends with it.
@@ -443,6 +452,15 @@ impl Process {
 
     pub fn url(&self) -> String {
         format!("http://{}", self.address)
+    }
+
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Whether it has not ended.
+    pub fn runs(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_none()
     }
 
     /// Ends it as a loss of power would.

@@ -132,7 +132,7 @@ async fn fill(ledger: &Ledger, events: i64) -> Result<(), Failure> {
         .collect::<Vec<_>>()
         .await;
     let numbers: Vec<(i64, i64)> = numbers.into_iter().collect::<Result<_, _>>()?;
-    let ids = MessageIds::new(0, 0);
+    let ids = MessageIds::new(0, 0, i64::MAX);
     let messages = (events - DEVICES) / 3;
     let payload: Box<RawValue> = serde_json::from_str(PAYLOAD)?;
     let delivered = stream::iter(0..messages)
@@ -157,7 +157,7 @@ async fn message(
     payload: Box<RawValue>,
 ) -> Result<(), Failure> {
     let now = Clock::System.now();
-    let id = ids.next(now);
+    let id = ids.at(now).ok_or("the node has no number")?;
     let destinations = RawValue::from_string(format!(r#"{{"type":0,"Id":["c-{client}"]}}"#))?;
     let push = PushMessage {
         app: "load".to_owned(),

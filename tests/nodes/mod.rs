@@ -13,6 +13,8 @@ macro_rules! on_postgres {
 }
 
 mod lost;
+mod numbers;
+mod presence;
 mod slow;
 mod together;
 

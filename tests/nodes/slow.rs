@@ -21,7 +21,7 @@ async fn append_slowly(other: &mut PgConnection, device: i64) -> MessageId {
     let accepted = MessageAccepted {
         protocol: Protocol::Ums,
         sender: Sender::Cloud,
-        strategy: Strategy::OnlineElseKept,
+        strategy: Strategy::OnlineElseVendor,
         expires_at: i64::MAX,
         burn: false,
         targets: vec![Target { device, account: None }],

@@ -51,7 +51,7 @@ async fn a_frame_longer_than_64_kib_closes_with_1009() {
     device.send_raw("x".repeat(65_536)).await.unwrap();
     let next = device.next_within(PATIENCE).await;
     assert!(matches!(next, Some(Incoming::Refused { .. })), "{next:?}");
-    for length in [65_537, 1_000_000, 1_048_576] {
+    for length in [65_537, 1_000_000, 1_048_576, 1_048_577, 1_500_000] {
         device.send_raw("x".repeat(length)).await.unwrap();
         assert_eq!(close_code(&mut device).await, 1009, "{length}");
         device.reconnect().await.unwrap();

@@ -8,6 +8,7 @@ mod frames;
 mod handshake;
 mod heartbeat;
 mod kept;
+mod presence;
 mod recall;
 mod window;
 

@@ -4,7 +4,7 @@ use serde_json::json;
 use sim::Incoming;
 
 use super::{CLOUD_PUSH, CLOUD_TRY, PUSH, TO_HOST, TRY, call, refusal, set_owner};
-use crate::harness::{PATIENCE, World};
+use crate::harness::{ADMIN_TOKEN, PATIENCE, RawClient, World};
 
 /// Most bytes of a message.
 const MESSAGE_BYTES_MAX: usize = 65_536;
@@ -169,5 +169,29 @@ async fn a_message_that_no_tree_can_hold_still_shows_in_the_history() {
         let private = data["app"]["message"]["events"][0]["private"].as_str().unwrap();
         assert!(private.contains(text), "{private}");
     }
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_history_shows_each_number_of_a_message_as_it_came() {
+    let world = World::new().await;
+    world.register("c-1").await;
+    let text = concat!(
+        r#"{"a":9007199254740993,"b":123456789012345678901234567890,"c":1.50,"d":-0,"#,
+        r#""e":0.1000000000000000055511151231257827,"f":1E+05}"#
+    );
+    let body = format!(r#"{{"dst":{{"type":0,"Id":["c-1"]}},"message":{text}}}"#);
+    let reply = call(&world.cloud(), CLOUD_PUSH, &body).await;
+    let id = reply.data["msgId"].as_str().unwrap();
+    let query = format!(
+        "{{ app(appId: \"demo\") {{ message(id: \"{id}\") {{ events {{ private }} }} }} }}"
+    );
+    let data = world.graphql(&query).await;
+    assert!(data["app"]["message"]["events"][0]["private"].is_object(), "{data}");
+    let bearer = [("authorization".to_owned(), format!("Bearer {ADMIN_TOKEN}"))];
+    let query = serde_json::json!({ "query": query }).to_string();
+    let reply = RawClient::new(&world).send("POST", "/graphql", &bearer, query.as_bytes()).await;
+    let answer = String::from_utf8(reply.body).unwrap();
+    assert!(answer.contains(text), "{answer}");
     world.stop().await;
 }

@@ -101,7 +101,7 @@ impl Decide for ExpireDeliveries {
         let devices: BTreeSet<&i64> = self.devices.iter().collect();
         let steps = devices.into_iter().filter_map(|device| {
             let what = message.deliveries.get(device).and_then(ending)?;
-            Some(Step { device: *device, what, by: Reporter::Server, request: None })
+            Some(Step::of_server(*device, what))
         });
         Ok(advanced(self.message, &message, &message.deliveries, steps.collect()))
     }
@@ -110,7 +110,11 @@ impl Decide for ExpireDeliveries {
 /// Whether a step says something that the folds do not know yet.
 fn is_news(delivery: &Delivery, step: &Step) -> bool {
     match step.what {
-        Progress::Sent => delivery.stage < Stage::Sent,
+        Progress::Failed(_) => delivery.wants_vendor(),
+        // A vendor may take what a connected device left without an answer.
+        Progress::Sent => {
+            delivery.stage < Stage::Sent || (step.vendor.is_some() && delivery.wants_vendor())
+        }
         Progress::Received => delivery.stage < Stage::Received,
         Progress::Displayed => delivery.stage < Stage::Displayed,
         Progress::Acknowledged => delivery.stage < Stage::Acknowledged,
@@ -139,6 +143,8 @@ impl Decide for ReportDelivery {
             what: self.stage,
             by: Reporter::Rest,
             request: Some(self.request.clone()),
+            vendor: None,
+            word: None,
         };
         let mut after = delivery.clone();
         after.advance(&step);

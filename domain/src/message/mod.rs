@@ -14,7 +14,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::value::RawValue;
 use uuid::Uuid;
 
-use crate::{Event, Rejection, event::with_private, facts::Place, route::Strategy};
+use crate::{Event, Rejection, event::with_private, facts::Place, route::Strategy, vendor::Vendor};
 
 /// The number of a message: 13 digits of milliseconds, 3 of the node, then a sequence.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -45,6 +45,17 @@ pub struct RawJson(pub Box<RawValue>);
 impl PartialEq for RawJson {
     fn eq(&self, other: &Self) -> bool {
         self.0.get() == other.0.get()
+    }
+}
+
+impl Protocol {
+    /// The stable name: in frames, views and statistics.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Protocol::Ums => "ums",
+            Protocol::Easemob => "easemob",
+        }
     }
 }
 
@@ -89,6 +100,12 @@ pub struct MessageAccepted {
     /// Destinations that led to no registered device.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub unresolved: u32,
+    /// Users that it was addressed to by name.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub users: u32,
+    /// Those among them that have no device at all.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub unbound: u32,
     /// What was pushed and to whom; `None` once erased.
     #[serde(skip)]
     pub private: Option<MessagePrivate>,
@@ -135,13 +152,29 @@ pub struct Step {
     /// The request that said so.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub request: Option<String>,
+    /// The push vendor that it is about; none for our own channel.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub vendor: Option<Vendor>,
+    /// The vendor's own word: its id of the message that it took, or its code of refusal.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub word: Option<String>,
+}
+
+impl Step {
+    /// A step that this server made over its own channel.
+    #[must_use]
+    pub fn of_server(device: i64, what: Progress) -> Step {
+        Step { device, what, by: Reporter::Server, request: None, vendor: None, word: None }
+    }
 }
 
 /// What can happen to a delivery.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Progress {
-    /// It was handed to the device's connection.
+    /// No vendor was a way, for that reason: it goes on over our own channel.
+    Failed(Ending),
+    /// It was handed to the device's connection, or a vendor took it.
     Sent,
     /// The device has it.
     Received,
@@ -181,6 +214,47 @@ pub enum Ending {
     Unregistered,
     /// It was recalled or replaced before it was sent.
     Recalled,
+    /// The device has no token of a vendor that the app is configured for.
+    NoBinding,
+    /// The device was not connected, and the sender wanted it now or never.
+    NotPresent,
+    /// The vendor says that the device's token is dead.
+    DeadToken,
+    /// The user, the device or the vendor does not want it shown now.
+    Muted,
+    /// It does not fit what the vendor takes, in size or form.
+    Unfit,
+    /// The vendor's quota is used up.
+    QuotaExhausted,
+    /// The vendor does not accept the app's credentials or settings.
+    Misconfigured,
+    /// The vendor could not be reached, or failed, as long as it was tried.
+    VendorUnavailable,
+    /// It expired before the vendor took it.
+    ExpiredUnsent,
+}
+
+impl Ending {
+    /// The stable name: in events, statistics, metrics.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Ending::ExpiredOffline => "expired_offline",
+            Ending::ExpiredUnacknowledged => "expired_unacknowledged",
+            Ending::OwnerChanged => "owner_changed",
+            Ending::Unregistered => "unregistered",
+            Ending::Recalled => "recalled",
+            Ending::NoBinding => "no_binding",
+            Ending::NotPresent => "not_present",
+            Ending::DeadToken => "dead_token",
+            Ending::Muted => "muted",
+            Ending::Unfit => "unfit",
+            Ending::QuotaExhausted => "quota_exhausted",
+            Ending::Misconfigured => "misconfigured",
+            Ending::VendorUnavailable => "vendor_unavailable",
+            Ending::ExpiredUnsent => "expired_unsent",
+        }
+    }
 }
 
 /// What became of a recall on one device.
@@ -268,6 +342,10 @@ pub struct Delivery {
     pub recall: Option<(RecallOp, RecallResult)>,
     /// The furthest stage that the device reported over REST.
     pub reported: Option<Stage>,
+    /// The vendor that took it, if one did.
+    pub vendor: Option<Vendor>,
+    /// Why no vendor was a way, if it goes on over our own channel for that.
+    pub failed: Option<Ending>,
 }
 
 impl Delivery {
@@ -275,6 +353,12 @@ impl Delivery {
     #[must_use]
     pub fn open(&self) -> bool {
         self.stage < Stage::Received && self.ended.is_none() && self.recall.is_none()
+    }
+
+    /// Whether a vendor may still be asked to take it.
+    #[must_use]
+    pub fn wants_vendor(&self) -> bool {
+        self.open() && self.vendor.is_none() && self.failed.is_none()
     }
 
     /// Whether a recall waits for the device's answer.
@@ -286,7 +370,14 @@ impl Delivery {
     /// The delivery after one step.
     pub fn advance(&mut self, step: &Step) {
         let stage = match step.what {
-            Progress::Sent => Stage::Sent,
+            Progress::Failed(reason) => {
+                self.failed.get_or_insert(reason);
+                Stage::Routed
+            }
+            Progress::Sent => {
+                self.vendor = self.vendor.or(step.vendor);
+                Stage::Sent
+            }
             Progress::Received => Stage::Received,
             Progress::Displayed => Stage::Displayed,
             Progress::Acknowledged => Stage::Acknowledged,
@@ -332,6 +423,8 @@ pub struct Message {
     pub version: i64,
     /// Who sent it.
     pub sender: Sender,
+    /// How it wants to travel.
+    pub strategy: Strategy,
     /// When it was accepted, in µs since the epoch.
     pub accepted_at: i64,
     /// When it was first handed over, in µs since the epoch.
@@ -355,6 +448,7 @@ impl Message {
                 position: place.position,
                 version,
                 sender: e.sender,
+                strategy: e.strategy,
                 accepted_at: recorded_at,
                 pushed_at: None,
                 expires_at: e.expires_at,

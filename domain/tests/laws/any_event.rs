@@ -4,18 +4,23 @@ use std::collections::BTreeSet;
 
 use domain::{
     Event,
-    account::{AccountOpened, AccountPrivate},
-    app::{AppChanged, AppConfig, AppCreated, AppDeleted, SecretRef, UmsConfig},
-    device::{
-        Channel, DeviceRegistered, DeviceReturned, DeviceUnregistered, DeviceUpdated, Identity,
-        Profile,
+    account::{AccountClosed, AccountOpened, AccountPrivate},
+    app::{
+        AppChanged, AppConfig, AppCreated, AppDeleted, DeliveryConfig, EasemobConfig,
+        EasemobLimits, SecretRef, UmsConfig, VendorRef,
     },
+    device::{
+        Channel, DeviceBound, DeviceRegistered, DeviceReturned, DeviceUnregistered, DeviceUpdated,
+        Endpoint, Identity, Profile, TokenDied,
+    },
+    label::{LabelCreated, LabelDeleted, LabelMembersChanged},
     message::{
         DeliveriesAdvanced, MessageAccepted, MessagePrivate, Progress, Protocol, RawJson, RecallOp,
         RecallRequested, RecallResult, Recalled, Reporter, Sender, Step, Target,
     },
     owner::{OwnerPrivate, OwnerRemoved, OwnerSet},
     route::Strategy as Way,
+    vendor::Vendor,
 };
 use proptest::{
     collection::vec,
@@ -52,12 +57,66 @@ fn config() -> impl Strategy<Value = AppConfig> {
             app_packages,
         },
     );
-    (text(), text(), text(), of(ums)).prop_map(|(app_id, name, timezone, ums)| AppConfig {
+    let parts =
+        (text(), text(), text(), of(ums), of(easemob()), vec(vendor_ref(), 0..3), delivery());
+    parts.prop_map(|(app_id, name, timezone, ums, easemob, vendors, delivery)| AppConfig {
         app_id,
         name,
         timezone,
         ums,
+        easemob,
+        vendors,
+        delivery,
     })
+}
+
+fn easemob() -> impl Strategy<Value = EasemobConfig> {
+    let names = (text(), text(), id(), text());
+    (names, secrets(), any::<bool>(), any::<u32>()).prop_map(
+        |((org_name, app_name, application, client_id), client_secrets, push_open, targets)| {
+            EasemobConfig {
+                org_name,
+                app_name,
+                application,
+                client_id,
+                client_secrets,
+                push_open,
+                limits: EasemobLimits { targets, ..EasemobLimits::default() },
+            }
+        },
+    )
+}
+
+fn vendor() -> impl Strategy<Value = Vendor> {
+    proptest::sample::select(Vendor::ALL.to_vec())
+}
+
+fn vendor_ref() -> impl Strategy<Value = VendorRef> {
+    (text(), vendor(), vec(text(), 0..2), text(), text()).prop_map(
+        |(name, vendor, app_packages, reference, fingerprint)| VendorRef {
+            name,
+            vendor,
+            app_packages,
+            credentials: SecretRef { reference, fingerprint },
+        },
+    )
+}
+
+fn delivery() -> impl Strategy<Value = DeliveryConfig> {
+    let other = any::<[u32; 2]>();
+    prop_oneof![
+        Just(DeliveryConfig::default()),
+        other.prop_map(|[ack_wait_ms, keep_seconds]| DeliveryConfig { ack_wait_ms, keep_seconds }),
+    ]
+}
+
+fn account_private() -> impl Strategy<Value = Option<AccountPrivate>> {
+    of((of(text()), of(text()), of(text()))
+        .prop_map(|(ums_user, username, nickname)| AccountPrivate { ums_user, username, nickname }))
+}
+
+fn endpoint() -> impl Strategy<Value = Option<Endpoint>> {
+    of((text(), vec(text(), 0..3)).prop_map(|(device_id, tokens)| Endpoint { device_id, tokens }))
 }
 
 fn profile() -> impl Strategy<Value = Profile> {
@@ -121,34 +180,30 @@ pub(crate) fn recall_result() -> impl Strategy<Value = RecallResult> {
 
 /// Anything that can happen to a delivery.
 pub(crate) fn progress() -> impl Strategy<Value = Progress> {
-    use domain::message::Ending::{
-        ExpiredOffline, ExpiredUnacknowledged, OwnerChanged, Recalled, Unregistered,
-    };
-    let ending = prop_oneof![
-        Just(ExpiredOffline),
-        Just(ExpiredUnacknowledged),
-        Just(OwnerChanged),
-        Just(Unregistered),
-        Just(Recalled),
-    ];
+    let ending = || proptest::sample::select(crate::golden::ENDINGS.to_vec());
     prop_oneof![
         4 => Just(Progress::Sent),
         2 => Just(Progress::Received),
         2 => Just(Progress::Displayed),
         1 => Just(Progress::Acknowledged),
-        1 => ending.prop_map(Progress::Ended),
+        1 => ending().prop_map(Progress::Ended),
+        1 => ending().prop_map(Progress::Failed),
         2 => recall_result().prop_map(Progress::Recalled),
     ]
 }
 
 fn step() -> impl Strategy<Value = Step> {
     let by = prop_oneof![Just(Reporter::Server), Just(Reporter::Socket), Just(Reporter::Rest)];
-    (any::<i64>(), progress(), by, of(text())).prop_map(|(device, what, by, request)| Step {
-        device,
-        what,
-        by,
-        request,
-    })
+    (any::<i64>(), progress(), by, of(text()), of(vendor()), of(text())).prop_map(
+        |(device, what, by, request, vendor, word)| Step {
+            device,
+            what,
+            by,
+            request,
+            vendor,
+            word,
+        },
+    )
 }
 
 fn accepted() -> impl Strategy<Value = MessageAccepted> {
@@ -157,17 +212,24 @@ fn accepted() -> impl Strategy<Value = MessageAccepted> {
     let target = (any::<i64>(), of(id())).prop_map(|(device, account)| Target { device, account });
     let private = (json(), of(json()))
         .prop_map(|(destinations, payload)| MessagePrivate { destinations, payload });
-    let numbers = (any::<i64>(), any::<bool>(), any::<u32>());
-    (sender, numbers, vec(target, 0..4), of(private)).prop_map(
-        |(sender, (expires_at, burn, unresolved), targets, private)| MessageAccepted {
-            protocol: Protocol::Ums,
-            sender,
-            strategy: Way::OnlineElseKept,
-            expires_at,
-            burn,
-            targets,
-            unresolved,
-            private,
+    let numbers = (any::<i64>(), any::<bool>(), any::<[u32; 3]>());
+    let protocol = prop_oneof![Just(Protocol::Ums), Just(Protocol::Easemob)];
+    let strategy = proptest::sample::select(Way::ALL.to_vec());
+    (sender, (protocol, strategy), numbers, vec(target, 0..4), of(private)).prop_map(
+        |(sender, (protocol, strategy), (expires_at, burn, counts), targets, private)| {
+            let [unresolved, users, unbound] = counts;
+            MessageAccepted {
+                protocol,
+                sender,
+                strategy,
+                expires_at,
+                burn,
+                targets,
+                unresolved,
+                users,
+                unbound,
+                private,
+            }
         },
     )
 }
@@ -180,8 +242,24 @@ fn kinds() -> Vec<BoxedStrategy<Event>> {
         config().prop_map(|config| AppCreated { config }.into()).boxed(),
         config().prop_map(|config| AppChanged { config }.into()).boxed(),
         Just(AppDeleted {}.into()).boxed(),
-        of(text().prop_map(|ums_user| AccountPrivate { ums_user }))
-            .prop_map(|private| AccountOpened { private }.into())
+        account_private().prop_map(|private| AccountOpened { private }.into()).boxed(),
+        account_private().prop_map(|private| AccountClosed { private }.into()).boxed(),
+        (text(), text())
+            .prop_map(|(name, description)| LabelCreated { name, description }.into())
+            .boxed(),
+        text().prop_map(|name| LabelDeleted { name }.into()).boxed(),
+        (text(), vec(id(), 0..3), vec(id(), 0..3))
+            .prop_map(|(name, joined, left)| LabelMembersChanged { name, joined, left }.into())
+            .boxed(),
+        (of(any::<i64>()), id(), vec(text(), 0..3), endpoint())
+            .prop_map(|(device, account, notifiers, private)| {
+                DeviceBound { device, account, notifiers, private }.into()
+            })
+            .boxed(),
+        (any::<i64>(), of(id()), of(text()), text(), identity())
+            .prop_map(|(device, account, notifier, code, private)| {
+                TokenDied { device, account, notifier, code, private }.into()
+            })
             .boxed(),
         (of(id()), profile(), identity())
             .prop_map(|(account, profile, private)| {

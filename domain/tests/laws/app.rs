@@ -13,9 +13,6 @@ use crate::scenario::{Entry, given};
 /// An app whose protocol ids follow from its id.
 fn config(app_id: &str) -> AppConfig {
     AppConfig {
-        app_id: app_id.to_owned(),
-        name: format!("The {app_id}"),
-        timezone: "Asia/Shanghai".to_owned(),
         ums: Some(UmsConfig {
             app_id: format!("MB-{app_id}"),
             app_keys: vec![secret("app-key")],
@@ -23,6 +20,7 @@ fn config(app_id: &str) -> AppConfig {
             system_keys: vec![secret("system-key")],
             app_packages: Vec::new(),
         }),
+        ..AppConfig::new(app_id, &format!("The {app_id}"), "Asia/Shanghai")
     }
 }
 

@@ -33,7 +33,8 @@ pub(crate) const EXPIRES_AT: i64 = 1_700_086_400_000_000;
 
 /// A user was seen for the first time.
 pub(crate) fn opened(account: Uuid, user: &str) -> Entry {
-    let private = Some(AccountPrivate { ums_user: user.to_owned() });
+    let private =
+        Some(AccountPrivate { ums_user: Some(user.to_owned()), ..AccountPrivate::default() });
     Entry::new(Stream::Account(account), AccountOpened { private })
 }
 
@@ -172,11 +173,13 @@ pub(crate) fn push_to(devices: &[i64]) -> MessageAccepted {
     MessageAccepted {
         protocol: Protocol::Ums,
         sender: Sender::Cloud,
-        strategy: Strategy::OnlineElseKept,
+        strategy: Strategy::OnlineElseVendor,
         expires_at: EXPIRES_AT,
         burn: false,
         targets: devices.iter().map(|device| Target { device: *device, account: None }).collect(),
         unresolved: 0,
+        users: 0,
+        unbound: 0,
         private: Some(words()),
     }
 }
@@ -198,17 +201,17 @@ pub(crate) fn accepted_to_burn(devices: &[i64]) -> Entry {
 
 /// A step by the server.
 pub(crate) fn by_server(device: i64, what: Progress) -> Step {
-    Step { device, what, by: Reporter::Server, request: None }
+    Step::of_server(device, what)
 }
 
 /// A step by the device, over its connection.
 pub(crate) fn by_socket(device: i64, what: Progress) -> Step {
-    Step { device, what, by: Reporter::Socket, request: None }
+    Step { by: Reporter::Socket, ..Step::of_server(device, what) }
 }
 
 /// A step by the device, over REST.
 pub(crate) fn by_rest(device: i64, what: Progress, request: &str) -> Step {
-    Step { device, what, by: Reporter::Rest, request: Some(request.to_owned()) }
+    Step { by: Reporter::Rest, request: Some(request.to_owned()), ..Step::of_server(device, what) }
 }
 
 /// It was handed to a device.

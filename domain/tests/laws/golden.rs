@@ -10,19 +10,24 @@ use std::{
 
 use domain::{
     Event,
-    account::{AccountOpened, AccountPrivate},
-    app::{AppChanged, AppConfig, AppCreated, AppDeleted, SecretRef, UmsConfig},
+    account::{AccountClosed, AccountOpened, AccountPrivate},
+    app::{
+        AppChanged, AppConfig, AppCreated, AppDeleted, DeliveryConfig, EasemobConfig,
+        EasemobLimits, SecretRef, UmsConfig, VendorRef,
+    },
     device::{
-        Channel, DeviceRegistered, DeviceReturned, DeviceUnregistered, DeviceUpdated, Identity,
-        Profile,
+        Channel, DeviceBound, DeviceRegistered, DeviceReturned, DeviceUnregistered, DeviceUpdated,
+        Endpoint, Identity, Profile, TokenDied,
     },
     event::Unreadable,
+    label::{LabelCreated, LabelDeleted, LabelMembersChanged},
     message::{
         DeliveriesAdvanced, Ending, MessageAccepted, MessagePrivate, Progress, Protocol, RecallOp,
         RecallRequested, RecallResult, Recalled, Reporter, Sender, Step, Target,
     },
     owner::{OwnerPrivate, OwnerRemoved, OwnerSet},
     route::Strategy,
+    vendor::Vendor,
 };
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -84,6 +89,32 @@ fn config() -> AppConfig {
             system_keys: vec![secret("app/demo/ums/system_key/1", "00112233445566ff")],
             app_packages: vec![text("com.demo.phone"), text("com.demo.fridge")],
         }),
+        easemob: None,
+        vendors: Vec::new(),
+        delivery: DeliveryConfig::default(),
+    }
+}
+
+/// An app that speaks Easemob and reaches its devices by vendors.
+fn easemob_config() -> AppConfig {
+    AppConfig {
+        easemob: Some(EasemobConfig {
+            org_name: text("acme"),
+            app_name: text("shop"),
+            application: ANN,
+            client_id: text("YXA6-demo"),
+            client_secrets: vec![secret("secret/1", "0123456789abcdef")],
+            push_open: true,
+            limits: EasemobLimits { targets: 7, ..EasemobLimits::default() },
+        }),
+        vendors: vec![VendorRef {
+            name: text("jpush-cert"),
+            vendor: Vendor::Jpush,
+            app_packages: vec![text("com.demo.phone")],
+            credentials: secret("secret/2", "00112233445566ff"),
+        }],
+        delivery: DeliveryConfig { ack_wait_ms: 3_000, keep_seconds: 600 },
+        ..bare_config()
     }
 }
 
@@ -126,6 +157,7 @@ fn apps() -> Vec<(&'static str, Event)> {
     vec![
         ("", AppCreated { config: config() }.into()),
         ("minimal", AppCreated { config: bare_config() }.into()),
+        ("easemob", AppCreated { config: easemob_config() }.into()),
         ("", AppChanged { config: config() }.into()),
         ("minimal", AppChanged { config: bare_config() }.into()),
         ("", AppDeleted {}.into()),
@@ -135,9 +167,20 @@ fn apps() -> Vec<(&'static str, Event)> {
 fn accounts_and_owners() -> Vec<(&'static str, Event)> {
     let which = || Some(OwnerPrivate { device_id: text("0007A8B0C1D2") });
     let bind_key = || text("9f86d081884c7d65");
-    let user = AccountPrivate { ums_user: text("用户-1000\u{1F600}") };
+    let user = AccountPrivate {
+        ums_user: Some(text("用户-1000\u{1F600}")),
+        ..AccountPrivate::default()
+    };
+    let registered = AccountPrivate {
+        username: Some(text("ann")),
+        nickname: Some(text("安")),
+        ..AccountPrivate::default()
+    };
     vec![
         ("", AccountOpened { private: Some(user) }.into()),
+        ("easemob", AccountOpened { private: Some(registered.clone()) }.into()),
+        ("", AccountClosed { private: Some(registered) }.into()),
+        ("minimal", AccountClosed { private: None }.into()),
         ("minimal", AccountOpened { private: None }.into()),
         ("", OwnerSet { account: ANN, bind_key: bind_key(), private: which() }.into()),
         ("minimal", OwnerSet { account: ANN, bind_key: bind_key(), private: None }.into()),
@@ -171,6 +214,47 @@ fn devices() -> Vec<(&'static str, Event)> {
     ]
 }
 
+fn labels() -> Vec<(&'static str, Event)> {
+    let name = || text("post-90s");
+    let (joined, left) = (vec![ANN], vec![BOB]);
+    let nobody = Vec::new;
+    vec![
+        ("", LabelCreated { name: name(), description: text("born after 1990") }.into()),
+        ("minimal", LabelCreated { name: name(), description: String::new() }.into()),
+        ("", LabelDeleted { name: name() }.into()),
+        ("", LabelMembersChanged { name: name(), joined, left }.into()),
+        ("minimal", LabelMembersChanged { name: name(), joined: nobody(), left: nobody() }.into()),
+    ]
+}
+
+fn bindings() -> Vec<(&'static str, Event)> {
+    let endpoint = || {
+        let tokens = vec![text("token-a"), text("token-b")];
+        Some(Endpoint { device_id: text("phone-1"), tokens })
+    };
+    let bare = Endpoint { device_id: text("phone-1"), tokens: Vec::new() };
+    let notifiers = || vec![text("apns-cert"), text("jpush-cert")];
+    let (account, code) = (ANN, text("1003"));
+    let first = DeviceBound { device: None, account, notifiers: Vec::new(), private: Some(bare) };
+    let bound =
+        |private| DeviceBound { device: Some(42), account, notifiers: notifiers(), private };
+    let died = TokenDied {
+        device: 42,
+        account: Some(ANN),
+        notifier: Some(text("jpush-cert")),
+        code: code.clone(),
+        private: Some(bare_identity()),
+    };
+    let bare = TokenDied { device: 42, account: None, notifier: None, code, private: None };
+    vec![
+        ("", bound(endpoint()).into()),
+        ("minimal", first.into()),
+        ("erased", bound(None).into()),
+        ("", died.into()),
+        ("minimal", bare.into()),
+    ]
+}
+
 fn messages() -> Vec<(&'static str, Event)> {
     let rich = MessageAccepted {
         protocol: Protocol::Ums,
@@ -183,6 +267,8 @@ fn messages() -> Vec<(&'static str, Event)> {
             Target { device: 43, account: None },
         ],
         unresolved: 3,
+        users: 0,
+        unbound: 0,
         private: Some(MessagePrivate {
             destinations: raw(r#"{"type": 2, "devType": ["01", "08"]}"#),
             payload: Some(raw(r#"{"msgName":"你好","n":1.10,"big":12345678901234567890,"n":2}"#)),
@@ -201,7 +287,20 @@ fn messages() -> Vec<(&'static str, Event)> {
     let from_terminal =
         MessageAccepted { sender: Sender::Terminal, private: Some(nothing), ..minimal.clone() };
     let erased = MessageAccepted { private: None, ..rich.clone() };
+    let to_users = |strategy| MessageAccepted {
+        protocol: Protocol::Easemob,
+        sender: Sender::Cloud,
+        strategy,
+        burn: false,
+        users: 3,
+        unbound: 1,
+        ..rich.clone()
+    };
     vec![
+        ("strategy-0", to_users(Strategy::VendorElseOnline).into()),
+        ("strategy-2", to_users(Strategy::VendorOnly).into()),
+        ("strategy-3", to_users(Strategy::OnlineElseVendor).into()),
+        ("strategy-4", to_users(Strategy::PresentOnly).into()),
         ("", rich.into()),
         ("minimal", minimal.into()),
         ("terminal", from_terminal.into()),
@@ -209,7 +308,46 @@ fn messages() -> Vec<(&'static str, Event)> {
     ]
 }
 
-/// Every word that a step can say.
+/// Every reason for an ending.
+pub(crate) const ENDINGS: [Ending; 14] = [
+    Ending::ExpiredOffline,
+    Ending::ExpiredUnacknowledged,
+    Ending::OwnerChanged,
+    Ending::Unregistered,
+    Ending::Recalled,
+    Ending::NoBinding,
+    Ending::NotPresent,
+    Ending::DeadToken,
+    Ending::Muted,
+    Ending::Unfit,
+    Ending::QuotaExhausted,
+    Ending::Misconfigured,
+    Ending::VendorUnavailable,
+    Ending::ExpiredUnsent,
+];
+
+/// Where a reason is in [`ENDINGS`]; a new one makes the compiler ask for its place, and its
+/// example in a file of its own.
+fn place(ending: Ending) -> usize {
+    match ending {
+        Ending::ExpiredOffline => 0,
+        Ending::ExpiredUnacknowledged => 1,
+        Ending::OwnerChanged => 2,
+        Ending::Unregistered => 3,
+        Ending::Recalled => 4,
+        Ending::NoBinding => 5,
+        Ending::NotPresent => 6,
+        Ending::DeadToken => 7,
+        Ending::Muted => 8,
+        Ending::Unfit => 9,
+        Ending::QuotaExhausted => 10,
+        Ending::Misconfigured => 11,
+        Ending::VendorUnavailable => 12,
+        Ending::ExpiredUnsent => 13,
+    }
+}
+
+/// The words of steps before there were vendors.
 const PROGRESS: [Progress; 14] = [
     Progress::Sent,
     Progress::Received,
@@ -227,29 +365,28 @@ const PROGRESS: [Progress; 14] = [
     Progress::Recalled(RecallResult::Unknown),
 ];
 
-/// Where a word is in [`PROGRESS`]; a new word makes the compiler ask for its place, and its
-/// example in a file of its own.
-fn place(what: Progress) -> usize {
-    match what {
-        Progress::Sent => 0,
-        Progress::Received => 1,
-        Progress::Displayed => 2,
-        Progress::Acknowledged => 3,
-        Progress::Ended(ending) => match ending {
-            Ending::ExpiredOffline => 4,
-            Ending::ExpiredUnacknowledged => 5,
-            Ending::OwnerChanged => 6,
-            Ending::Unregistered => 7,
-            Ending::Recalled => 8,
-        },
-        Progress::Recalled(result) => match result {
-            RecallResult::Requested => 9,
-            RecallResult::StoppedBeforeSending => 10,
-            RecallResult::ReplacedUnseen => 11,
-            RecallResult::TooLate => 12,
-            RecallResult::Unknown => 13,
-        },
-    }
+/// What vendors say: every reason, as an ending and as a failure that is not the end.
+fn of_vendors() -> DeliveriesAdvanced {
+    let taken = Step {
+        device: 41,
+        what: Progress::Sent,
+        by: Reporter::Server,
+        request: None,
+        vendor: Some(Vendor::Jpush),
+        word: Some(text("29560231134892035")),
+    };
+    let refused = |(device, what)| Step {
+        device,
+        what,
+        vendor: Some(Vendor::Apns),
+        word: Some(text("410 Unregistered")),
+        ..taken.clone()
+    };
+    let endings = ENDINGS.map(Progress::Ended).into_iter();
+    let failures = ENDINGS.map(Progress::Failed);
+    let steps = (42..).zip(endings.chain(failures)).map(refused);
+    let steps = [taken.clone()].into_iter().chain(steps).collect();
+    DeliveriesAdvanced { accepted: 1_000, steps }
 }
 
 fn deliveries() -> Vec<(&'static str, Event)> {
@@ -257,7 +394,7 @@ fn deliveries() -> Vec<(&'static str, Event)> {
     let steps = (42..).zip(PROGRESS).zip(reporters.into_iter().cycle());
     let step = |((device, what), by)| {
         let request = (by == Reporter::Rest).then(|| text("0190-request"));
-        Step { device, what, by, request }
+        Step { device, what, by, request, vendor: None, word: None }
     };
     let results = [
         RecallResult::Requested,
@@ -272,6 +409,7 @@ fn deliveries() -> Vec<(&'static str, Event)> {
     vec![
         ("", DeliveriesAdvanced { accepted, steps: steps.map(step).collect() }.into()),
         ("minimal", DeliveriesAdvanced { accepted, steps: Vec::new() }.into()),
+        ("vendors", of_vendors().into()),
         ("", recall(RecallOp::Recall, results.collect())),
         ("minimal", recall(RecallOp::Replace, Vec::new())),
     ]
@@ -283,7 +421,8 @@ fn folder() -> PathBuf {
 
 /// Every example and the name of its file.
 fn examples() -> Vec<(String, Event)> {
-    let all = [apps(), accounts_and_owners(), devices(), messages(), deliveries()];
+    let all =
+        [apps(), accounts_and_owners(), labels(), devices(), bindings(), messages(), deliveries()];
     let named = |(variant, event): (&str, Event)| {
         let variant = if variant.is_empty() { String::new() } else { format!(".{variant}") };
         (format!("{}.{}{variant}.json", event.name(), event.schema()), event)
@@ -317,8 +456,11 @@ fn every_event_has_an_example_with_everything_in_it() {
 }
 
 #[test]
-fn every_word_that_a_step_can_say_is_in_an_example() {
-    assert!(PROGRESS.iter().enumerate().all(|(index, what)| place(*what) == index));
+fn every_reason_for_an_ending_is_in_an_example() {
+    assert!(ENDINGS.iter().enumerate().all(|(index, ending)| place(*ending) == index));
+    // It is called in metrics and statistics what it is called in events.
+    let stored = |ending: Ending| serde_json::to_value(ending).unwrap();
+    assert!(ENDINGS.into_iter().all(|ending| stored(ending) == ending.name()));
 }
 
 #[test]

@@ -14,6 +14,7 @@ use domain::{
     },
     owner::{RemoveOwner, SetOwner},
     push::{Destinations, Mode, PushMessage, PushSender},
+    route::Strategy as Way,
 };
 use proptest::{
     collection::vec,
@@ -156,7 +157,7 @@ impl Wish {
                 let message = pick(message)?;
                 let step = |(index, what, socket)| {
                     let by = if socket { Reporter::Socket } else { Reporter::Server };
-                    Step { device: device(message, index), what, by, request: None }
+                    Step { by, ..Step::of_server(device(message, index), what) }
                 };
                 let steps = steps.into_iter().map(step).collect();
                 Command::Advance(AdvanceDeliveries { message, steps })
@@ -211,7 +212,7 @@ fn app_command() -> impl Strategy<Value = Command> {
             system_keys: Vec::new(),
             app_packages: Vec::new(),
         };
-        AppConfig { app_id, name, timezone: "UTC".to_owned(), ums: Some(ums) }
+        AppConfig { ums: Some(ums), ..AppConfig::new(&app_id, &name, "UTC") }
     });
     (config, of(1i64..4), 0..5).prop_map(|(config, expected, verb)| match verb {
         0 => Command::DeleteApp(DeleteApp { app_id: config.app_id }),
@@ -289,7 +290,9 @@ fn push() -> impl Strategy<Value = Command> {
         Just(PushSender::Terminal),
         Just(PushSender::Cloud),
     ];
-    (destinations(), mode, sender, any::<bool>()).prop_map(|(destinations, mode, sender, burn)| {
+    let strategy = select(&Way::ALL);
+    let how = (mode, strategy, any::<bool>());
+    (destinations(), how, sender).prop_map(|(destinations, (mode, strategy, burn), sender)| {
         Command::Push(PushMessage {
             app: APP.to_owned(),
             id: MessageId(0),
@@ -297,6 +300,7 @@ fn push() -> impl Strategy<Value = Command> {
             sender,
             destinations,
             mode,
+            strategy,
             expires_at: at(86_400),
             burn,
             private: words(),

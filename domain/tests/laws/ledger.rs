@@ -141,10 +141,14 @@ fn nothing(key: &Key) -> Fact {
     match key {
         Key::Apps => Fact::Apps(Arc::default()),
         Key::Account { .. } => Fact::Account(None),
-        Key::Client { .. } | Key::Hardware { .. } | Key::AccountDevices(_) => {
+        Key::User { .. } => Fact::User(None),
+        Key::Label { .. } => Fact::Label(None),
+        Key::LabelCount(_) => Fact::Count(0),
+        Key::AccountLabels(_) => Fact::Labels(Arc::default()),
+        Key::Client { .. } | Key::Hardware { .. } | Key::AccountDevices(_) | Key::Device(_) => {
             Fact::Devices(Arc::default())
         }
-        Key::Package { .. } => Fact::Package(false),
+        Key::Package { .. } | Key::Member { .. } => Fact::Known(false),
         Key::Owner { .. } => Fact::Owner(None),
         Key::Message(_) => Fact::Message(None),
     }

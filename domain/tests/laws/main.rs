@@ -10,6 +10,7 @@
 // What the tests are written with.
 mod cast;
 mod ledger;
+mod route;
 mod scenario;
 
 // Given a history, when a command comes, then these events or that refusal.
@@ -30,4 +31,6 @@ mod registry;
 mod any_event;
 mod golden;
 mod names;
+mod notification;
 mod ums;
+mod vendor;

@@ -1,11 +1,6 @@
 //! Names and numbers that other parts store or send: of streams, messages, states and metadata.
 
-use domain::{
-    IdempotencyRef, Metadata, Rejection, Stream,
-    device::Status,
-    message::MessageId,
-    route::{Route, Strategy, route},
-};
+use domain::{IdempotencyRef, Metadata, Rejection, Stream, device::Status, message::MessageId};
 use proptest::prelude::*;
 use uuid::Uuid;
 
@@ -56,12 +51,6 @@ fn the_numbers_of_a_registration_are_the_protocols() {
     for number in [-1, 0, 4] {
         assert_eq!(Status::from_number(number), None);
     }
-}
-
-#[test]
-fn a_message_goes_to_a_device_that_is_here_and_is_kept_for_one_that_is_not() {
-    assert_eq!(route(Strategy::OnlineElseKept, true), Route::Online);
-    assert_eq!(route(Strategy::OnlineElseKept, false), Route::Keep);
 }
 
 #[test]

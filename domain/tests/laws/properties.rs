@@ -109,7 +109,7 @@ fn stage_of(what: Progress) -> Option<Stage> {
         Progress::Received => Some(Stage::Received),
         Progress::Displayed => Some(Stage::Displayed),
         Progress::Acknowledged => Some(Stage::Acknowledged),
-        Progress::Ended(_) | Progress::Recalled(_) => None,
+        Progress::Failed(_) | Progress::Ended(_) | Progress::Recalled(_) => None,
     }
 }
 

@@ -5,6 +5,7 @@ use domain::{
     message::{MessageAccepted, Protocol, Sender, Target},
     owner::{OwnerPrivate, OwnerRemoved, OwnerSet},
     push::{Destinations, MAX_DELIVERIES, Mode, PushMessage, PushSender},
+    route::Strategy,
 };
 use uuid::Uuid;
 
@@ -57,6 +58,7 @@ fn push(mode: Mode, destinations: Destinations) -> PushMessage {
         sender: PushSender::Cloud,
         destinations,
         mode,
+        strategy: Strategy::OnlineElseVendor,
         expires_at: EXPIRES_AT,
         burn: false,
         private: words(),

@@ -1,13 +1,18 @@
 //! A second opinion on what a key names: every device, owner and account folded by its own stream
 //! alone, and then looked through from end to end.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use domain::{
     Event, Recorded, Stream,
+    account::User,
     device::Device,
     facts::{Fact, Key},
-    message::Message,
+    label::Label,
+    message::{Message, Protocol},
     owner::Owner,
 };
 use uuid::Uuid;
@@ -19,16 +24,37 @@ pub(crate) fn named(ledger: &Ledger, key: &Key) -> Fact {
     match key {
         Key::Apps => ledger.folded(key),
         Key::Account { app, user } => Fact::Account(account(ledger, app, user)),
-        Key::Client { app, client } => {
-            devices(ledger, |at, device| at == app && device.identity.client_id == *client)
+        Key::User { app, username } => Fact::User(user(ledger, app, username)),
+        Key::Label { app, name } => {
+            Fact::Label(labels(ledger, app).into_iter().find(|l| l.name == *name).map(Arc::new))
         }
+        Key::LabelCount(app) => Fact::Count(i64::try_from(labels(ledger, app).len()).unwrap()),
+        Key::Member { label, account } => Fact::Known(members(ledger, *label).contains(account)),
+        Key::AccountLabels(account) => {
+            let all =
+                ledger.events().filter_map(|recorded| match (&recorded.stream, &recorded.event) {
+                    (Stream::Label(label), Event::LabelCreated(e)) => {
+                        Some((*label, e.name.clone()))
+                    }
+                    _ => None,
+                });
+            let own = all.filter(|(label, _)| members(ledger, *label).contains(account));
+            let mut own: Vec<_> = own.collect();
+            own.sort();
+            Fact::Labels(Arc::new(own))
+        }
+        Key::Device(number) => devices(ledger, |_, device| device.number == *number),
+        Key::Client { app, client } => devices(ledger, |at, device| {
+            let ums = device.protocol == Protocol::Ums;
+            ums && at == app && device.identity.client_id == *client
+        }),
         Key::Hardware { app, id } => devices(ledger, |at, device| {
             at == app && device.identity.device_id.as_ref() == Some(id)
         }),
         Key::AccountDevices(account) => {
             devices(ledger, |_, device| device.account == Some(*account))
         }
-        Key::Package { app, package } => Fact::Package(ledger.events().any(|recorded| {
+        Key::Package { app, package } => Fact::Known(ledger.events().any(|recorded| {
             let Event::DeviceRegistered(e) = &recorded.event else { return false };
             recorded.app == *app && e.profile.app_package == *package
         })),
@@ -47,10 +73,63 @@ fn account(ledger: &Ledger, app: &str, user: &str) -> Option<Uuid> {
     ledger.events().find_map(|recorded| match (&recorded.stream, &recorded.event) {
         (Stream::Account(id), Event::AccountOpened(e)) if recorded.app == app => {
             let private = e.private.as_ref()?;
-            (private.ums_user == user).then_some(*id)
+            (private.ums_user.as_deref() == Some(user)).then_some(*id)
         }
         _ => None,
     })
+}
+
+fn user(ledger: &Ledger, app: &str, username: &str) -> Option<Arc<User>> {
+    let mut user = None;
+    for recorded in ledger.events().filter(|recorded| recorded.app == app) {
+        let Stream::Account(account) = recorded.stream else { continue };
+        match &recorded.event {
+            Event::AccountOpened(e) => {
+                let private = e.private.clone().unwrap_or_default();
+                if private.username.as_deref() == Some(username) {
+                    let (version, opened_at) = (recorded.version, recorded.recorded_at);
+                    let (username, nickname) = (username.to_owned(), private.nickname);
+                    user = Some(User { account, version, opened_at, username, nickname });
+                }
+            }
+            Event::AccountClosed(_) => user = user.filter(|user| user.account != account),
+            _ => {}
+        }
+    }
+    user.map(Arc::new)
+}
+
+/// Labels that are there, in order of creation.
+fn labels(ledger: &Ledger, app: &str) -> Vec<Label> {
+    let mut labels: Vec<Label> = Vec::new();
+    for recorded in ledger.events().filter(|recorded| recorded.app == app) {
+        let Stream::Label(stream) = recorded.stream else { continue };
+        let version = recorded.version;
+        if let Event::LabelCreated(e) = &recorded.event {
+            let (name, description) = (e.name.clone(), e.description.clone());
+            let created_at = recorded.recorded_at;
+            labels.push(Label { stream, version, created_at, name, description, members: 0 });
+        } else if matches!(recorded.event, Event::LabelDeleted(_)) {
+            labels.retain(|label| label.stream != stream);
+        } else if let Some(label) = labels.iter_mut().find(|label| label.stream == stream) {
+            label.version = version;
+        }
+    }
+    for label in &mut labels {
+        label.members = i64::try_from(members(ledger, label.stream).len()).unwrap();
+    }
+    labels
+}
+
+fn members(ledger: &Ledger, label: Uuid) -> BTreeSet<Uuid> {
+    let mut members = BTreeSet::new();
+    for recorded in ledger.events().filter(|recorded| recorded.stream == Stream::Label(label)) {
+        if let Event::LabelMembersChanged(e) = &recorded.event {
+            members.extend(&e.joined);
+            members.retain(|member| !e.left.contains(member));
+        }
+    }
+    members
 }
 
 fn devices(ledger: &Ledger, named: impl Fn(&str, &Device) -> bool) -> Fact {

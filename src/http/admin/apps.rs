@@ -29,7 +29,7 @@ impl From<InputError> for Refusal {
 pub async fn create(call: Call, body: Bytes) -> Result<Response, Refusal> {
     call.everywhere()?;
     let input: AppInput = call.body(&body)?;
-    let (config, keys) = new_app(call.vault(), input).await?;
+    let (config, keys) = call.worded(new_app(call.vault(), input).await).await?;
     let app_id = config.app_id.clone();
     let command = CreateApp { config: config.clone() };
     let done = call.execute(&app_id, &body, command).await?;
@@ -76,7 +76,8 @@ pub async fn change(call: Call, Path(app_id): One, body: Bytes) -> Result<Respon
         return Err(Refusal::bad("appId can't be changed"));
     }
     let expected = Some(if_match(&call.headers)?.unwrap_or(app.version));
-    let (config, keys) = call.vault().merge(app.config.clone(), input).await?;
+    let input = call.vault().merge(app.config.clone(), input).await;
+    let (config, keys) = call.worded(input).await?;
     let done = call.execute(&app_id, &body, ChangeApp { config, expected }).await?;
     call.server.directory.reload().await?;
     let entry = call.app(&app_id).await?;

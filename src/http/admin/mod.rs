@@ -12,8 +12,9 @@ use std::sync::Arc;
 use axum::{
     Json, Router,
     body::Bytes,
-    extract::{FromRequestParts, Path},
+    extract::{FromRequestParts, Path, Request},
     http::{HeaderMap, HeaderValue, StatusCode, header, request::Parts},
+    middleware::{self, Next},
     response::{IntoResponse, Response},
     routing::{get, post, put},
 };
@@ -21,12 +22,16 @@ use domain::{IdempotencyRef, Metadata, Rejection};
 use serde::{Serialize, de::DeserializeOwned};
 use utoipa::ToSchema;
 
-use super::RequestId;
+use super::{
+    RequestId,
+    body::{self, NoBody},
+};
 use crate::{
     app::Server,
-    apps::Vault,
+    apps::{InputError, Vault},
     directory::AppEntry,
     ledger::{Context, Done, Refused},
+    secrets::Sealed,
     tokens::{Operator, Role},
 };
 
@@ -43,11 +48,20 @@ pub fn routes() -> Router<Arc<Server>> {
         .route(&below("/messages/{message_id}/replace"), post(messages::replace))
         .route("/admin/v1/operators", get(operators::list).post(operators::create))
         .route("/admin/v1/operators/{number}", axum::routing::delete(operators::withdraw))
-        .layer(axum::extract::DefaultBodyLimit::max(MAX_BODY_BYTES))
+        .layer(middleware::from_fn(whole))
 }
 
-/// Largest body of a call, in bytes.
-const MAX_BODY_BYTES: usize = 64 * 1024;
+/// Reads the body before the call is looked at, whoever calls.
+async fn whole(request: Request, next: Next) -> Response {
+    let (parts, body) = request.into_parts();
+    match body::read(body, MAX_BODY_BYTES).await {
+        Ok(body) => next.run(Request::from_parts(parts, body.into())).await,
+        Err(none) => Refusal::no_body(none).into_response(),
+    }
+}
+
+/// Largest body of a call or a query, in bytes.
+pub(super) const MAX_BODY_BYTES: usize = 64 * 1024;
 /// Longest idempotency key, in characters.
 const MAX_KEY: usize = 200;
 
@@ -76,6 +90,16 @@ impl Refusal {
 
     fn bad(detail: impl ToString) -> Refusal {
         Refusal::new(StatusCode::BAD_REQUEST, &detail.to_string())
+    }
+
+    /// There is no body to look at.
+    pub(super) fn no_body(none: NoBody) -> Refusal {
+        match none {
+            NoBody::TooLong => {
+                Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, "a body has at most 64 KiB")
+            }
+            NoBody::Broken => Refusal::bad("the body broke off"),
+        }
     }
 
     /// Something broke; the caller is not told what.
@@ -116,7 +140,9 @@ impl From<Refused> for Refusal {
         let detail = refused.to_string();
         let status = match refused {
             Refused::Rejected(rejection) => status_of(&rejection),
-            Refused::Overloaded | Refused::Closing => StatusCode::SERVICE_UNAVAILABLE,
+            Refused::Overloaded | Refused::NoRoom | Refused::Closing => {
+                StatusCode::SERVICE_UNAVAILABLE
+            }
             Refused::Fault(fault) => return Refusal::internal(fault.as_ref()),
         };
         Refusal::new(status, &detail)
@@ -126,19 +152,26 @@ impl From<Refused> for Refusal {
 /// The one table from rejections to statuses.
 fn status_of(rejection: &Rejection) -> StatusCode {
     match rejection {
-        Rejection::UnknownApp | Rejection::UnknownMessage | Rejection::NoOwner => {
-            StatusCode::NOT_FOUND
-        }
+        Rejection::UnknownApp
+        | Rejection::UnknownMessage
+        | Rejection::UnknownUser(_)
+        | Rejection::UnknownLabel(_)
+        | Rejection::NoOwner => StatusCode::NOT_FOUND,
         Rejection::VersionMoved { .. } => StatusCode::PRECONDITION_FAILED,
-        Rejection::AppTaken(_) | Rejection::NothingToRecall | Rejection::KeyReused { .. } => {
-            StatusCode::CONFLICT
-        }
+        Rejection::AppTaken(_)
+        | Rejection::UserTaken(_)
+        | Rejection::LabelTaken(_)
+        | Rejection::NothingToRecall
+        | Rejection::KeyReused { .. } => StatusCode::CONFLICT,
         Rejection::UnknownPackage
         | Rejection::UnsupportedChannel
         | Rejection::NotRegistered
         | Rejection::IllegalUser
         | Rejection::NobodyRegistered
         | Rejection::TooManyDeliveries { .. }
+        | Rejection::TooManyBindings { .. }
+        | Rejection::TooManyLabels { .. }
+        | Rejection::LabelFull { .. }
         | Rejection::WrongBindKey
         | Rejection::ReportedBefore => StatusCode::UNPROCESSABLE_ENTITY,
     }
@@ -159,6 +192,7 @@ pub struct Call {
     metadata: Metadata,
     path: String,
     headers: HeaderMap,
+    sealed: Sealed,
 }
 
 impl FromRequestParts<Arc<Server>> for Call {
@@ -176,7 +210,8 @@ impl FromRequestParts<Arc<Server>> for Call {
             ..Metadata::default()
         };
         let (path, headers) = (parts.uri.path().to_owned(), parts.headers.clone());
-        Ok(Call { server: Arc::clone(server), operator, metadata, path, headers })
+        let (server, sealed) = (Arc::clone(server), Sealed::default());
+        Ok(Call { server, operator, metadata, path, headers, sealed })
     }
 }
 
@@ -184,7 +219,22 @@ impl Call {
     /// Where new secrets go.
     fn vault(&self) -> Vault<'_> {
         let pool = &self.server.ledger.database().ledger_write;
-        Vault { master: &self.server.master, pool }
+        Vault { master: &self.server.master, pool, sealed: &self.sealed }
+    }
+
+    /// What an operator asked an app to be; if that is refused, no secret of it stays.
+    async fn worded<T>(&self, input: Result<T, InputError>) -> Result<T, Refusal> {
+        if let Err(InputError::Bad(_)) = input {
+            self.unseal().await;
+        }
+        Ok(input?)
+    }
+
+    /// Removes the secrets of this call, which nobody will ask for.
+    async fn unseal(&self) {
+        if let Err(fault) = self.sealed.remove(&self.server.ledger.database().ledger_write).await {
+            tracing::warn!(%fault, "secrets that nobody needs could not be removed");
+        }
     }
 
     /// Who bound to one app may not do.
@@ -230,7 +280,14 @@ impl Call {
         }
         let context = Context { app: app.to_owned(), metadata };
         let lane = crate::ledger::Lane::Interactive;
-        Ok(self.server.ledger.execute(lane, context, command).await?)
+        let done = self.server.ledger.execute(lane, context, command).await;
+        // After anything else what was asked for may be durable.
+        if let Err(Refused::Rejected(_) | Refused::Overloaded) | Ok(Done { repeated: true, .. }) =
+            done
+        {
+            self.unseal().await;
+        }
+        Ok(done?)
     }
 }
 

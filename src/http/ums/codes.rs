@@ -297,9 +297,18 @@ pub fn code(interface: Interface, problem: &Problem) -> Code {
             Rejection::ReportedBefore => Code::IllegalTransition,
             Rejection::NothingToRecall
             | Rejection::AppTaken(_)
-            | Rejection::VersionMoved { .. } => Code::Rule,
+            | Rejection::VersionMoved { .. }
+            | Rejection::UnknownUser(_)
+            | Rejection::UserTaken(_)
+            | Rejection::TooManyBindings { .. }
+            | Rejection::UnknownLabel(_)
+            | Rejection::LabelTaken(_)
+            | Rejection::TooManyLabels { .. }
+            | Rejection::LabelFull { .. } => Code::Rule,
         },
-        Problem::Refused(Refused::Overloaded | Refused::Closing) => return Code::Unavailable,
+        Problem::Refused(Refused::Overloaded | Refused::NoRoom | Refused::Closing) => {
+            return Code::Unavailable;
+        }
         Problem::Refused(Refused::Fault(_)) | Problem::Fault(_) => return Code::Internal,
     };
     if interface.listed().contains(&exact) { exact } else { Code::Rule }

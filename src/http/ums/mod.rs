@@ -19,24 +19,24 @@ use std::sync::Arc;
 
 use axum::{
     Router,
-    body::{Body, Bytes},
+    body::Body,
     extract::{Request, State},
     http::{HeaderValue, StatusCode, header},
     response::Response,
     routing::{any, post},
 };
-use futures_util::StreamExt;
 use serde::Serialize;
 
-use crate::{app::Server, http::RequestId, ledger::Done};
+use crate::{
+    app::Server,
+    http::{RequestId, body},
+    ledger::Done,
+};
 use codes::{Code, Interface, Problem};
 use gate::Call;
 
 /// Largest body of a call, in bytes.
 const MAX_BODY_BYTES: usize = 256 * 1024;
-/// Bytes beyond it that are taken and thrown away, so that the caller, which sends before it
-/// listens, gets to read why.
-const MAX_EXCESS_BYTES: usize = 16 * 1024 * 1024;
 
 /// What a call answers with success.
 struct Reply {
@@ -108,7 +108,8 @@ async fn dispatch(
 ) -> Result<Reply, Problem> {
     let (parts, body) = request.into_parts();
     let request_id = parts.extensions.get::<RequestId>().cloned().unwrap_or_default();
-    let body = read(body).await?;
+    let body = body::read(body, MAX_BODY_BYTES).await;
+    let body = body.map_err(|_| codes::Input::WrongLength)?;
     let call = Call::authenticate(server, interface, &parts.headers, body, request_id).await?;
     match interface {
         Interface::Register => register::register(server, &call).await,
@@ -121,24 +122,6 @@ async fn dispatch(
         Interface::Report => report::report(server, &call).await,
         Interface::PushToHost => push_to_host::push_to_host(server, &call).await,
     }
-}
-
-async fn read(body: Body) -> Result<Bytes, Problem> {
-    let mut chunks = body.into_data_stream();
-    let (mut taken, mut excess) = (Vec::new(), 0);
-    while let Some(chunk) = chunks.next().await {
-        // A body that breaks off has no caller left to tell.
-        let chunk = chunk.map_err(|_| codes::Input::WrongLength)?;
-        if excess == 0 && taken.len() + chunk.len() <= MAX_BODY_BYTES {
-            taken.extend_from_slice(&chunk);
-        } else {
-            excess += chunk.len();
-        }
-        if excess > MAX_EXCESS_BYTES {
-            break;
-        }
-    }
-    if excess == 0 { Ok(taken.into()) } else { Err(codes::Input::WrongLength.into()) }
 }
 
 async fn wrong_method() -> Response {

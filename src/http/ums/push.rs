@@ -4,13 +4,14 @@ use domain::{
     Stream,
     message::{MessageId, MessagePrivate, Protocol, RawJson},
     push::{Destinations, Mode, PushMessage, PushSender},
+    route::Strategy,
 };
 use serde::Serialize;
 use uuid::Uuid;
 
 use super::{
     Reply,
-    codes::{Input, Interface, Problem},
+    codes::{Code, Input, Interface, Problem},
     fields::Fields,
     gate::Call,
     register::DEVICE_TYPES,
@@ -63,8 +64,9 @@ impl Push {
         if !(1..=MAX_EXPIRES_SECONDS).contains(&self.seconds) {
             return Err(Input::OutOfRange.into());
         }
+        let id = server.ids.next(&server.clock).await;
+        let id = id.ok_or(Problem::Gateway(Code::Unavailable))?;
         let now = server.clock.now();
-        let id = server.ids.next(now);
         let command = PushMessage {
             app: call.app.id().to_owned(),
             id,
@@ -72,6 +74,7 @@ impl Push {
             sender: self.sender,
             destinations: self.to,
             mode: self.mode,
+            strategy: Strategy::OnlineElseVendor,
             expires_at: now + self.seconds * 1_000_000,
             burn: self.burn,
             private: MessagePrivate { destinations: self.destinations, payload: self.payload },
