@@ -13,6 +13,7 @@ pub mod http;
 pub mod ids;
 pub mod ledger;
 pub mod metrics;
+pub mod outbound;
 pub mod secrets;
 pub mod socket;
 pub mod tokens;
