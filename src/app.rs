@@ -21,8 +21,10 @@ use crate::{
     },
     http,
     ids::{MessageIds, NODES},
+    jwt::jwks::Fetcher,
     ledger::{Database, Ledger},
     metrics::Metrics,
+    outbound::Outbound,
     secrets::{MasterKey, SecretError},
     socket::hub::Hub,
     tokens::{Role, Tokens},
@@ -47,6 +49,8 @@ pub struct Server {
     pub directory: Arc<Directory>,
     /// Bearer tokens.
     pub tokens: Tokens,
+    /// Fetches the keys of tokens that apps sign.
+    pub jwks: Fetcher,
     /// Seals secrets and makes fingerprints.
     pub master: MasterKey,
     /// What an operator watches.
@@ -142,11 +146,14 @@ impl Running {
             views: ledger.database().views_read.clone(),
             history: Arc::new(LedgerHistory(ledger.clone())),
         });
+        let outbound = Arc::new(Outbound::new(config.callback_allow.clone()));
+        let jwks = Fetcher::new(outbound, clock.clone(), front.clone());
         let server = Arc::new(Server {
             ledger,
             views,
             directory,
             tokens,
+            jwks,
             master,
             metrics,
             clock,

@@ -11,6 +11,7 @@ pub mod directory;
 pub mod feed;
 pub mod http;
 pub mod ids;
+pub mod jwt;
 pub mod ledger;
 pub mod metrics;
 pub mod outbound;

@@ -11,6 +11,7 @@ mod bad_input;
 mod contracts;
 mod crash;
 mod harness;
+mod jwt;
 mod ledger;
 mod logs;
 mod nodes;

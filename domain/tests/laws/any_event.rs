@@ -5,7 +5,9 @@ use std::collections::BTreeSet;
 use domain::{
     Event,
     account::{AccountOpened, AccountPrivate},
-    app::{AppChanged, AppConfig, AppCreated, AppDeleted, SecretRef, UmsConfig},
+    app::{
+        AppChanged, AppConfig, AppCreated, AppDeleted, JwtConfig, JwtKeys, SecretRef, UmsConfig,
+    },
     device::{
         Channel, DeviceRegistered, DeviceReturned, DeviceUnregistered, DeviceUpdated, Identity,
         Profile,
@@ -42,14 +44,24 @@ fn secrets() -> impl Strategy<Value = Vec<SecretRef>> {
     vec(secret, 0..3)
 }
 
+fn jwt() -> impl Strategy<Value = JwtConfig> {
+    let keys = prop_oneof![secrets().prop_map(JwtKeys::Hs256), text().prop_map(JwtKeys::JwksUrl)];
+    (keys, of(text()), of(text())).prop_map(|(keys, issuer, audience)| JwtConfig {
+        keys,
+        issuer,
+        audience,
+    })
+}
+
 fn config() -> impl Strategy<Value = AppConfig> {
-    let ums = (text(), secrets(), text(), secrets(), vec(text(), 0..3)).prop_map(
-        |(app_id, app_keys, system_id, system_keys, app_packages)| UmsConfig {
+    let ums = (text(), secrets(), text(), secrets(), vec(text(), 0..3), of(jwt())).prop_map(
+        |(app_id, app_keys, system_id, system_keys, app_packages, jwt)| UmsConfig {
             app_id,
             app_keys,
             system_id,
             system_keys,
             app_packages,
+            jwt,
         },
     );
     (text(), text(), text(), of(ums)).prop_map(|(app_id, name, timezone, ums)| AppConfig {

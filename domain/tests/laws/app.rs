@@ -22,6 +22,7 @@ fn config(app_id: &str) -> AppConfig {
             system_id: format!("SV-{app_id}"),
             system_keys: vec![secret("system-key")],
             app_packages: Vec::new(),
+            jwt: None,
         }),
     }
 }

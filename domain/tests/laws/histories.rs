@@ -210,6 +210,7 @@ fn app_command() -> impl Strategy<Value = Command> {
             system_id,
             system_keys: Vec::new(),
             app_packages: Vec::new(),
+            jwt: None,
         };
         AppConfig { app_id, name, timezone: "UTC".to_owned(), ums: Some(ums) }
     });
