@@ -21,9 +21,11 @@ use crate::{
     },
     http,
     ids::MessageIds,
+    jwt::jwks::Fetcher,
     ledger::{Database, Ledger},
     metrics::Metrics,
     node::{self, Number},
+    outbound::Outbound,
     secrets::{MasterKey, SecretError},
     socket::{hub::Hub, presence::Presence},
     tokens::{Role, Tokens},
@@ -46,6 +48,8 @@ pub struct Server {
     pub directory: Arc<Directory>,
     /// Bearer tokens.
     pub tokens: Tokens,
+    /// Fetches the keys of tokens that apps sign.
+    pub jwks: Fetcher,
     /// Seals secrets and makes fingerprints.
     pub master: MasterKey,
     /// What an operator watches.
@@ -148,11 +152,14 @@ impl Running {
             history: Arc::new(LedgerHistory(ledger.clone())),
             presence: Arc::new(Connected(Arc::clone(&presence))),
         });
+        let outbound = Arc::new(Outbound::new(config.callback_allow.clone()));
+        let jwks = Fetcher::new(outbound, clock.clone(), front.clone());
         let server = Arc::new(Server {
             ledger,
             views,
             directory,
             tokens,
+            jwks,
             master,
             metrics,
             clock,

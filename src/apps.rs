@@ -8,7 +8,10 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use crate::secrets::{MasterKey, Sealed, SecretError, new_secret};
+use crate::{
+    jwt::settings::{self, JwtInput, JwtOutput},
+    secrets::{MasterKey, Sealed, SecretError, new_secret},
+};
 
 /// Longest id, name or package, in characters.
 const MAX_NAME: usize = 100;
@@ -52,6 +55,10 @@ pub struct UmsInput {
     pub system_keys: Option<Vec<KeyInput>>,
     /// Packages that may register; empty: any.
     pub app_packages: Option<Vec<String>>,
+    /// Access tokens that the app signs itself; `null` ends it.
+    #[serde(default, deserialize_with = "settings::given")]
+    #[schema(value_type = Option<JwtInput>)]
+    pub jwt: Option<Option<JwtInput>>,
 }
 
 /// A key of a list.
@@ -110,6 +117,9 @@ pub struct UmsOutput {
     pub system_keys: Vec<KeyOutput>,
     /// Packages that may register; empty: any.
     pub app_packages: Vec<String>,
+    /// Access tokens that the app signs itself, if it does.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub jwt: Option<JwtOutput>,
 }
 
 /// A key, by its fingerprint.
@@ -126,6 +136,8 @@ pub struct NewKeys {
     pub app: Option<String>,
     /// The last new key of clouds.
     pub system: Option<String>,
+    /// The last new secret of the app's own tokens.
+    pub jwt: Option<String>,
 }
 
 /// Why an app cannot be as the caller words it.
@@ -139,7 +151,8 @@ pub enum InputError {
     Secret(#[from] SecretError),
 }
 
-fn bad(detail: impl ToString) -> InputError {
+/// Something in the input is wrong.
+pub(crate) fn bad(detail: impl ToString) -> InputError {
     InputError::Bad(detail.to_string())
 }
 
@@ -230,6 +243,7 @@ impl Vault<'_> {
                 system_id: made("SV")?,
                 system_keys: Vec::new(),
                 app_packages: Vec::new(),
+                jwt: None,
             },
         };
         if let Some(id) = input.app_id {
@@ -254,11 +268,19 @@ impl Vault<'_> {
         (ums.app_keys, keys.app) = self.key_list(app, ums.app_keys, wanted).await?;
         let wanted = self::wanted(input.system_key, input.system_keys, &ums.system_keys);
         (ums.system_keys, keys.system) = self.key_list(app, ums.system_keys, wanted).await?;
+        match input.jwt {
+            Some(Some(jwt)) => {
+                let (jwt, secret) = settings::replace(self, app, ums.jwt.as_ref(), jwt).await?;
+                (ums.jwt, keys.jwt) = (Some(jwt), secret);
+            }
+            Some(None) => ums.jwt = None,
+            None => {}
+        }
         Ok(ums)
     }
 
-    /// Stores new keys; gives the list and the last key that was made here.
-    async fn key_list(
+    /// Stores new keys; gives the list and the last new key.
+    pub(crate) async fn key_list(
         self,
         app: &str,
         before: Vec<SecretRef>,
@@ -304,7 +326,7 @@ impl Vault<'_> {
 }
 
 /// The list that a caller wants; `None` leaves it as it is.
-fn wanted(
+pub(crate) fn wanted(
     one: Option<String>,
     list: Option<Vec<KeyInput>>,
     before: &[SecretRef],
@@ -321,20 +343,23 @@ fn wanted(
     }
 }
 
+/// Keys as they are shown.
+pub(crate) fn shown(keys: &[SecretRef]) -> Vec<KeyOutput> {
+    keys.iter().map(|key| KeyOutput { fingerprint: key.fingerprint.clone() }).collect()
+}
+
 /// An app as it is shown; with keys that were made just now.
 #[must_use]
 pub fn output(config: &AppConfig, version: i64, keys: NewKeys) -> AppOutput {
-    let list = |keys: &[SecretRef]| {
-        keys.iter().map(|key| KeyOutput { fingerprint: key.fingerprint.clone() }).collect()
-    };
     let ums = config.ums.as_ref().map(|ums| UmsOutput {
         app_id: ums.app_id.clone(),
         app_key: keys.app,
-        app_keys: list(&ums.app_keys),
+        app_keys: shown(&ums.app_keys),
         system_id: ums.system_id.clone(),
         system_key: keys.system,
-        system_keys: list(&ums.system_keys),
+        system_keys: shown(&ums.system_keys),
         app_packages: ums.app_packages.clone(),
+        jwt: ums.jwt.as_ref().map(|jwt| JwtOutput::of(jwt, keys.jwt)),
     });
     AppOutput {
         app_id: config.app_id.clone(),

@@ -3,6 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
+use ipnet::IpNet;
 use serde::Deserialize;
 
 /// Options of every command that opens the database.
@@ -28,6 +29,15 @@ pub struct Options {
     /// The admin's bearer token [default: made and printed once at the first start]
     #[arg(long, env = "PUSHLEDGER_ADMIN_TOKEN", global = true, hide_env_values = true)]
     pub admin_token: Option<String>,
+    /// A network that calls to apps' URLs may reach though it is not public; repeat it for more
+    #[arg(
+        long,
+        env = "PUSHLEDGER_CALLBACK_ALLOW",
+        global = true,
+        value_name = "CIDR",
+        value_delimiter = ','
+    )]
+    pub callback_allow: Option<Vec<IpNet>>,
 }
 
 /// The options with every default filled in.
@@ -43,6 +53,8 @@ pub struct Config {
     pub master_key: Option<String>,
     /// The admin's token, if it is given.
     pub admin_token: Option<String>,
+    /// Networks beside the public Internet that calls to apps' URLs may reach.
+    pub callback_allow: Vec<IpNet>,
 }
 
 /// The configuration file cannot be used.
@@ -70,6 +82,7 @@ impl Options {
             listen: self.listen.or(file.listen).unwrap_or_else(|| "127.0.0.1:8600".to_owned()),
             master_key: self.master_key.or(file.master_key),
             admin_token: self.admin_token.or(file.admin_token),
+            callback_allow: self.callback_allow.or(file.callback_allow).unwrap_or_default(),
             data,
         })
     }
@@ -79,4 +92,47 @@ fn read(file: &Path) -> Result<Options, ConfigError> {
     let text =
         std::fs::read_to_string(file).map_err(|error| ConfigError::Io(file.to_owned(), error))?;
     toml::from_str(&text).map_err(|error| ConfigError::Toml(file.to_owned(), error))
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        options: Options,
+    }
+
+    fn networks(config: &Config) -> Vec<String> {
+        config.callback_allow.iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn networks_are_repeated_or_separated_by_commas_and_precede_those_of_the_file() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("pushledger.toml");
+        std::fs::write(&file, r#"callback-allow = ["192.168.0.0/16", "fd00::/8"]"#).unwrap();
+        let config = |more: &[&str]| {
+            let line = ["pushledger", "--config", file.to_str().unwrap()];
+            let line = Line::try_parse_from(line.iter().chain(more)).unwrap();
+            networks(&line.options.resolve().unwrap())
+        };
+        assert_eq!(config(&[]), ["192.168.0.0/16", "fd00::/8"]);
+        let line = ["--callback-allow", "10.0.0.0/8,::1/128", "--callback-allow", "127.0.0.1/32"];
+        assert_eq!(config(&line), ["10.0.0.0/8", "::1/128", "127.0.0.1/32"]);
+        assert!(networks(&Options::default().resolve().unwrap()).is_empty());
+    }
+
+    #[test]
+    fn what_is_no_network_is_refused() {
+        for text in ["10.0.0.0", "10.0.0.0/33", "localhost", ""] {
+            assert!(Line::try_parse_from(["pushledger", "--callback-allow", text]).is_err());
+            let file = format!("callback-allow = [\"{text}\"]");
+            assert!(toml::from_str::<Options>(&file).is_err(), "{text}");
+        }
+    }
 }

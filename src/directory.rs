@@ -11,15 +11,16 @@ use chrono::{DateTime, Utc};
 use chrono_tz::Tz;
 use domain::{
     Event,
-    app::AppConfig,
+    app::{App, AppConfig, JwtKeys, SecretRef},
     facts::{Fact, Key},
 };
-use projections::Fault;
+use projections::{Fault, db::Conn};
 use tokio::sync::Mutex;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     feed::follow::Follower,
+    jwt::Verifier,
     ledger::Ledger,
     secrets::{MasterKey, SecretError},
 };
@@ -42,6 +43,8 @@ pub struct AppEntry {
     pub ums_app_keys: Vec<String>,
     /// Keys that may sign UMS cloud calls.
     pub ums_system_keys: Vec<String>,
+    /// What the app's own access tokens are checked with, if it signs any.
+    pub ums_jwt: Option<Verifier>,
 }
 
 impl AppEntry {
@@ -123,25 +126,11 @@ impl Directory {
         let Fact::Apps(all) = self.ledger.fact(Key::Apps).await? else {
             return Err(Fault::stored("apps", "another fact").into());
         };
-        let mut apps = Apps::default();
+        let (mut apps, former) = (Apps::default(), self.now());
         let mut checkout = self.ledger.database().ledger_read.checkout().await?;
         for app in all.iter().filter(|app| !app.deleted) {
-            let (mut app_keys, mut system_keys) = (Vec::new(), Vec::new());
-            if let Some(ums) = &app.config.ums {
-                for key in &ums.app_keys {
-                    app_keys.push(self.master.get(&mut checkout.conn(), &key.reference).await?);
-                }
-                for key in &ums.system_keys {
-                    system_keys.push(self.master.get(&mut checkout.conn(), &key.reference).await?);
-                }
-            }
-            let entry = Arc::new(AppEntry {
-                config: app.config.clone(),
-                version: app.version,
-                timezone: app.config.timezone.parse().unwrap_or(Tz::UTC),
-                ums_app_keys: app_keys,
-                ums_system_keys: system_keys,
-            });
+            let former = former.by_id.get(&app.config.app_id).map(AsRef::as_ref);
+            let entry = Arc::new(self.opened(&mut checkout.conn(), app, former).await?);
             if let Some(ums) = &app.config.ums {
                 apps.by_ums_app.insert(ums.app_id.clone(), Arc::clone(&entry));
                 apps.by_ums_system.insert(ums.system_id.clone(), Arc::clone(&entry));
@@ -151,6 +140,47 @@ impl Directory {
         *self.apps.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(apps);
         *loaded = Instant::now();
         Ok(())
+    }
+
+    /// An app with its keys opened. What was fetched for it before is kept.
+    async fn opened(
+        &self,
+        conn: &mut Conn<'_>,
+        app: &App,
+        former: Option<&AppEntry>,
+    ) -> Result<AppEntry, SecretError> {
+        let mut entry = AppEntry {
+            config: app.config.clone(),
+            version: app.version,
+            timezone: app.config.timezone.parse().unwrap_or(Tz::UTC),
+            ums_app_keys: Vec::new(),
+            ums_system_keys: Vec::new(),
+            ums_jwt: None,
+        };
+        let Some(ums) = &app.config.ums else { return Ok(entry) };
+        entry.ums_app_keys = self.secrets(conn, &ums.app_keys).await?;
+        entry.ums_system_keys = self.secrets(conn, &ums.system_keys).await?;
+        if let Some(jwt) = &ums.jwt {
+            let secrets = match &jwt.keys {
+                JwtKeys::Hs256(secrets) => self.secrets(conn, secrets).await?,
+                JwtKeys::JwksUrl(_) => Vec::new(),
+            };
+            let former = former.and_then(|former| former.ums_jwt.as_ref());
+            entry.ums_jwt = Some(Verifier::new(&app.config.app_id, jwt, &secrets, former));
+        }
+        Ok(entry)
+    }
+
+    async fn secrets(
+        &self,
+        conn: &mut Conn<'_>,
+        references: &[SecretRef],
+    ) -> Result<Vec<String>, SecretError> {
+        let mut opened = Vec::with_capacity(references.len());
+        for secret in references {
+            opened.push(self.master.get(conn, &secret.reference).await?);
+        }
+        Ok(opened)
     }
 
     fn now(&self) -> Arc<Apps> {

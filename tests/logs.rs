@@ -1,9 +1,14 @@
 //! What the logs keep to themselves, however detailed they are.
 
+use jsonwebtoken::Algorithm;
 use serde_json::{Value, json};
 use sim::{Admin, Caller, Device, DeviceOptions};
+use tokio::net::TcpListener;
 
-use crate::harness::{ADMIN_TOKEN, PACKAGE, Place, Process, code, message, ok, until};
+use crate::{
+    harness::{ADMIN_TOKEN, PACKAGE, Place, Process, code, message, ok, until},
+    jwt::Signer,
+};
 
 /// Every value that is somebody's business only; each is unlike anything else.
 const USER: &str = "zq-user-13800001111";
@@ -15,6 +20,8 @@ const BIND_KEY: &str = "zq-bind-key-c0ffee";
 const REPEAT_KEY: &str = "zq-idempotency-1234";
 const APP_KEY: &str = "zq-app-key-0123456789abcdef0123456789";
 const SYSTEM_KEY: &str = "zq-system-key-fedcba9876543210fedcba98";
+const TOKEN_SECRET: &str = "zq-token-secret-13579bdf2468ace013579bdf";
+const KEYS_QUERY: &str = "zq-jwks-query-97531";
 
 fn admin(process: &Process) -> Admin {
     Admin::new(process.url(), ADMIN_TOKEN)
@@ -99,6 +106,30 @@ async fn the_refused(process: &Process, token: &str) {
     assert!(!answer["errors"].is_null(), "{answer}");
 }
 
+/// Calls with tokens that the app signed: good, expired, and one whose key nobody can fetch.
+async fn the_self_signed(process: &Process) -> Vec<String> {
+    let signer = Signer::hs256(TOKEN_SECRET);
+    let good = signer.sign(&json!({ "sub": USER, "exp": 4_000_000_000_i64, "clientId": CLIENT }));
+    let expired = signer.sign(&json!({ "sub": USER, "exp": 1_000_000_000, "clientId": CLIENT }));
+    let unsigned = Signer::new(Algorithm::ES256, "zq-kid").sign(&json!({ "sub": USER, "exp": 1 }));
+    // Nobody listens on the port of a listener that is gone.
+    let gone = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+    let url = format!("http://{gone}/keys?key={KEYS_QUERY}");
+    for (jwt, token, expected) in [
+        (json!({ "hs256Secret": TOKEN_SECRET }), &good, "00000"),
+        (json!({ "hs256Secret": TOKEN_SECRET }), &expired, "D00004"),
+        (json!({ "jwksUrl": url }), &unsigned, "A00001"),
+    ] {
+        let change = json!({ "ums": { "jwt": jwt } });
+        let changed = admin(process).patch("/admin/v1/apps/logs", Some(&change)).await.unwrap();
+        assert_eq!(changed.0, 200, "{}", changed.1);
+        let terminal = Caller::new(process.url(), "MB-LOGS", APP_KEY).with_client_id(CLIENT);
+        let terminal = terminal.with_access_token(token);
+        assert_eq!(code(&terminal, "/ums/v2/devlist", &json!({})).await, expected);
+    }
+    vec![good, expired, unsigned]
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn nothing_private_or_secret_is_logged_even_at_trace_level() {
     let place = Place::new().await;
@@ -118,14 +149,28 @@ async fn nothing_private_or_secret_is_logged_even_at_trace_level() {
     assert!(status < 300, "{status} {answer}");
     the_usual(&process, &token).await;
     the_refused(&process, &token).await;
+    let signed = the_self_signed(&process).await;
 
     let log = process.log().await;
     let statement =
         |line: &String| line.contains(r#""level":"DEBUG""#) && line.contains("INSERT INTO events");
     assert!(log.iter().any(statement), "not that detailed");
-    let kept =
-        [USER, CLIENT, PUSH_ID, HARDWARE, PAYLOAD, BIND_KEY, REPEAT_KEY, APP_KEY, SYSTEM_KEY];
-    for kept in kept.into_iter().chain([token.as_str(), ADMIN_TOKEN]) {
+    assert!(log.iter().any(|line| line.contains("the call failed")), "no fetch of keys failed");
+    let kept = [
+        USER,
+        CLIENT,
+        PUSH_ID,
+        HARDWARE,
+        PAYLOAD,
+        BIND_KEY,
+        REPEAT_KEY,
+        APP_KEY,
+        SYSTEM_KEY,
+        TOKEN_SECRET,
+        KEYS_QUERY,
+    ];
+    let tokens = signed.iter().map(String::as_str).chain([token.as_str(), ADMIN_TOKEN]);
+    for kept in kept.into_iter().chain(tokens) {
         let told = log.iter().find(|line| line.contains(kept));
         assert!(told.is_none(), "{kept} is in the log: {}", told.map_or("", String::as_str));
     }

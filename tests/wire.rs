@@ -13,6 +13,7 @@ mod contracts;
 mod crash;
 mod full_disk;
 mod harness;
+mod jwt;
 mod ledger;
 mod logs;
 mod nodes;

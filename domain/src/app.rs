@@ -48,6 +48,32 @@ pub struct UmsConfig {
     pub system_keys: Vec<SecretRef>,
     /// Packages that may register; empty: any.
     pub app_packages: Vec<String>,
+    /// Access tokens that the app signs itself (JWT), if it does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub jwt: Option<JwtConfig>,
+}
+
+/// Access tokens that an app signs itself.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct JwtConfig {
+    /// What their signatures are checked with.
+    pub keys: JwtKeys,
+    /// The claim `iss` that they must have; `None`: any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub issuer: Option<String>,
+    /// One of the values that their claim `aud` must have; `None`: they must have no such claim.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub audience: Option<String>,
+}
+
+/// Keys of one kind, so that a token cannot choose how it is checked.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum JwtKeys {
+    /// Secrets of HS256; several while a rotation overlaps.
+    Hs256(Vec<SecretRef>),
+    /// URL of a set of public keys (JWKS).
+    JwksUrl(String),
 }
 
 /// The Easemob side of an app.

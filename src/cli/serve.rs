@@ -20,7 +20,10 @@ impl Serve {
         self.demo
     }
 
-    pub(crate) async fn run(self, config: Config) -> Result<(), Failure> {
+    pub(crate) async fn run(self, mut config: Config) -> Result<(), Failure> {
+        if self.demo {
+            config.callback_allow.extend(demo::LOOPBACK);
+        }
         let running = Running::start(&config, Clock::System).await?;
         tracing::info!(address = %running.address, "listening");
         let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());

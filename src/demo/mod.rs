@@ -3,9 +3,14 @@
 
 mod story;
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    net::{Ipv4Addr, Ipv6Addr},
+    sync::Arc,
+    time::Duration,
+};
 
 use domain::app::CreateApp;
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use serde_json::{Value, json};
 use sim::{Caller, Device, DeviceOptions, Incoming};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -28,6 +33,12 @@ const UMS_SYSTEM_KEY: &str = "ffeeddccbbaa99887766554433221100";
 const PACKAGE: &str = "com.example.demo";
 /// Pause before a simulated device that lost its connection comes back.
 const RECONNECT: Duration = Duration::from_secs(2);
+
+/// Where the demo's calls to apps' URLs may go: whatever else is tried out on this machine.
+pub(crate) const LOOPBACK: [IpNet; 2] = [
+    IpNet::V4(Ipv4Net::new_assert(Ipv4Addr::LOCALHOST, 8)),
+    IpNet::V6(Ipv6Net::new_assert(Ipv6Addr::LOCALHOST, 128)),
+];
 
 /// A simulated device.
 struct Gadget {

@@ -66,7 +66,10 @@ fn refuse(problem: &Problem) -> Response {
         Code::NotRegistered => (StatusCode::FORBIDDEN, code),
         // Whatever broke, a device can only try again later.
         Code::Unavailable | Code::Internal => {
-            tracing::error!(%problem, "a device could not connect");
+            // Keys of an app's tokens that cannot be had were logged by whoever fetched them.
+            if !matches!(problem, Problem::Gateway(_)) {
+                tracing::error!(%problem, "a device could not connect");
+            }
             (StatusCode::SERVICE_UNAVAILABLE, Code::Unavailable)
         }
         _ => (StatusCode::UNAUTHORIZED, code),
@@ -98,7 +101,10 @@ async fn authenticate(
     let device = device.ok_or(domain::Rejection::NotRegistered)?;
     if let Some(account) = device.account {
         let token = get("accessToken").ok_or(domain::Rejection::IllegalUser)?;
+        // Judging a token may take a call to elsewhere, for which no connection is held.
+        drop(checkout);
         let user = user_of(server, &app, client, token).await?.map_err(Problem::Gateway)?;
+        let mut checkout = server.ledger.database().ledger_read.checkout().await?;
         let own = match user {
             Some(user) => registry::account(&mut checkout.conn(), app.id(), &user).await?,
             None => None,

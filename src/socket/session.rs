@@ -15,7 +15,6 @@ use futures_util::{StreamExt, stream::FuturesUnordered};
 use projections::{Fault, pending, registry};
 use tokio::sync::oneshot;
 use tokio_tungstenite::tungstenite;
-use uuid::Uuid;
 
 use super::{
     MAX_FRAME_BYTES,

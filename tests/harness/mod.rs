@@ -83,6 +83,7 @@ impl Place {
             listen: "127.0.0.1:0".to_owned(),
             master_key: None,
             admin_token: Some(ADMIN_TOKEN.to_owned()),
+            callback_allow: vec!["127.0.0.1/32".parse().unwrap()],
         }
     }
 }
@@ -423,6 +424,7 @@ impl Process {
             .arg(&config.data)
             .args(["--listen", "127.0.0.1:0"]);
         command.args(["--database", &config.database, "--admin-token", ADMIN_TOKEN]);
+        command.args(config.callback_allow.iter().map(|net| format!("--callback-allow={net}")));
         Process::run(command).await
     }
 

@@ -11,6 +11,7 @@ use domain::{
     device::{Channel, Identity, Profile, RegisterDevice},
     message::{AdvanceDeliveries, MessagePrivate, Progress, Protocol, RawJson, Reporter, Step},
     push::{Destinations, Mode, PushMessage, PushSender},
+    route::Strategy,
 };
 use futures_util::{StreamExt, stream};
 use projections::registry;
@@ -165,6 +166,7 @@ async fn message(
         protocol: Protocol::Ums,
         sender: PushSender::Cloud,
         destinations: Destinations::Clients(vec![format!("c-{client}")]),
+        strategy: Strategy::OnlineElseVendor,
         mode: Mode::Strict,
         expires_at: now + 86_400_000_000,
         burn: false,
@@ -175,7 +177,7 @@ async fn message(
         new_account: Uuid::now_v7(),
     };
     ledger.execute(Lane::Bulk, context(), push).await?;
-    let step = |what, by| Step { device, what, by, request: None };
+    let step = |what, by| Step { by, ..Step::of_server(device, what) };
     let sent =
         vec![step(Progress::Sent, Reporter::Server), step(Progress::Received, Reporter::Socket)];
     let displayed = vec![step(Progress::Displayed, Reporter::Socket)];

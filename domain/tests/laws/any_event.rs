@@ -7,7 +7,7 @@ use domain::{
     account::{AccountClosed, AccountOpened, AccountPrivate},
     app::{
         AppChanged, AppConfig, AppCreated, AppDeleted, DeliveryConfig, EasemobConfig,
-        EasemobLimits, SecretRef, UmsConfig, VendorRef,
+        EasemobLimits, JwtConfig, JwtKeys, SecretRef, UmsConfig, VendorRef,
     },
     device::{
         Channel, DeviceBound, DeviceRegistered, DeviceReturned, DeviceUnregistered, DeviceUpdated,
@@ -47,14 +47,24 @@ fn secrets() -> impl Strategy<Value = Vec<SecretRef>> {
     vec(secret, 0..3)
 }
 
+fn jwt() -> impl Strategy<Value = JwtConfig> {
+    let keys = prop_oneof![secrets().prop_map(JwtKeys::Hs256), text().prop_map(JwtKeys::JwksUrl)];
+    (keys, of(text()), of(text())).prop_map(|(keys, issuer, audience)| JwtConfig {
+        keys,
+        issuer,
+        audience,
+    })
+}
+
 fn config() -> impl Strategy<Value = AppConfig> {
-    let ums = (text(), secrets(), text(), secrets(), vec(text(), 0..3)).prop_map(
-        |(app_id, app_keys, system_id, system_keys, app_packages)| UmsConfig {
+    let ums = (text(), secrets(), text(), secrets(), vec(text(), 0..3), of(jwt())).prop_map(
+        |(app_id, app_keys, system_id, system_keys, app_packages, jwt)| UmsConfig {
             app_id,
             app_keys,
             system_id,
             system_keys,
             app_packages,
+            jwt,
         },
     );
     let parts =

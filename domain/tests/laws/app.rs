@@ -19,6 +19,7 @@ fn config(app_id: &str) -> AppConfig {
             system_id: format!("SV-{app_id}"),
             system_keys: vec![secret("system-key")],
             app_packages: Vec::new(),
+            jwt: None,
         }),
         ..AppConfig::new(app_id, &format!("The {app_id}"), "Asia/Shanghai")
     }

@@ -13,7 +13,7 @@ use domain::{
     account::{AccountClosed, AccountOpened, AccountPrivate},
     app::{
         AppChanged, AppConfig, AppCreated, AppDeleted, DeliveryConfig, EasemobConfig,
-        EasemobLimits, SecretRef, UmsConfig, VendorRef,
+        EasemobLimits, JwtConfig, JwtKeys, SecretRef, UmsConfig, VendorRef,
     },
     device::{
         Channel, DeviceBound, DeviceRegistered, DeviceReturned, DeviceUnregistered, DeviceUpdated,
@@ -88,6 +88,7 @@ fn config() -> AppConfig {
             system_id: text("SV-DEMO-0001"),
             system_keys: vec![secret("app/demo/ums/system_key/1", "00112233445566ff")],
             app_packages: vec![text("com.demo.phone"), text("com.demo.fridge")],
+            jwt: None,
         }),
         easemob: None,
         vendors: Vec::new(),
@@ -122,6 +123,12 @@ fn bare_config() -> AppConfig {
     AppConfig { name: text("Demo"), timezone: text("UTC"), ums: None, ..config() }
 }
 
+/// An app that signs its own tokens.
+fn signing_config(jwt: JwtConfig) -> AppConfig {
+    let ums = config().ums.map(|ums| UmsConfig { jwt: Some(jwt), ..ums });
+    AppConfig { ums, ..config() }
+}
+
 fn profile() -> Profile {
     Profile {
         app_package: text("com.demo.speaker"),
@@ -154,12 +161,22 @@ fn bare_identity() -> Identity {
 const SINCE: i64 = 1_700_000_000_123_456;
 
 fn apps() -> Vec<(&'static str, Event)> {
+    let secrets =
+        vec![secret("secret/0190", "0f1e2d3c4b5a6978"), secret("secret/0191", "8796a5b4c3d2e1f0")];
+    let hs256 = JwtConfig { keys: JwtKeys::Hs256(secrets), issuer: None, audience: None };
+    let jwks = JwtConfig {
+        keys: JwtKeys::JwksUrl(text("https://login.example.com/keys.json?v=\"1\"")),
+        issuer: Some(text("https://login.example.com/")),
+        audience: Some(text("push")),
+    };
     vec![
         ("", AppCreated { config: config() }.into()),
         ("minimal", AppCreated { config: bare_config() }.into()),
         ("easemob", AppCreated { config: easemob_config() }.into()),
+        ("hs256", AppCreated { config: signing_config(hs256) }.into()),
         ("", AppChanged { config: config() }.into()),
         ("minimal", AppChanged { config: bare_config() }.into()),
+        ("jwks", AppChanged { config: signing_config(jwks) }.into()),
         ("", AppDeleted {}.into()),
     ]
 }

@@ -211,6 +211,7 @@ fn app_command() -> impl Strategy<Value = Command> {
             system_id,
             system_keys: Vec::new(),
             app_packages: Vec::new(),
+            jwt: None,
         };
         AppConfig { ums: Some(ums), ..AppConfig::new(&app_id, &name, "UTC") }
     });

@@ -19,6 +19,7 @@ use crate::{
     app::Server,
     directory::AppEntry,
     http::RequestId,
+    jwt::{self, Refusal},
     ledger::{Context, Done, Lane, Refused},
     secrets::same,
 };
@@ -84,9 +85,19 @@ impl Call {
         Fields::parse(&self.body)
     }
 
-    /// The user that is logged in, if anybody is; a bad token counts as nobody.
+    /// The user that is logged in, if anybody is; a bad token counts as nobody, also one that
+    /// cannot be judged now. For commands: where the user would have mattered, [`Call::execute`]
+    /// says what is wrong with the token.
     pub fn user(&self) -> Option<String> {
         self.user.clone().unwrap_or_default()
+    }
+
+    /// The same where nobody says so afterwards: a token that cannot be judged now is refused.
+    pub fn certain_user(&self) -> Result<Option<String>, Problem> {
+        match &self.user {
+            Err(Code::Unavailable) => Err(Problem::Gateway(Code::Unavailable)),
+            Ok(_) | Err(_) => Ok(self.user()),
+        }
     }
 
     /// The user that must be logged in.
@@ -165,6 +176,17 @@ pub async fn user_of(
     client_id: &str,
     token: &str,
 ) -> Result<Result<Option<String>, Code>, Problem> {
+    if let Some(verifier) = &app.ums_jwt
+        && jwt::looks_like_one(token)
+    {
+        let user = verifier.user(&server.jwks, client_id, token).await;
+        return Ok(user.map(Some).map_err(|refusal| match refusal {
+            Refusal::Unknown => Code::UnknownToken,
+            Refusal::Expired => Code::ExpiredToken,
+            Refusal::Foreign => Code::ForeignToken,
+            Refusal::Undecided => Code::Unavailable,
+        }));
+    }
     let Some(found) = server.tokens.find(token).await? else {
         return Ok(Err(Code::UnknownToken));
     };

@@ -107,7 +107,7 @@ async fn may_read(server: &Server, call: &Call, message: &Message) -> Result<boo
     if call.interface.of_cloud() {
         return Ok(true);
     }
-    let user = call.user();
+    let user = call.certain_user()?;
     let account = match &user {
         Some(user) => server.ledger.fact(Key::account(call.app.id(), user)).await?,
         None => Fact::Account(None),

@@ -28,7 +28,7 @@ pub(super) async fn push_to_host(server: &Server, call: &Call) -> Result<Reply, 
         .map_err(|cause| Problem::Fault(projections::Fault::stored("destination", cause)))?;
     let bind_key = bind_key_fingerprint(server, call.app.id(), &device_id, &bind_key);
     let push = Push {
-        sender: call.user().map_or(PushSender::Terminal, PushSender::User),
+        sender: call.certain_user()?.map_or(PushSender::Terminal, PushSender::User),
         to: Destinations::OwnerOf { device_id, bind_key },
         mode: Mode::Try,
         seconds: MAX_EXPIRES_SECONDS,
