@@ -26,6 +26,8 @@ async fn append_slowly(other: &mut PgConnection, device: i64) -> MessageId {
         burn: false,
         targets: vec![Target { device, account: None }],
         unresolved: 0,
+        users: 0,
+        unbound: 0,
         private: None,
     };
     let (body, _) = Event::from(accepted).encode().unwrap();
