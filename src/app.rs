@@ -13,7 +13,7 @@ use uuid::Uuid;
 use crate::{
     clock::Clock,
     config::Config,
-    delivery::{endings, expiry, recorder},
+    delivery::{self, endings, expiry, recorder},
     directory::Directory,
     feed::{
         effects::{LEASE, Lease, RENEW},
@@ -64,6 +64,8 @@ pub struct Server {
     pub presence: Arc<Presence>,
     /// Records what connections say.
     pub recorder: recorder::Recorder,
+    /// The one way out to URLs that apps name.
+    pub outbound: Arc<Outbound>,
     /// The query API.
     pub schema: Schema,
     stop: CancellationToken,
@@ -153,7 +155,7 @@ impl Running {
             presence: Arc::new(Connected(Arc::clone(&presence))),
         });
         let outbound = Arc::new(Outbound::new(config.callback_allow.clone()));
-        let jwks = Fetcher::new(outbound, clock.clone(), front.clone());
+        let jwks = Fetcher::new(Arc::clone(&outbound), clock.clone(), front.clone());
         let server = Arc::new(Server {
             ledger,
             views,
@@ -167,6 +169,7 @@ impl Running {
             hub,
             presence,
             recorder,
+            outbound,
             schema,
             stop,
         });
@@ -270,6 +273,7 @@ async fn duty(server: Arc<Server>, node: Uuid, stop: CancellationToken) {
             lost = keep(&lease) => holding = !lost,
             failed = expiry::run(&server) => report("expiry", failed),
             failed = endings::run(&server) => report("endings", failed),
+            failed = delivery::run(&server) => report("vendors", failed),
         }
         tokio::select! {
             () = stop.cancelled() => break,

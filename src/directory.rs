@@ -225,6 +225,12 @@ impl Directory {
         self.find(|apps| apps.by_ums_system.get(id).cloned()).await
     }
 
+    /// Whether an app has push vendors, as far as this node knows.
+    #[must_use]
+    pub fn has_vendors(&self, id: &str) -> bool {
+        self.now().by_id.get(id).is_some_and(|app| !app.vendors.is_empty())
+    }
+
     /// All apps, in order of id.
     #[must_use]
     pub fn all(&self) -> Vec<Arc<AppEntry>> {

@@ -30,6 +30,7 @@ pub struct Metrics {
     lag: Family<SubscriberLabel, Gauge>,
     set_aside: Counter,
     deliveries: Family<DeliveryLabel, Counter>,
+    vendors: Family<VendorLabel, Counter>,
     requests: Family<RequestLabel, Counter>,
 }
 
@@ -47,6 +48,12 @@ struct SubscriberLabel {
 struct DeliveryLabel {
     stage: &'static str,
     reason: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct VendorLabel {
+    vendor: &'static str,
+    class: &'static str,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -89,6 +96,12 @@ impl Default for Metrics {
             "Deliveries that reached a stage or ended, by reason",
             deliveries.clone(),
         );
+        let vendors = Family::default();
+        registry.register(
+            "vendor_verdicts",
+            "Tokens that a push vendor answered for, by vendor and class of the answer",
+            vendors.clone(),
+        );
         let requests = Family::default();
         registry.register("requests", "Answered requests by route and code", requests.clone());
         Metrics {
@@ -102,6 +115,7 @@ impl Default for Metrics {
             lag,
             set_aside,
             deliveries,
+            vendors,
             requests,
         }
     }
@@ -152,6 +166,12 @@ impl Metrics {
             Progress::Ended(reason) => ("ended", reason.name()),
         };
         self.deliveries.get_or_create(&DeliveryLabel { stage, reason }).inc();
+    }
+
+    /// A push vendor answered for so many tokens.
+    pub fn vendor(&self, vendor: &'static str, class: &'static str, tokens: usize) {
+        let label = VendorLabel { vendor, class };
+        self.vendors.get_or_create(&label).inc_by(tokens as u64);
     }
 
     /// A request was answered with a protocol's code, or an HTTP status.

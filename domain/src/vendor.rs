@@ -6,6 +6,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::message::Ending;
+
 /// A push vendor that we can speak to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -91,6 +93,22 @@ impl Class {
             Class::Throttled => "throttled",
             Class::Quota => "quota",
             Class::Server => "server",
+        }
+    }
+}
+
+impl Class {
+    /// Why a delivery ends that a vendor answered so, for good; `None` when it took the message.
+    #[must_use]
+    pub fn ending(self) -> Option<Ending> {
+        match self {
+            Class::Ok => None,
+            Class::Dead => Some(Ending::DeadToken),
+            Class::Off => Some(Ending::Muted),
+            Class::Payload => Some(Ending::Unfit),
+            Class::AuthRefresh | Class::Auth | Class::Config => Some(Ending::Misconfigured),
+            Class::Quota => Some(Ending::QuotaExhausted),
+            Class::Throttled | Class::Server => Some(Ending::VendorUnavailable),
         }
     }
 }

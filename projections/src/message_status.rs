@@ -31,7 +31,7 @@ pub struct DeliveryRow {
     pub delivery: Delivery,
     /// When it was handed over, received, displayed, acknowledged and ended, in µs.
     pub times: [Option<i64>; 5],
-    /// Whether it waits for a push vendor, to be asked before anything else.
+    /// Whether it is kept nowhere and waits for its way to be chosen, or for a push vendor.
     pub due: bool,
 }
 
@@ -156,7 +156,7 @@ fn fold(rows: &mut Rows, dirty: &mut BTreeSet<(i64, i64)>, id: MessageId, record
         Event::MessageAccepted(e) => {
             for target in &e.targets {
                 let (device, delivery) = (target.device, target.delivery());
-                let due = e.strategy.uses_vendor() && !e.strategy.online_first();
+                let due = !e.strategy.kept_at_once();
                 let row = DeliveryRow { message: id, device, delivery, times: [None; 5], due };
                 rows.insert((id.0, device), row);
                 dirty.insert((id.0, device));
@@ -166,7 +166,7 @@ fn fold(rows: &mut Rows, dirty: &mut BTreeSet<(i64, i64)>, id: MessageId, record
             for step in &e.steps {
                 let Some(row) = rows.get_mut(&(id.0, step.device)) else { continue };
                 row.delivery.advance(step);
-                row.due &= row.delivery.wants_vendor();
+                row.due &= undecided(&row.delivery);
                 if let Some(index) = time_of(step.what) {
                     row.times[index].get_or_insert(at);
                 }
@@ -181,7 +181,7 @@ fn fold(rows: &mut Rows, dirty: &mut BTreeSet<(i64, i64)>, id: MessageId, record
             for recalled in &e.results {
                 let Some(row) = rows.get_mut(&(id.0, recalled.device)) else { continue };
                 row.delivery.recall(e.op, recalled.result);
-                row.due &= row.delivery.wants_vendor();
+                row.due &= undecided(&row.delivery);
                 row.times[4] = row.delivery.ended.map(|_| row.times[4].unwrap_or(at));
                 dirty.insert((id.0, recalled.device));
             }
@@ -203,6 +203,11 @@ fn fold(rows: &mut Rows, dirty: &mut BTreeSet<(i64, i64)>, id: MessageId, record
         | Event::OwnerSet(_)
         | Event::OwnerRemoved(_) => {}
     }
+}
+
+/// Whether nothing has become of a delivery yet.
+fn undecided(delivery: &Delivery) -> bool {
+    delivery.wants_vendor() && delivery.stage < Stage::Sent
 }
 
 /// Which of a row's times a step sets.
@@ -385,7 +390,7 @@ fn message(row: StoredMessage) -> MessageRow {
     }
 }
 
-/// Messages, each with its app, of which deliveries wait for a push vendor to be asked first.
+/// Messages, each with its app, of which deliveries are kept nowhere and wait for their way.
 ///
 /// # Errors
 /// [`Fault`] when the database fails.

@@ -17,7 +17,7 @@ use uuid::Uuid;
 use crate::{
     Fault,
     db::{self, Conn, Insert, Sql, Value},
-    message_status, on,
+    message_status, on, scalars,
 };
 
 /// One thing that a device still has to get.
@@ -314,4 +314,26 @@ pub async fn next_expiry(conn: &mut Conn<'_>) -> Result<Option<i64>, Fault> {
     let (next,): (Option<i64>,) =
         on!(conn.again(), c => sqlx::query_as(SQL).fetch_one(&mut *c).await?);
     Ok(next)
+}
+
+/// Messages of some apps that are kept, each with its app.
+///
+/// # Errors
+/// [`Fault`] when the database fails.
+pub async fn messages_of_apps(
+    conn: &mut Conn<'_>,
+    apps: &[&str],
+) -> Result<Vec<(String, MessageId)>, Fault> {
+    if apps.is_empty() {
+        return Ok(Vec::new());
+    }
+    const SQL: Sql = scalars!(
+        "SELECT DISTINCT app, message FROM pending WHERE op = '' AND app IN (SELECT value FROM ",
+        ") ORDER BY message"
+    );
+    let (sql, apps) = (conn.text(SQL), db::list(apps)?);
+    let rows: Vec<(String, i64)> = on!(conn.again(), c => {
+        sqlx::query_as(sql).bind(apps).fetch_all(&mut *c).await?
+    });
+    Ok(rows.into_iter().map(|(app, message)| (app, MessageId(message))).collect())
 }

@@ -12,6 +12,7 @@ use std::{
     time::Duration,
 };
 
+use crate::delivery::channel::Clients;
 use ipnet::IpNet;
 use reqwest::{
     Client, ClientBuilder, Request, StatusCode, Url,
@@ -104,6 +105,28 @@ impl Outbound {
         }
         let (status, headers) = (response.status(), std::mem::take(response.headers_mut()));
         Ok(Answer { status, headers, body })
+    }
+
+    /// Clients for the push vendors, with the same guard. Whoever sends with them asks
+    /// [`permits`](Outbound::permits) first.
+    ///
+    /// # Errors
+    /// [`CallError::Failed`] when no client can be made.
+    pub fn clients(&self) -> Result<Clients, CallError> {
+        let build = |builder: ClientBuilder| {
+            builder.build().map_err(|error| CallError::Failed(why(&error)))
+        };
+        let http2 = build(self.builder().http2_prior_knowledge().tls_certs_only([]))?;
+        Ok(Clients { standard: self.client()?.clone(), http2 })
+    }
+
+    /// Whether a URL may be called, as far as it says so itself: names are judged when they are
+    /// resolved.
+    ///
+    /// # Errors
+    /// [`CallError`] says why not.
+    pub fn permits(&self, url: &str) -> Result<(), CallError> {
+        self.judge(&url.parse().map_err(|_| CallError::Scheme)?)
     }
 
     /// An address in the URL itself is never resolved, so it is judged here.

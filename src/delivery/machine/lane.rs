@@ -1,0 +1,209 @@
+//! One vendor of one app on its way out: how many calls at once, when the next may begin, and
+//! whether it worked of late. A slow or failing vendor holds up its own lane and no other.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicI64, Ordering},
+    },
+    time::Duration,
+};
+
+use domain::{
+    app::VendorRef,
+    vendor::{Class, Vendor, retry},
+};
+use tokio::sync::Semaphore;
+
+use crate::{
+    app::Server,
+    delivery::channel::{Channel, Sender, Template, Verdict, batch_tokens},
+};
+
+/// Calls at once to a vendor that takes many tokens in each.
+const BATCH_CALLS: usize = 16;
+/// Calls at once to a vendor that takes one token in each.
+const SINGLE_CALLS: usize = 256;
+/// How long a success vouches for what a vendor says of dead tokens, in µs.
+const VOUCHED_MICROS: i64 = 600_000_000;
+/// JPush's code for an audience that it cannot read, which one bad id is enough for.
+const JPUSH_BAD_AUDIENCE: &str = "1003";
+
+/// A vendor that an app is configured for.
+pub(super) struct VendorLane {
+    pub(super) config: VendorRef,
+    channel: Arc<Channel>,
+    sender: Sender,
+    permits: Semaphore,
+    /// No call begins before this time, in µs.
+    not_before: AtomicI64,
+    /// When a call last succeeded, in µs.
+    succeeded: AtomicI64,
+}
+
+/// What a vendor said of one token, in the end.
+#[derive(Debug, Clone)]
+pub(super) struct Said {
+    pub(super) class: Class,
+    /// Its id of the message, or its code.
+    pub(super) word: Option<String>,
+    /// Whether the token is to be buried.
+    pub(super) bury: bool,
+    /// Whether it would have been asked again, had the message not expired by then.
+    pub(super) expired: bool,
+}
+
+impl VendorLane {
+    pub(super) fn new(config: VendorRef, channel: Arc<Channel>, sender: Sender) -> VendorLane {
+        let calls = match config.vendor {
+            Vendor::Jpush | Vendor::Huawei => BATCH_CALLS,
+            Vendor::Fcm | Vendor::Apns => SINGLE_CALLS,
+        };
+        VendorLane {
+            config,
+            channel,
+            sender,
+            permits: Semaphore::new(calls),
+            not_before: AtomicI64::new(0),
+            succeeded: AtomicI64::new(i64::MIN / 2),
+        }
+    }
+
+    /// Whether this is still how the app is configured.
+    pub(super) fn is_of(&self, config: &VendorRef, channel: &Arc<Channel>) -> bool {
+        self.config == *config && Arc::ptr_eq(&self.channel, channel)
+    }
+
+    pub(super) fn channel(&self) -> &Channel {
+        &self.channel
+    }
+
+    /// Tokens that go into one call.
+    pub(super) fn batch(&self) -> usize {
+        batch_tokens(self.config.vendor)
+    }
+
+    /// Sends one batch until the vendor's word is final, or the message expires. One bad token that
+    /// spoils a batch is found by halving it.
+    pub(super) async fn send(
+        &self,
+        server: &Server,
+        template: &Template,
+        tokens: &[&str],
+        expires_at: i64,
+    ) -> Vec<Said> {
+        let said = self.send_whole(server, template, tokens, expires_at).await;
+        let spoiled = self.config.vendor == Vendor::Jpush
+            && tokens.len() > 1
+            && said.iter().all(|said| {
+                said.class == Class::Payload && said.word.as_deref() == Some(JPUSH_BAD_AUDIENCE)
+            });
+        if !spoiled {
+            return said;
+        }
+        let (left, right) = tokens.split_at(tokens.len() / 2);
+        let mut said = Box::pin(self.send(server, template, left, expires_at)).await;
+        said.extend(Box::pin(self.send(server, template, right, expires_at)).await);
+        said
+    }
+
+    async fn send_whole(
+        &self,
+        server: &Server,
+        template: &Template,
+        tokens: &[&str],
+        expires_at: i64,
+    ) -> Vec<Said> {
+        let mut said: Vec<Option<Said>> = vec![None; tokens.len()];
+        let mut open: Vec<usize> = (0..tokens.len()).collect();
+        let mut attempt = 0;
+        let mut key: Option<String> = None;
+        while !open.is_empty() {
+            let left: Vec<&str> = open.iter().map(|at| tokens[*at]).collect();
+            let verdicts = self.attempt(server, template, &left, &mut key, expires_at).await;
+            attempt += 1;
+            let now = server.clock.now();
+            let mut pause = None;
+            let mut again = Vec::new();
+            for (at, verdict) in open.iter().zip(verdicts) {
+                server.metrics.vendor(self.config.vendor.name(), verdict.class.name(), 1);
+                let next = retry(verdict.class, attempt, verdict.retry_after, roll());
+                match next {
+                    Some(next) if now + next < expires_at => {
+                        pause = pause.max(Some(next));
+                        again.push(*at);
+                    }
+                    next => {
+                        let expired = next.is_some();
+                        said[*at] = Some(Said { expired, ..self.judge(verdict, now) });
+                    }
+                }
+            }
+            // A part that is sent again is another call than the whole.
+            if again.len() < open.len() {
+                key = None;
+            }
+            open = again;
+            if let Some(pause) = pause {
+                self.not_before.fetch_max(now + pause, Ordering::AcqRel);
+                server.clock.sleep(Duration::from_micros(pause.unsigned_abs())).await;
+            }
+        }
+        said.into_iter().flatten().collect()
+    }
+
+    async fn attempt(
+        &self,
+        server: &Server,
+        template: &Template,
+        tokens: &[&str],
+        key: &mut Option<String>,
+        expires_at: i64,
+    ) -> Vec<Verdict> {
+        let all = |verdict: Verdict| vec![verdict; tokens.len()];
+        // The semaphore is never closed.
+        let Ok(_permit) = self.permits.acquire().await else {
+            return all(Verdict::of(Class::Server));
+        };
+        let not_before = self.not_before.load(Ordering::Acquire).min(expires_at);
+        server.clock.sleep_until(not_before).await;
+        if key.is_none() {
+            match self.sender.key(&self.channel).await {
+                Ok(fresh) => *key = fresh,
+                Err(verdict) => return all(verdict),
+            }
+        }
+        match template.prepare(tokens, key.as_deref()) {
+            Ok(request) => {
+                if server.outbound.permits(&request.url).is_err() {
+                    return all(Verdict {
+                        code: Some("address not allowed".to_owned()),
+                        ..Verdict::of(Class::Config)
+                    });
+                }
+                let verdicts = self.sender.send(&self.channel, &request, tokens).await;
+                if verdicts.iter().any(|verdict| verdict.class == Class::Ok) {
+                    self.succeeded.fetch_max(server.clock.now(), Ordering::AcqRel);
+                }
+                verdicts
+            }
+            Err(unfit) => {
+                all(Verdict { code: Some(unfit.to_string()), ..Verdict::of(Class::Payload) })
+            }
+        }
+    }
+
+    /// What a final verdict means. A vendor that calls a token dead is believed at once if nothing
+    /// else can explain it, else only if it took other messages of late.
+    fn judge(&self, verdict: Verdict, now: i64) -> Said {
+        let vouched = now - self.succeeded.load(Ordering::Acquire) < VOUCHED_MICROS;
+        let bury = verdict.class == Class::Dead && (!verdict.suspect || vouched);
+        Said { class: verdict.class, word: verdict.id.or(verdict.code), bury, expired: false }
+    }
+}
+
+/// A random number from 0 to 1.
+fn roll() -> f64 {
+    let number = getrandom::u32().unwrap_or(u32::MAX / 2);
+    f64::from(number) / f64::from(u32::MAX)
+}

@@ -1,0 +1,298 @@
+//! One message on its way to its devices: a way is chosen for each, vendors are asked in turn, and
+//! devices that stay silent are given to the vendor too.
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use domain::{
+    Metadata,
+    device::{Binding, BuryToken, Device},
+    facts::{Fact, Key},
+    message::{
+        Delivery, Ending, Message, MessageAccepted, MessageId, Progress, Protocol, Stage, Step,
+    },
+    notification::Notification,
+    route::{Route, Strategy, Ways, after_silence, after_vendor, route},
+    vendor::Class,
+};
+use futures_util::{StreamExt, stream::FuturesUnordered};
+use projections::{Fault, registry};
+
+use super::{
+    Machine,
+    lane::{Said, VendorLane},
+};
+use crate::{
+    app::Server,
+    delivery::{
+        channel::{Options, Sender, template},
+        recorder::Outcome,
+    },
+    directory::AppEntry,
+    ledger::{Context, Lane, Refused},
+};
+
+/// Devices that are looked up at once.
+const DEVICES: usize = 1_000;
+
+/// A device with the ways to it over vendors that are still to be tried, best first.
+struct Candidate {
+    number: i64,
+    ways: Vec<(Arc<VendorLane>, Binding)>,
+}
+
+/// Delivers a message as far as this is not up to connections.
+pub(super) async fn deliver(
+    machine: &Machine,
+    server: &Arc<Server>,
+    app: &str,
+    id: MessageId,
+) -> Result<(), Fault> {
+    let choosing = machine.choosing.acquire().await;
+    let entry = server.directory.app(app).await.map_err(|e| Fault::stored("app", e))?;
+    let Some(entry) = entry else { return Ok(()) };
+    let Some(message) = load(server, id).await? else { return Ok(()) };
+    let open: Vec<i64> =
+        message.deliveries.iter().filter(|(_, d)| d.wants_vendor()).map(|(n, _)| *n).collect();
+    if open.is_empty() {
+        return Ok(());
+    }
+    let job = Job { server, entry: &entry, id, message: &message };
+    let candidates = job.candidates(machine, &open).await?;
+    let present = if message.strategy.online_first() {
+        server.presence.present(&open).await?
+    } else {
+        Default::default()
+    };
+    drop(choosing);
+    let (mut vendor, mut silent, mut steps) = (Vec::new(), Vec::new(), Vec::new());
+    for candidate in candidates {
+        let present = present.contains(&candidate.number);
+        let ways = Ways { present, bound: !candidate.ways.is_empty() };
+        match route(message.strategy, ways) {
+            Route::Vendor => vendor.push(candidate),
+            Route::End(reason) => {
+                steps.push(Step::of_server(candidate.number, Progress::Ended(reason)))
+            }
+            Route::Online if !message.strategy.online_first() => {
+                steps.push(Step::of_server(candidate.number, Progress::Failed(Ending::NoBinding)));
+            }
+            Route::Online if present => silent.push(candidate),
+            Route::Online => {}
+        }
+    }
+    job.record(steps).await;
+    let waits = silent.iter().any(|c| after_silence(message.strategy, !c.ways.is_empty()))
+        || message.strategy == Strategy::PresentOnly;
+    let (asked, heard) =
+        tokio::join!(job.ask(vendor), job.after_silence(if waits { silent } else { Vec::new() }));
+    asked.and(heard)
+}
+
+async fn load(server: &Server, id: MessageId) -> Result<Option<Arc<Message>>, Fault> {
+    match server.ledger.remembered(Key::Message(id)).await? {
+        Fact::Message(message) => Ok(message),
+        other => Err(Fault::stored("message", format!("{other:?}"))),
+    }
+}
+
+struct Job<'a> {
+    server: &'a Arc<Server>,
+    entry: &'a AppEntry,
+    id: MessageId,
+    message: &'a Message,
+}
+
+impl Job<'_> {
+    /// The devices with their ways over vendors.
+    async fn candidates(
+        &self,
+        machine: &Machine,
+        numbers: &[i64],
+    ) -> Result<Vec<Candidate>, Fault> {
+        let mut candidates = Vec::with_capacity(numbers.len());
+        let sender = machine.sender(self.server).await?;
+        for numbers in numbers.chunks(DEVICES) {
+            let mut checkout = self.server.ledger.database().ledger_read.checkout().await?;
+            let devices = registry::by_numbers(&mut checkout.conn(), numbers).await?;
+            drop(checkout);
+            candidates
+                .extend(devices.iter().map(|(_, device)| self.candidate(machine, sender, device)));
+        }
+        Ok(candidates)
+    }
+
+    fn candidate(&self, machine: &Machine, sender: &Sender, device: &Device) -> Candidate {
+        let bindings = if device.registered() { device.bindings() } else { Vec::new() };
+        let way = |binding: Binding| {
+            let config = self.entry.config.vendor_of(&binding, &device.profile.app_package)?;
+            let (config, channel) = self.entry.vendors.iter().find(|(own, _)| own == config)?;
+            Some((machine.lane(sender, self.entry.id(), (config, channel)), binding))
+        };
+        let ways = bindings.into_iter().filter_map(way).collect();
+        Candidate { number: device.number, ways }
+    }
+
+    /// Asks the vendors, each device's first way first; what one will not take goes to the next.
+    async fn ask(&self, candidates: Vec<Candidate>) -> Result<(), Fault> {
+        let mut left = candidates;
+        while !left.is_empty() {
+            let mut by_lane: BTreeMap<String, (Arc<VendorLane>, Vec<(Candidate, Binding)>)> =
+                BTreeMap::new();
+            for mut candidate in left {
+                let (lane, binding) = candidate.ways.remove(0);
+                let entry = by_lane.entry(lane.config.name.clone());
+                entry.or_insert_with(|| (lane, Vec::new())).1.push((candidate, binding));
+            }
+            let notification = self.notification().await?;
+            let mut calls = FuturesUnordered::new();
+            for (lane, mut bound) in by_lane.into_values() {
+                while !bound.is_empty() {
+                    let rest = bound.split_off(bound.len().min(lane.batch()));
+                    let batch = std::mem::replace(&mut bound, rest);
+                    calls.push(self.call(Arc::clone(&lane), batch, &notification));
+                }
+            }
+            left = Vec::new();
+            while let Some(again) = calls.next().await {
+                left.extend(again);
+            }
+        }
+        Ok(())
+    }
+
+    /// One batch: gives the devices that have another way left.
+    async fn call(
+        &self,
+        lane: Arc<VendorLane>,
+        batch: Vec<(Candidate, Binding)>,
+        notification: &Notification,
+    ) -> Vec<Candidate> {
+        let said = self.said(&lane, &batch, notification).await;
+        let (mut steps, mut again) = (Vec::new(), Vec::new());
+        for ((candidate, binding), said) in batch.into_iter().zip(said) {
+            if said.bury {
+                self.bury(candidate.number, binding, &said).await;
+            }
+            let what = match said.class.ending() {
+                None => Progress::Sent,
+                Some(_) if !candidate.ways.is_empty() => {
+                    again.push(candidate);
+                    continue;
+                }
+                Some(_) if said.expired => Progress::Ended(Ending::ExpiredUnsent),
+                Some(failed) => match after_vendor(self.message.strategy, failed) {
+                    Route::End(reason) => Progress::Ended(reason),
+                    Route::Online | Route::Vendor => Progress::Failed(failed),
+                },
+            };
+            let vendor = Some(lane.config.vendor);
+            let step = Step { vendor, word: said.word, ..Step::of_server(candidate.number, what) };
+            steps.push(step);
+        }
+        self.record(steps).await;
+        again
+    }
+
+    async fn said(
+        &self,
+        lane: &VendorLane,
+        batch: &[(Candidate, Binding)],
+        notification: &Notification,
+    ) -> Vec<Said> {
+        let all = |class, word: Option<String>, expired| {
+            vec![Said { class, word, bury: false, expired }; batch.len()]
+        };
+        let now = self.server.clock.now();
+        let ttl = (self.message.expires_at - now) / 1_000_000;
+        let Ok(ttl_seconds) = u32::try_from(ttl) else {
+            return all(Class::Server, None, true);
+        };
+        let options = Options { message: self.id, ttl_seconds, now };
+        match template(lane.channel().config(), notification, &options) {
+            Ok(template) => {
+                let tokens: Vec<&str> = batch.iter().map(|(_, b)| b.token.as_str()).collect();
+                lane.send(self.server, &template, &tokens, self.message.expires_at).await
+            }
+            Err(unfit) => all(Class::Payload, Some(unfit.to_string()), false),
+        }
+    }
+
+    /// What a vendor shows: an Easemob `pushMessage`, or the payload of another protocol as data.
+    async fn notification(&self) -> Result<Notification, Fault> {
+        let page = self.server.ledger.read_at(&[self.message.position]).await?;
+        let accepted = page.events.into_iter().next().map(|recorded| recorded.event);
+        let Some(domain::Event::MessageAccepted(MessageAccepted { protocol, private, .. })) =
+            accepted
+        else {
+            return Err(Fault::stored("message", "its event cannot be read"));
+        };
+        let payload = private.and_then(|private| private.payload);
+        let text = payload.as_ref().map_or("null", |payload| payload.0.get());
+        match protocol {
+            Protocol::Ums => Ok(Notification::opaque(text)),
+            Protocol::Easemob => {
+                Notification::parse(text).map_err(|error| Fault::stored("pushMessage", error))
+            }
+        }
+    }
+
+    /// Waits for the devices that were connected; those that stay silent go to the vendor too, or
+    /// were not there after all.
+    async fn after_silence(&self, silent: Vec<Candidate>) -> Result<(), Fault> {
+        if silent.is_empty() {
+            return Ok(());
+        }
+        let wait = Duration::from_millis(self.entry.config.delivery.ack_wait_ms.into());
+        self.server.clock.sleep(wait).await;
+        let Some(message) = load(self.server, self.id).await? else { return Ok(()) };
+        let open = |number: i64| message.deliveries.get(&number).filter(|d| d.wants_vendor());
+        let (mut vendor, mut steps) = (Vec::new(), Vec::new());
+        for candidate in silent {
+            let Some(delivery) = open(candidate.number) else { continue };
+            if after_silence(message.strategy, !candidate.ways.is_empty()) {
+                vendor.push(candidate);
+            } else if missed(message.strategy, delivery) {
+                let what = Progress::Ended(Ending::NotPresent);
+                steps.push(Step::of_server(candidate.number, what));
+            }
+        }
+        self.record(steps).await;
+        self.ask(vendor).await
+    }
+
+    async fn bury(&self, device: i64, binding: Binding, said: &Said) {
+        let command = BuryToken {
+            app: self.entry.id().to_owned(),
+            device,
+            notifier: binding.notifier,
+            token: binding.token,
+            code: said.word.clone().unwrap_or_default(),
+        };
+        let metadata = Metadata {
+            actor: "server".to_owned(),
+            via: super::NAME.to_owned(),
+            causation: Some(self.message.position),
+            ..Metadata::default()
+        };
+        let context = Context { app: self.entry.id().to_owned(), metadata };
+        match self.server.ledger.execute(Lane::Bulk, context, command).await {
+            Ok(_) | Err(Refused::Rejected(_)) => {}
+            Err(refused) => tracing::error!(device, %refused, "a dead token stays bound"),
+        }
+    }
+
+    /// Has steps recorded; what the ledger can't take now is found in the views again.
+    async fn record(&self, steps: Vec<Step>) {
+        for step in steps {
+            let app = self.entry.id().to_owned();
+            let outcome = Outcome { app, message: self.id, step, answer: None };
+            // The recorder outlives every task, save in a shutdown.
+            let _ = self.server.recorder.send(outcome).await;
+        }
+    }
+}
+
+/// Whether a message for devices that are here never got out to one.
+fn missed(strategy: Strategy, delivery: &Delivery) -> bool {
+    strategy == Strategy::PresentOnly && delivery.stage < Stage::Sent
+}

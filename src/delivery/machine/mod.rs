@@ -1,0 +1,234 @@
+//! The delivery machine: chooses a way for each delivery, hands to push vendors what goes that way,
+//! and records what came of it. Our own channel needs it only where a vendor comes first or after:
+//! connections follow the ledger by themselves.
+//!
+//! It runs on one node, under a lease. It follows the ledger from its checkpoint; what was under
+//! way when it began is in the views. Everything it does may be done twice: the folds drop what
+//! they know.
+
+mod lane;
+mod message;
+
+use std::{
+    collections::{HashMap, HashSet},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use domain::{
+    Event, Recorded, Stream,
+    app::VendorRef,
+    message::{MessageAccepted, MessageId},
+    route::Strategy,
+};
+use projections::{Fault, message_status, pending};
+use tokio::{
+    sync::{OnceCell, Semaphore},
+    task::JoinSet,
+};
+
+use crate::{
+    app::Server,
+    delivery::channel::{Channel, Sender},
+    feed::{effects, follow::Follower},
+};
+use lane::VendorLane;
+
+/// Name of the checkpoint.
+pub const NAME: &str = "vendors";
+/// Messages that are worked on at once; others wait in the views.
+const MESSAGES: usize = 16_384;
+/// Messages whose way is chosen at once.
+const CHOOSING: usize = 64;
+/// Time between two looks for messages that found no room.
+const LOOK: Duration = Duration::from_secs(5);
+/// Longest wait for the views.
+const VIEWS: Duration = Duration::from_secs(30);
+/// Time between two looks at what was committed.
+const PACE: Duration = Duration::from_millis(5);
+/// Events between two notes of the checkpoint.
+const CHECKPOINT_EVENTS: i64 = 2_000;
+
+/// Works until its lease is lost. Safe to cancel: what is under way then is found in the views.
+///
+/// # Errors
+/// [`Fault`] when the database fails.
+pub async fn run(server: &Arc<Server>) -> Result<(), Fault> {
+    let machine = Arc::new(Machine::default());
+    let mut tasks: JoinSet<()> = JoinSet::new();
+    let mut noted = effects::checkpoint(&server.ledger, NAME).await?;
+    let mut follower = Follower::new(&server.ledger, noted).paced(PACE);
+    machine.find_due(server, noted, &mut tasks).await?;
+    let mut look = tokio::time::interval(LOOK);
+    loop {
+        let batch = tokio::select! {
+            batch = follower.next() => batch?,
+            // Takes what ended out of memory.
+            Some(ended) = tasks.join_next(), if !tasks.is_empty() => {
+                if let Err(error) = ended
+                    && error.is_panic()
+                {
+                    tracing::error!(%error, "a delivery failed");
+                }
+                continue;
+            }
+            _ = look.tick() => {
+                if machine.spilled.swap(false, Ordering::AcqRel) {
+                    machine.find_due(server, follower.position(), &mut tasks).await?;
+                }
+                continue;
+            }
+        };
+        for recorded in batch.events() {
+            machine.concern(server, recorded, &mut tasks);
+        }
+        server.metrics.lag(NAME, server.ledger.head() - batch.last());
+        if batch.last() - noted >= CHECKPOINT_EVENTS || !tasks.is_empty() {
+            noted = batch.last();
+            effects::advance(&server.ledger, NAME, noted).await?;
+        }
+    }
+}
+
+/// What the tasks of one run share.
+struct Machine {
+    lanes: Mutex<HashMap<(String, String), Arc<VendorLane>>>,
+    room: Arc<Semaphore>,
+    choosing: Semaphore,
+    sender: OnceCell<Sender>,
+    /// Messages under way here.
+    busy: Mutex<HashSet<MessageId>>,
+    /// Whether a message found no room.
+    spilled: AtomicBool,
+}
+
+impl Default for Machine {
+    fn default() -> Machine {
+        Machine {
+            lanes: Mutex::default(),
+            room: Arc::new(Semaphore::new(MESSAGES)),
+            choosing: Semaphore::new(CHOOSING),
+            sender: OnceCell::new(),
+            busy: Mutex::default(),
+            spilled: AtomicBool::new(false),
+        }
+    }
+}
+
+impl Machine {
+    /// Takes up a push that needs a decision.
+    fn concern(
+        self: &Arc<Self>,
+        server: &Arc<Server>,
+        recorded: &Recorded,
+        tasks: &mut JoinSet<()>,
+    ) {
+        let (Event::MessageAccepted(push), Stream::Message(id)) =
+            (&recorded.event, &recorded.stream)
+        else {
+            return;
+        };
+        if needs_decision(server, &recorded.app, push) {
+            self.take_up(server, recorded.app.clone(), *id, tasks);
+        }
+    }
+
+    fn take_up(
+        self: &Arc<Self>,
+        server: &Arc<Server>,
+        app: String,
+        id: MessageId,
+        tasks: &mut JoinSet<()>,
+    ) {
+        let Ok(room) = Arc::clone(&self.room).try_acquire_owned() else {
+            self.spilled.store(true, Ordering::Release);
+            return;
+        };
+        if !self.busy().insert(id) {
+            return;
+        }
+        let (machine, server) = (Arc::clone(self), Arc::clone(server));
+        tasks.spawn(async move {
+            if let Err(fault) = message::deliver(&machine, &server, &app, id).await {
+                tracing::error!(%fault, message = %id, "a message could not be delivered; it is tried again");
+                machine.spilled.store(true, Ordering::Release);
+            }
+            machine.busy().remove(&id);
+            drop(room);
+        });
+    }
+
+    /// Takes up what the views say is not done yet: what a vendor is to be asked for first, and
+    /// what is kept of apps that have vendors.
+    async fn find_due(
+        self: &Arc<Self>,
+        server: &Arc<Server>,
+        position: i64,
+        tasks: &mut JoinSet<()>,
+    ) -> Result<(), Fault> {
+        let reached = server.views.reached(position, VIEWS).await;
+        reached.map_err(|behind| Fault::stored("views", behind))?;
+        let apps = server.directory.all();
+        let apps = apps.iter().filter(|app| !app.vendors.is_empty());
+        let apps: Vec<&str> = apps.map(|app| app.id()).collect();
+        let mut checkout = server.ledger.database().views_read.checkout().await?;
+        let mut due = message_status::due(&mut checkout.conn()).await?;
+        due.extend(pending::messages_of_apps(&mut checkout.conn(), &apps).await?);
+        drop(checkout);
+        for (app, id) in due {
+            self.take_up(server, app, id, tasks);
+        }
+        Ok(())
+    }
+
+    /// The lane of a vendor as the app is configured now.
+    fn lane(
+        &self,
+        sender: &Sender,
+        app: &str,
+        (config, channel): (&VendorRef, &Arc<Channel>),
+    ) -> Arc<VendorLane> {
+        let mut lanes = self.lanes.lock().unwrap_or_else(PoisonError::into_inner);
+        let name = (app.to_owned(), config.name.clone());
+        match lanes.get(&name).filter(|lane| lane.is_of(config, channel)) {
+            Some(lane) => Arc::clone(lane),
+            None => {
+                let (config, channel) = (config.clone(), Arc::clone(channel));
+                let lane = Arc::new(VendorLane::new(config, channel, sender.clone()));
+                lanes.insert(name, Arc::clone(&lane));
+                lane
+            }
+        }
+    }
+
+    /// Made when it is first needed: it reads the system's certificates, and many servers have no
+    /// vendors.
+    async fn sender(&self, server: &Server) -> Result<&Sender, Fault> {
+        let make = async || {
+            let clients = server.outbound.clients();
+            let clients = clients.map_err(|error| Fault::stored("HTTP client", error))?;
+            Ok(Sender::new(clients, server.clock.clone()))
+        };
+        self.sender.get_or_try_init(make).await
+    }
+
+    fn busy(&self) -> MutexGuard<'_, HashSet<MessageId>> {
+        // Nothing that holds the lock can panic half-way, so a poisoned one is still whole.
+        self.busy.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Whether a push can't go its way by itself.
+fn needs_decision(server: &Server, app: &str, push: &MessageAccepted) -> bool {
+    if push.targets.is_empty() {
+        return false;
+    }
+    match push.strategy {
+        Strategy::OnlineElseKept => false,
+        Strategy::OnlineElseVendor => server.directory.has_vendors(app),
+        Strategy::VendorElseOnline | Strategy::VendorOnly | Strategy::PresentOnly => true,
+    }
+}
