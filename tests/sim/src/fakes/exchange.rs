@@ -58,6 +58,7 @@ impl<'a> Call<'a> {
 pub struct Connection {
     pub(super) end: Notify,
     pub(super) goodbye: Notify,
+    pub(super) leaving: Notify,
     pub(super) reset: AtomicBool,
     /// The credential last used here, and since when (milliseconds since the epoch).
     pub(super) credential: Mutex<Option<(String, i64)>>,
@@ -68,6 +69,12 @@ impl Connection {
     pub(super) fn cut(&self) {
         self.reset.store(true, Ordering::Release);
         self.end.notify_one();
+    }
+
+    /// Takes no more requests, and returns when the peer is told so before anything else.
+    pub(super) async fn say_goodbye(&self) {
+        self.goodbye.notify_one();
+        self.leaving.notified().await;
     }
 }
 

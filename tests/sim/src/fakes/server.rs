@@ -193,7 +193,10 @@ where
                 tokio::select! {
                     _ = connection.as_mut() => break,
                     () = state.end.notified() => break,
-                    () = state.goodbye.notified() => connection.as_mut().graceful_shutdown(),
+                    () = state.goodbye.notified() => {
+                        connection.as_mut().graceful_shutdown();
+                        state.leaving.notify_one();
+                    }
                 }
             }
         }};
@@ -262,7 +265,7 @@ async fn answer<V: Vendor>(
         sleep(slow + house.latency).await;
     }
     if planned == Some(Fault::GoAway) {
-        connection.goodbye.notify_one();
+        connection.say_goodbye().await;
     }
     written(reply)
 }

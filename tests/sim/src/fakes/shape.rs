@@ -19,6 +19,8 @@ pub(super) enum Shape {
     Step,
     /// `true` or `false`.
     Flag,
+    /// `true` or `false`, or `1` or `0`.
+    Bit,
     /// A whole number in a range.
     Whole(i64, i64),
     /// One of these strings.
@@ -112,7 +114,10 @@ fn at(value: &Value, shape: &Shape, names: Names, path: &str) -> Result<(), Flaw
     let flaw = |kind| Err(Flaw { path: path.to_owned(), kind });
     let held = |holds| if holds { Ok(()) } else { flaw(Kind::Value) };
     match (shape, value) {
-        (Shape::Any, _) | (Shape::Flag, Value::Bool(_)) | (Shape::Map, Value::Object(_)) => Ok(()),
+        (Shape::Any, _)
+        | (Shape::Flag | Shape::Bit, Value::Bool(_))
+        | (Shape::Map, Value::Object(_)) => Ok(()),
+        (Shape::Bit, Value::Number(number)) => held(matches!(number.as_i64(), Some(0 | 1))),
         (Shape::Text(max), Value::String(text)) => held(text.len() <= *max),
         (Shape::Filled, Value::String(text)) => held(!text.is_empty()),
         (Shape::Begins(with), Value::String(text)) => held(text.starts_with(with)),

@@ -118,7 +118,7 @@ pub(super) struct Fault {
 #[derive(Debug, PartialEq)]
 pub(super) enum Target<'a> {
     Token(std::borrow::Cow<'a, str>),
-    /// A topic, condition or installation.
+    /// A topic or condition.
     Other,
 }
 
@@ -157,7 +157,8 @@ pub(super) fn strict(body: &[u8]) -> Result<Send<'static>, Fault> {
     if payload_bytes(message) > max {
         return Err(fault("message", format!("Message is too big, at most {max} bytes")));
     }
-    let token = get(message, "token").and_then(Value::as_str);
+    // A registration by its other name.
+    let token = get(message, "token").or_else(|| get(message, "fid")).and_then(Value::as_str);
     Ok(Send {
         validate_only: get(&value, "validate_only").and_then(Value::as_bool).unwrap_or_default(),
         target: token.map_or(Target::Other, |token| Target::Token(token.to_owned().into())),

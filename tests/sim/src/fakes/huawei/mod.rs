@@ -33,10 +33,9 @@ pub struct HuaweiCredentials {
 
 /// The vendor's rules and memory.
 pub struct Huawei {
-    /// Who may push.
-    pub credentials: HuaweiCredentials,
+    credentials: HuaweiCredentials,
     /// Whether the app may send with urgency `HIGH`.
-    pub may_send_high: bool,
+    may_send_high: bool,
     issued: Issued,
     requests: AtomicU64,
 }
@@ -53,6 +52,20 @@ impl Default for Huawei {
             issued: Issued::default(),
             requests: AtomicU64::new(0),
         }
+    }
+}
+
+impl Huawei {
+    /// The same for another app.
+    #[must_use]
+    pub fn with_credentials(self, credentials: HuaweiCredentials) -> Self {
+        Self { credentials, ..self }
+    }
+
+    /// The same with the right to send with urgency `HIGH`.
+    #[must_use]
+    pub fn with_high_urgency(self) -> Self {
+        Self { may_send_high: true, ..self }
     }
 }
 

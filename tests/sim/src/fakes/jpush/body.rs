@@ -28,7 +28,7 @@ const WORD: Shape = Shape::Text(usize::MAX);
 
 const PUSH: Shape = Shape::Object(&[
     may("cid", Shape::Filled),
-    must("platform", Shape::Either(&[Shape::Choice(&["all"]), Shape::List(&PLATFORM, 1, 4)])),
+    must("platform", Shape::Either(&[Shape::Choice(&["all"]), Shape::List(&PLATFORM, 1, 5)])),
     must("audience", Shape::Either(&[Shape::Choice(&["all"]), Shape::Object(AUDIENCE)])),
     may("notification", Shape::Object(NOTIFICATION)),
     may("message", Shape::Object(MESSAGE)),
@@ -40,7 +40,7 @@ const PUSH: Shape = Shape::Object(&[
     may("callback", Shape::Object(CALLBACK)),
 ]);
 
-const PLATFORM: Shape = Shape::Choice(&["android", "ios", "hmos", "quickapp"]);
+const PLATFORM: Shape = Shape::Choice(&["android", "ios", "hmos", "quickapp", "winphone"]);
 const ID: Shape = Shape::Filled;
 const NAME: Shape = Shape::Text(NAME_BYTES_MAX);
 const TAGS: Shape = Shape::List(&NAME, 1, TAGS_MAX);
@@ -63,6 +63,8 @@ const NOTIFICATION: &[Field] = &[
     may("ios", Shape::Object(IOS)),
     may("hmos", Shape::Object(HMOS)),
     may("quickapp", Shape::Map),
+    may("winphone", Shape::Map),
+    may("voip", Shape::Map),
 ];
 
 const INTENT: Shape = Shape::Object(&[must("url", Shape::Filled)]);
@@ -92,14 +94,20 @@ const ANDROID: &[Field] = &[
     may("show_begin_time", WORD),
     may("show_end_time", WORD),
     may("display_foreground", Shape::Choice(&["0", "1"])),
+    may("custom_buttons", Shape::Any),
+    may("mipns_content_forshort", WORD),
+    may("oppns_content_forshort", WORD),
+    may("vpns_content_forshort", WORD),
+    may("mzpns_content_forshort", WORD),
+    may("icon_bg_color", WORD),
 ];
 
 const IOS: &[Field] = &[
     must("alert", Shape::Either(&[WORD, Shape::Map])),
     may("sound", Shape::Either(&[WORD, Shape::Map])),
     may("badge", Shape::Either(&[Shape::Whole(0, i64::MAX), Shape::Step])),
-    may("content-available", Shape::Flag),
-    may("mutable-content", Shape::Flag),
+    may("content-available", Shape::Bit),
+    may("mutable-content", Shape::Bit),
     may("category", WORD),
     may("extras", Shape::Map),
     may("thread-id", WORD),
@@ -120,6 +128,11 @@ const HMOS: &[Field] = &[
     may("style", Shape::Whole(0, 3)),
     may("inbox", Shape::Map),
     may("push_type", Shape::Whole(0, 11)),
+    may("extra_data", WORD),
+    may("display_foreground", Shape::Choice(&["0", "1"])),
+    may("sound", WORD),
+    may("sound_duration", Shape::Whole(1, 60)),
+    may("hm_payload", Shape::Map),
 ];
 
 const MESSAGE: &[Field] = &[

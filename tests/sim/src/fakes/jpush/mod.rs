@@ -58,15 +58,28 @@ impl Default for JpushCredentials {
 /// The vendor's rules and memory.
 #[derive(Default)]
 pub struct Jpush {
-    /// Who may push.
-    pub credentials: JpushCredentials,
+    credentials: JpushCredentials,
     /// Pushes a minute; without it there is no limit.
-    pub per_minute: Option<u32>,
+    per_minute: Option<u32>,
     cids: Cids,
     sent: AtomicU64,
     messages: Mutex<HashSet<u64>>,
     /// When the window began, and pushes in it.
     window: Mutex<(i64, u32)>,
+}
+
+impl Jpush {
+    /// The same for another app.
+    #[must_use]
+    pub fn with_credentials(self, credentials: JpushCredentials) -> Self {
+        Self { credentials, ..self }
+    }
+
+    /// The same with at most so many pushes a minute.
+    #[must_use]
+    pub fn with_limit(self, per_minute: u32) -> Self {
+        Self { per_minute: Some(per_minute), ..self }
+    }
 }
 
 impl Fake<Jpush> {
