@@ -1,5 +1,5 @@
 //! The outside of the server, simulated: callers that sign requests, an operator with the admin
-//! API, and devices on the socket. Tests, load runs and the demo use it; it knows the server only
+//! API, devices on the socket, and push vendors ([`fakes`]). Tests, load runs and the demo use it; it knows the server only
 //! by its wire formats, so it shares no code with it.
 //!
 //! ```no_run
@@ -20,6 +20,7 @@
 mod admin;
 mod device;
 mod error;
+pub mod fakes;
 mod frame;
 mod http;
 mod memory;
