@@ -49,7 +49,7 @@ impl Post {
     async fn push(&self, clients: &[&str], strategy: Strategy, keep: Duration) -> MessageId {
         let server = &self.world.running.server;
         let now = server.clock.now();
-        let id = server.ids.next(now).await.unwrap();
+        let id = server.ids.next(&server.clock).await.unwrap();
         let json = |value: Value| RawJson(RawValue::from_string(value.to_string()).unwrap());
         let command = PushMessage {
             app: "demo".to_owned(),

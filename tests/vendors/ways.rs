@@ -1,11 +1,15 @@
 //! The policy as a table, over the wire: strategy, whether the device is connected, whether it is
 //! bound, and what the vendor says.
 
-use domain::{message::{Delivery, Ending, Stage}, route::Strategy, vendor::Vendor};
+use domain::{
+    message::{Delivery, Ending, Stage},
+    route::Strategy,
+    vendor::Vendor,
+};
 use serde_json::json;
 
 use super::{DAY, Post, token};
-use crate::harness::{World, message, ok, registration};
+use crate::harness::{World, merge, message, ok, registration};
 
 use Strategy::{OnlineElseKept, OnlineElseVendor, PresentOnly, VendorElseOnline, VendorOnly};
 
@@ -34,7 +38,8 @@ async fn registered(post: &Post) {
     for client in CLIENTS {
         let mut body = registration(client);
         if client == "bare" {
-            body["pushId"] = json!("");
+            // A speaker on the M2M channel, which is no push vendor's.
+            merge(&mut body, json!({ "deviceType": "08", "collab3th": 1 }));
         }
         ok(&world.terminal(client), "/ums/v2/register", &body).await;
     }
@@ -66,7 +71,9 @@ fn is(delivery: &Delivery, comes: Comes) -> bool {
     match comes {
         Comes::Vendor => delivery.vendor == Some(Vendor::Jpush) && delivery.stage == Stage::Sent,
         Comes::Online => delivery.stage >= Stage::Received && delivery.vendor.is_none(),
-        Comes::Kept(failed) => delivery.open() && delivery.failed == failed && delivery.vendor.is_none(),
+        Comes::Kept(failed) => {
+            delivery.open() && delivery.failed == failed && delivery.vendor.is_none()
+        }
         Comes::Ends(reason) => delivery.ended == Some(reason),
     }
 }
