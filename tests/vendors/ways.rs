@@ -181,8 +181,8 @@ async fn an_acknowledgement_in_time_keeps_the_vendor_from_being_asked() {
         post.until(id, "live", |delivery| delivery.vendor.is_some()).await;
     };
     away().await;
-    assert_eq!(post.jpush.accepted(&token("live")), 1);
     assert_eq!(post.delivery(first, "live").await.vendor, None);
+    assert_eq!(post.jpush.accepted(&token("live")), 1);
     post.world.stop().await;
 }
 
