@@ -66,6 +66,12 @@ pub(super) async fn deliver(
         Default::default()
     };
     drop(choosing);
+    // A device that has answered and gone in the meantime is not asked for again.
+    let Some(now) = found(server.ledger.remembered(Key::Message(id)).await?)? else {
+        return Ok(());
+    };
+    let wanted = |number: &i64| now.deliveries.get(number).is_some_and(Delivery::wants_vendor);
+    let candidates = candidates.into_iter().filter(|candidate| wanted(&candidate.number));
     let (mut vendor, mut silent, mut steps) = (Vec::new(), Vec::new(), Vec::new());
     for candidate in candidates {
         let present = present.contains(&candidate.number);
