@@ -90,7 +90,8 @@ impl Decide for ExpireDeliveries {
         let ending = |delivery: &Delivery| {
             if delivery.recalling() {
                 Some(Progress::Recalled(RecallResult::Unknown))
-            } else if !delivery.open() {
+            } else if !delivery.open() || delivery.vendor.is_some() {
+                // What a vendor took is its to deliver, and nobody tells whether it did.
                 None
             } else if delivery.stage < Stage::Sent {
                 Some(Progress::Ended(Ending::ExpiredOffline))
