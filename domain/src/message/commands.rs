@@ -112,9 +112,10 @@ impl Decide for ExpireDeliveries {
 fn is_news(delivery: &Delivery, step: &Step) -> bool {
     match step.what {
         Progress::Failed(_) => delivery.wants_vendor(),
-        // A vendor may take what a connected device left without an answer.
+        // A vendor may take what was handed to a connected device, and what the device answered
+        // or somebody recalled while the vendor was being asked: it shows the message all the same.
         Progress::Sent => {
-            delivery.stage < Stage::Sent || (step.vendor.is_some() && delivery.wants_vendor())
+            delivery.stage < Stage::Sent || (step.vendor.is_some() && delivery.vendor.is_none())
         }
         Progress::Received => delivery.stage < Stage::Received,
         Progress::Displayed => delivery.stage < Stage::Displayed,
