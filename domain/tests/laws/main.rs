@@ -14,8 +14,12 @@ mod route;
 mod scenario;
 
 // Given a history, when a command comes, then these events or that refusal.
+mod account;
 mod app;
+mod audience;
+mod binding;
 mod device;
+mod label;
 mod message;
 mod owner;
 mod push;
