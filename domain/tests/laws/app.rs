@@ -318,7 +318,7 @@ fn the_token_of_a_ums_registration_leads_to_the_jpush_of_its_package_or_else_of_
     assert_eq!(led_to(&all, None, "com.shop.01").as_deref(), Some("named"));
     assert_eq!(led_to(&all, None, "com.shop.02").as_deref(), Some("named"));
     assert_eq!(led_to(&all, None, "com.shop.03").as_deref(), Some("others"));
-    assert_eq!(led_to(&[named.clone()], None, "com.shop.03"), None);
+    assert_eq!(led_to(std::slice::from_ref(&named), None, "com.shop.03"), None);
     assert_eq!(led_to(&[others], None, "com.shop.01").as_deref(), Some("others"));
     assert_eq!(led_to(&[fcm, fcm_of_all], None, "com.shop.01"), None);
     assert_eq!(led_to(&[], None, "com.shop.01"), None);

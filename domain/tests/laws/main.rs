@@ -27,9 +27,12 @@ mod recall;
 mod report;
 
 // Laws over generated histories.
+mod answers;
+mod audiences;
 mod histories;
 mod properties;
 mod registry;
+mod wishes;
 
 // What is fixed by a protocol or stored for ever.
 mod any_event;
