@@ -41,6 +41,9 @@ struct Candidate {
     ways: Vec<(Arc<VendorLane>, Binding)>,
 }
 
+/// A device with the binding that is tried now.
+type Bound = (Candidate, Binding);
+
 /// Delivers a message as far as this is not up to connections.
 pub(super) async fn deliver(
     machine: &Machine,
@@ -147,8 +150,7 @@ impl Job<'_> {
     async fn ask(&self, candidates: Vec<Candidate>) -> Result<(), Fault> {
         let mut left = candidates;
         while !left.is_empty() {
-            let mut by_lane: BTreeMap<String, (Arc<VendorLane>, Vec<(Candidate, Binding)>)> =
-                BTreeMap::new();
+            let mut by_lane: BTreeMap<String, (Arc<VendorLane>, Vec<Bound>)> = BTreeMap::new();
             for mut candidate in left {
                 let (lane, binding) = candidate.ways.remove(0);
                 let entry = by_lane.entry(lane.config.name.clone());
@@ -175,7 +177,7 @@ impl Job<'_> {
     async fn call(
         &self,
         lane: Arc<VendorLane>,
-        batch: Vec<(Candidate, Binding)>,
+        batch: Vec<Bound>,
         notification: &Notification,
     ) -> Vec<Candidate> {
         let said = self.said(&lane, &batch, notification).await;
@@ -207,7 +209,7 @@ impl Job<'_> {
     async fn said(
         &self,
         lane: &VendorLane,
-        batch: &[(Candidate, Binding)],
+        batch: &[Bound],
         notification: &Notification,
     ) -> Vec<Said> {
         let all = |class, word: Option<String>, expired| {
