@@ -15,6 +15,7 @@ use crate::{
     config::Config,
     delivery::{self, endings, expiry, recorder},
     directory::Directory,
+    easemob::Gate,
     feed::{
         effects::{LEASE, Lease, RENEW},
         views::{self, Views},
@@ -48,6 +49,8 @@ pub struct Server {
     pub directory: Arc<Directory>,
     /// Bearer tokens.
     pub tokens: Tokens,
+    /// What stands before calls over Easemob's interface.
+    pub easemob: Gate,
     /// Fetches the keys of tokens that apps sign.
     pub jwks: Fetcher,
     /// Seals secrets and makes fingerprints.
@@ -128,6 +131,7 @@ impl Running {
             (CancellationToken::new(), CancellationToken::new(), CancellationToken::new());
         let metrics = Arc::new(Metrics::default());
         let read = database.ledger_read.clone();
+        let easemob = Gate::new(&read, &database.ledger_write, &clock);
         let tokens = Tokens::new(read, database.ledger_write.clone(), clock.clone());
         let new_admin_token = admin_token(&tokens, config).await?;
         let ledger =
@@ -161,6 +165,7 @@ impl Running {
             views,
             directory,
             tokens,
+            easemob,
             jwks,
             master,
             metrics,
@@ -305,7 +310,11 @@ fn report(duty: &str, failed: Result<(), Fault>) {
 /// Removes old tokens.
 async fn chores(server: Arc<Server>, stop: CancellationToken) {
     loop {
-        if let Err(fault) = server.tokens.remove_old().await {
+        let removed = async {
+            server.tokens.remove_old().await?;
+            server.easemob.tokens.remove_old().await
+        };
+        if let Err(fault) = removed.await {
             tracing::warn!(%fault, "old tokens could not be removed");
         }
         tokio::select! {

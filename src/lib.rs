@@ -8,6 +8,7 @@ pub mod config;
 pub mod delivery;
 mod demo;
 pub mod directory;
+pub mod easemob;
 pub mod feed;
 pub mod http;
 pub mod ids;

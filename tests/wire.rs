@@ -12,6 +12,7 @@ mod bad_input;
 mod channels;
 mod contracts;
 mod crash;
+mod easemob;
 mod full_disk;
 mod harness;
 mod jwt;

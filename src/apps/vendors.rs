@@ -89,7 +89,8 @@ impl Vault<'_> {
             if app_packages.len() > MAX_PACKAGES {
                 return Err(bad("a vendor has at most 100 packages"));
             }
-            app_packages.iter().try_for_each(|own| named("vendors.appPackages", own, MAX_NAME))?;
+            let named_well = |own: &String| named("vendors.appPackages", own, MAX_NAME);
+            app_packages.iter().try_for_each(named_well)?;
             let Some(credentials) = credentials else {
                 let kept = before.iter().find(|vendor| vendor.name == name);
                 let kept = kept.ok_or_else(|| bad(format!("{name} needs credentials")))?;

@@ -2,6 +2,7 @@
 
 pub mod admin;
 mod body;
+pub mod easemob;
 mod graphql;
 pub mod openapi;
 mod system;
@@ -40,6 +41,7 @@ pub fn router(server: Arc<Server>) -> Router {
         .route("/readyz", get(system::readyz))
         .route("/metrics", get(system::metrics))
         .route("/openapi.json", get(system::openapi))
+        .merge(easemob::routes())
         .fallback(not_found)
         .with_state(server)
         .layer(middleware::from_fn(identify))

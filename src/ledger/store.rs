@@ -217,17 +217,19 @@ pub(crate) fn private_directory(directory: &Path) -> std::io::Result<()> {
 
 type Scripts = [(i64, &'static str, &'static str)];
 
-static SQLITE_LEDGER: [(i64, &str, &str); 2] = [
+static SQLITE_LEDGER: [(i64, &str, &str); 3] = [
     (1, "ledger", include_str!("../../migrations/sqlite/ledger/0001_ledger.sql")),
     (2, "audience", include_str!("../../migrations/sqlite/ledger/0002_audience.sql")),
+    (3, "easemob", include_str!("../../migrations/sqlite/ledger/0003_easemob.sql")),
 ];
 static SQLITE_VIEWS: [(i64, &str, &str); 2] = [
     (1, "views", include_str!("../../migrations/sqlite/views/0001_views.sql")),
     (2, "vendors", include_str!("../../migrations/sqlite/views/0002_vendors.sql")),
 ];
-static POSTGRES_LEDGER: [(i64, &str, &str); 2] = [
+static POSTGRES_LEDGER: [(i64, &str, &str); 3] = [
     (1, "ledger", include_str!("../../migrations/postgres/ledger/0001_ledger.sql")),
     (2, "audience", include_str!("../../migrations/postgres/ledger/0002_audience.sql")),
+    (3, "easemob", include_str!("../../migrations/postgres/ledger/0003_easemob.sql")),
 ];
 static SQLITE_PRESENCE: [(i64, &str, &str); 1] =
     [(1, "presence", include_str!("../../migrations/sqlite/presence/0001_presence.sql"))];

@@ -3,6 +3,7 @@
 //! one connection; [`frames`] is what goes over it; [`presence`] tells other nodes who is connected
 //! here. `docs/socket.md` is the contract.
 
+mod easemob;
 mod frames;
 pub mod hub;
 pub mod presence;
@@ -21,10 +22,14 @@ use projections::registry;
 use crate::{
     app::Server,
     directory::AppEntry,
-    http::ums::{
-        codes::{Code, Input, Interface, Problem, code},
-        envelope,
-        gate::{Credentials, user_of, verify},
+    http::{
+        RequestId,
+        easemob::refused_handshake,
+        ums::{
+            codes::{Code, Input, Interface, Problem, code},
+            envelope,
+            gate::{Credentials, user_of, verify},
+        },
     },
 };
 
@@ -47,12 +52,20 @@ pub async fn connect(State(server): State<Arc<Server>>, request: Request) -> Res
     if server.stopping() {
         return envelope(StatusCode::SERVICE_UNAVAILABLE, Code::Unavailable, "null");
     }
-    match authenticate(&server, &parts.headers, &query).await {
+    let admitted = if easemob::is_meant(&parts.headers, &query) {
+        let request = parts.extensions.get::<RequestId>().cloned().unwrap_or_default();
+        let admitted = easemob::authenticate(&server, &parts.headers, &query, &request.0).await;
+        admitted.map_err(|problem| refused_handshake(&problem, server.clock.now()))
+    } else {
+        let admitted = authenticate(&server, &parts.headers, &query).await;
+        admitted.map_err(|problem| refuse(&problem))
+    };
+    match admitted {
         Ok((app, device)) => upgrade
             .max_message_size(MAX_READ_BYTES)
             .max_frame_size(MAX_READ_BYTES)
             .on_upgrade(move |socket| session::run(server, app, device, socket)),
-        Err(problem) => refuse(&problem),
+        Err(refusal) => refusal,
     }
 }
 

@@ -52,6 +52,8 @@ pub struct DeviceOptions {
     pub app_package: String,
     /// The token of its user, if it is registered under one.
     pub access_token: Option<String>,
+    /// The id of an Easemob device, which shows only that and its user's token.
+    pub easemob_device: Option<String>,
     /// Whether it answers messages and controls by itself.
     pub auto_ack: bool,
     /// After it acknowledged a message by itself it also reports 2, 3 and 4 up to this one.
@@ -71,12 +73,32 @@ impl DeviceOptions {
             client_id: client_id.unwrap_or_default(),
             app_package: app_package.into(),
             access_token,
+            easemob_device: None,
             auto_ack: true,
             auto_report: None,
         }
     }
 
-    fn credentials(&self) -> Vec<(&'static str, String)> {
+    /// The device of an Easemob user with that token.
+    #[must_use]
+    pub fn of_easemob(
+        base_url: impl Into<String>,
+        token: impl Into<String>,
+        device_id: impl Into<String>,
+    ) -> Self {
+        let caller = Caller::new(base_url, "", "").with_access_token(token);
+        Self { easemob_device: Some(device_id.into()), ..Self::new(&caller, "") }
+    }
+
+    fn credentials(&self, in_query: bool) -> Vec<(&'static str, String)> {
+        if let Some(device) = &self.easemob_device {
+            let token = self.access_token.clone().unwrap_or_default();
+            let token = match in_query {
+                true => ("token", token),
+                false => ("authorization", format!("Bearer {token}")),
+            };
+            return vec![token, ("deviceId", device.clone())];
+        }
         let timestamp = now_ms().to_string();
         let sign = sign("/connect", b"", &self.app_id, &self.app_key, &timestamp);
         let mut credentials = vec![
@@ -96,7 +118,7 @@ impl DeviceOptions {
         let mut url = Url::parse(&format!("{base}/connect")).map_err(|_| unusable("base_url"))?;
         let scheme = if url.scheme() == "https" { "wss" } else { "ws" };
         url.set_scheme(scheme).map_err(|()| unusable("base_url"))?;
-        let credentials = self.credentials();
+        let credentials = self.credentials(in_query);
         if in_query {
             url.query_pairs_mut().extend_pairs(credentials);
             return Ok(url.as_str().into_client_request()?);

@@ -1,0 +1,233 @@
+//! The calls, as one table: method, path below `/{org}/{app}/`, which limit they share, and who may
+//! call. Everything else follows from it: routing, the refusal of other methods, the description.
+
+use axum::http::Method;
+use percent_encoding::percent_decode_str;
+
+use crate::easemob::limits::Group;
+
+/// A call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Interface {
+    /// Asks for a token.
+    Token,
+    /// Registers users.
+    RegisterUsers,
+    /// Lists users.
+    ListUsers,
+    /// Removes a page of users.
+    RemoveUsers,
+    /// Reads a user.
+    User,
+    /// Removes a user.
+    RemoveUser,
+    /// Whether a user is online.
+    UserStatus,
+    /// Whether some users are online.
+    UsersStatus,
+    /// Binds a device to a push vendor, or ends that.
+    Bind,
+    /// The bindings of a user.
+    Bindings,
+    /// Creates a label.
+    CreateLabel,
+    /// Lists labels.
+    Labels,
+    /// Reads a label.
+    Label,
+    /// Deletes a label.
+    DeleteLabel,
+    /// Puts users into a label.
+    AddMembers,
+    /// Lists the users of a label.
+    Members,
+    /// Whether a user is in a label.
+    Member,
+    /// Takes users out of a label.
+    RemoveMembers,
+    /// Pushes to a user, and waits for what becomes of it.
+    PushSync,
+    /// Pushes to a user.
+    PushAsync,
+    /// Pushes to some users.
+    PushSingle,
+}
+
+/// Which of the two families of answers a call belongs to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Family {
+    /// `data` between `timestamp` and `duration`, and no more; the push service must be open.
+    Push,
+    /// Users: `entities` or `data` with what was asked.
+    User,
+    /// Bindings: `entities`, with the action alone.
+    Binding,
+    /// Tokens: plain JSON.
+    Token,
+}
+
+struct Row(Interface, Method, &'static str, Group, Family);
+
+static ROWS: [Row; 21] = {
+    use Family::{Binding, Push, Token, User};
+    use Group::{Async, LabelUsers, Labels, Single, Sync, Users};
+    [
+        Row(Interface::Token, Method::POST, "token", Group::Token, Token),
+        Row(Interface::RegisterUsers, Method::POST, "users", Users, User),
+        Row(Interface::ListUsers, Method::GET, "users", Users, User),
+        Row(Interface::RemoveUsers, Method::DELETE, "users", Users, User),
+        Row(Interface::UsersStatus, Method::POST, "users/batch/status", Users, User),
+        Row(Interface::User, Method::GET, "users/{username}", Users, User),
+        Row(Interface::RemoveUser, Method::DELETE, "users/{username}", Users, User),
+        Row(Interface::UserStatus, Method::GET, "users/{username}/status", Users, User),
+        Row(Interface::Bind, Method::PUT, "users/{username}/push/binding", Users, Binding),
+        Row(Interface::Bindings, Method::GET, "users/{username}/push/binding", Users, Binding),
+        Row(Interface::CreateLabel, Method::POST, "push/label", Labels, Push),
+        Row(Interface::Labels, Method::GET, "push/label", Labels, Push),
+        Row(Interface::Label, Method::GET, "push/label/{label}", Labels, Push),
+        Row(Interface::DeleteLabel, Method::DELETE, "push/label/{label}", Labels, Push),
+        Row(Interface::AddMembers, Method::POST, "push/label/{label}/user", LabelUsers, Push),
+        Row(Interface::Members, Method::GET, "push/label/{label}/user", LabelUsers, Push),
+        Row(Interface::RemoveMembers, Method::DELETE, "push/label/{label}/user", LabelUsers, Push),
+        Row(Interface::Member, Method::GET, "push/label/{label}/user/{user}", LabelUsers, Push),
+        Row(Interface::PushSync, Method::POST, "push/sync/{target}", Sync, Push),
+        Row(Interface::PushAsync, Method::POST, "push/async/{target}", Async, Push),
+        Row(Interface::PushSingle, Method::POST, "push/single", Single, Push),
+    ]
+};
+
+/// What a path and a method lead to.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Found {
+    /// A call, with the names in its path in their order.
+    Call(Interface, Vec<String>),
+    /// A path that has other methods.
+    OtherMethods(Vec<Method>),
+    /// Nothing.
+    Nothing,
+}
+
+/// The call behind a path below `/{org}/{app}/`, as it came.
+#[must_use]
+pub fn find(method: &Method, path: &str) -> Found {
+    let mut others = Vec::new();
+    for row in ROWS.iter() {
+        let Some(names) = names(row.2, path) else { continue };
+        if row.1 == *method {
+            return Found::Call(row.0, names);
+        }
+        others.push(row.1.clone());
+    }
+    if others.is_empty() { Found::Nothing } else { Found::OtherMethods(others) }
+}
+
+/// The names in a path, if it has that pattern. An escaped slash is part of a name.
+fn names(pattern: &str, path: &str) -> Option<Vec<String>> {
+    let mut parts = path.split('/');
+    let mut names = Vec::new();
+    for wanted in pattern.split('/') {
+        let part = parts.next()?;
+        let part = percent_decode_str(part).decode_utf8().ok()?;
+        if wanted.starts_with('{') {
+            if part.is_empty() {
+                return None;
+            }
+            names.push(part.into_owned());
+        } else if part != wanted {
+            return None;
+        }
+    }
+    parts.next().is_none().then_some(names)
+}
+
+impl Interface {
+    /// All calls, in the order of the table.
+    pub fn all() -> impl Iterator<Item = Interface> {
+        ROWS.iter().map(|row| row.0)
+    }
+
+    #[expect(clippy::expect_used, reason = "a test finds every call in the table")]
+    fn row(self) -> &'static Row {
+        ROWS.iter().find(|row| row.0 == self).expect("every call has a row")
+    }
+
+    /// Its method.
+    #[must_use]
+    pub fn method(self) -> &'static Method {
+        &self.row().1
+    }
+
+    /// Its path below `/{org}/{app}/`, with names in braces.
+    #[must_use]
+    pub fn path(self) -> &'static str {
+        self.row().2
+    }
+
+    /// The limit that it shares.
+    #[must_use]
+    pub fn group(self) -> Group {
+        self.row().3
+    }
+
+    /// How it answers.
+    #[must_use]
+    pub fn family(self) -> Family {
+        self.row().4
+    }
+
+    /// Whether a user may make it for itself, with a token of its own.
+    #[must_use]
+    pub fn of_user(self) -> bool {
+        matches!(self, Interface::User | Interface::Bind | Interface::Bindings)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn found(method: Method, path: &str) -> Found {
+        find(&method, path)
+    }
+
+    fn call(interface: Interface, names: &[&str]) -> Found {
+        Found::Call(interface, names.iter().map(|name| (*name).to_owned()).collect())
+    }
+
+    #[test]
+    fn every_call_is_found_by_its_own_method_and_path() {
+        for interface in Interface::all() {
+            let Found::Call(found, _) = find(interface.method(), interface.path()) else {
+                unreachable!("{interface:?} is not found");
+            };
+            assert_eq!(found, interface);
+        }
+    }
+
+    #[test]
+    fn names_are_taken_out_of_a_path_and_decoded() {
+        let expected = call(Interface::Member, &["a.b", "ann"]);
+        assert_eq!(found(Method::GET, "push/label/a%2Eb/user/ann"), expected);
+        assert_eq!(found(Method::GET, "users/a%2Fb"), call(Interface::User, &["a/b"]));
+        assert_eq!(found(Method::POST, "users/batch/status"), call(Interface::UsersStatus, &[]));
+        assert_eq!(
+            found(Method::GET, "users/batch/status"),
+            call(Interface::UserStatus, &["batch"])
+        );
+    }
+
+    #[test]
+    fn what_is_no_path_of_the_protocol_is_nothing() {
+        for path in
+            ["", "users/", "users//status", "user", "users/%ff", "push/sync", "push/sync/a/b"]
+        {
+            assert_eq!(found(Method::GET, path), Found::Nothing, "{path}");
+        }
+    }
+
+    #[test]
+    fn another_method_is_told_which_there_are() {
+        let others = vec![Method::POST, Method::GET, Method::DELETE];
+        assert_eq!(found(Method::PUT, "users"), Found::OtherMethods(others));
+    }
+}
