@@ -201,7 +201,11 @@ fn fold(rows: &mut Rows, dirty: &mut BTreeSet<(i64, i64)>, id: MessageId, record
         | Event::DeviceUnregistered(_)
         | Event::DeviceReturned(_)
         | Event::OwnerSet(_)
-        | Event::OwnerRemoved(_) => {}
+        | Event::OwnerRemoved(_)
+        | Event::TaskCreated(_)
+        | Event::TaskStarted(_)
+        | Event::ChunkDelivered(_)
+        | Event::TaskEnded(_) => {}
     }
 }
 

@@ -318,7 +318,11 @@ fn concern(connections: &HashMap<i64, Connection>, recorded: &Recorded) {
         | Event::TokenDied(_)
         | Event::DeviceRegistered(_)
         | Event::OwnerSet(_)
-        | Event::OwnerRemoved(_) => {}
+        | Event::OwnerRemoved(_)
+        | Event::TaskCreated(_)
+        | Event::TaskStarted(_)
+        | Event::ChunkDelivered(_)
+        | Event::TaskEnded(_) => {}
     }
 }
 

@@ -15,6 +15,11 @@ use domain::{
     owner::{RemoveOwner, SetOwner},
     push::{Destinations, Mode, PushMessage, PushSender},
     route::Strategy as Way,
+    task::{
+        AdvanceChunk, CancelTask, CreateTask, EndChunk, FinishTask, RecordChunk, StartTask,
+        TaskAudience, TaskLimits, Totals,
+        chunk::{Delivered, Kind},
+    },
 };
 use proptest::{
     collection::vec,
@@ -45,6 +50,13 @@ pub(crate) enum Command {
     Expire(ExpireDeliveries),
     Report(ReportDelivery),
     Recall(RecallMessage),
+    CreateTask(CreateTask),
+    StartTask(StartTask),
+    CancelTask(CancelTask),
+    FinishTask(FinishTask),
+    RecordChunk(RecordChunk),
+    AdvanceChunk(AdvanceChunk),
+    EndChunk(EndChunk),
 }
 
 impl Decide for Command {
@@ -62,6 +74,13 @@ impl Decide for Command {
             Command::Expire(command) => command.decide(facts),
             Command::Report(command) => command.decide(facts),
             Command::Recall(command) => command.decide(facts),
+            Command::CreateTask(command) => command.decide(facts),
+            Command::StartTask(command) => command.decide(facts),
+            Command::CancelTask(command) => command.decide(facts),
+            Command::FinishTask(command) => command.decide(facts),
+            Command::RecordChunk(command) => command.decide(facts),
+            Command::AdvanceChunk(command) => command.decide(facts),
+            Command::EndChunk(command) => command.decide(facts),
         }
     }
 }
@@ -79,6 +98,21 @@ pub(crate) enum Wish {
     Report(Index, ReportDelivery),
     /// A recall of some message.
     Recall(Index, RecallOp),
+    /// Something about some task.
+    Task(Index, TaskWish),
+}
+
+/// What is to be done to a task.
+#[derive(Debug, Clone)]
+pub(crate) enum TaskWish {
+    Start,
+    Cancel,
+    Finish,
+    /// An attempt at some chunk's devices.
+    Record(i64, u32, Vec<(i64, Kind)>),
+    Advance(i64, Vec<(i64, Progress)>),
+    /// The end of a chunk, at some time.
+    End(i64, bool),
 }
 
 /// One turn of a history: a command, the ledger before and after, and what it came to.
@@ -127,6 +161,10 @@ pub(crate) fn renewed(mut command: Command, turn: usize) -> Command {
         Command::SetOwner(c) => (c.new_owner, c.new_account) = (fresh(1), fresh(2)),
         Command::Register(c) => (c.new_device, c.new_account) = (fresh(3), fresh(2)),
         Command::Push(c) => (c.id, c.new_account) = (message_of_turn(turn), fresh(2)),
+        Command::CreateTask(c) => {
+            (c.id, c.now) =
+                (message_of_turn(turn), at(1) + i64::try_from(turn).unwrap() * 1_000_000)
+        }
         Command::Report(c) => c.request = format!("request {turn}"),
         Command::CreateApp(_)
         | Command::ChangeApp(_)
@@ -135,7 +173,13 @@ pub(crate) fn renewed(mut command: Command, turn: usize) -> Command {
         | Command::Unregister(_)
         | Command::Advance(_)
         | Command::Expire(_)
-        | Command::Recall(_) => {}
+        | Command::Recall(_)
+        | Command::StartTask(_)
+        | Command::CancelTask(_)
+        | Command::FinishTask(_)
+        | Command::RecordChunk(_)
+        | Command::AdvanceChunk(_)
+        | Command::EndChunk(_) => {}
     }
     command
 }
@@ -173,9 +217,82 @@ impl Wish {
             Wish::Recall(message, op) => {
                 Command::Recall(RecallMessage { app: APP.to_owned(), message: pick(message)?, op })
             }
+            Wish::Task(task, wish) => {
+                let tasks = ledger.tasks();
+                wish.command(*(!tasks.is_empty()).then(|| task.get(&tasks))?)
+            }
         };
         Some(renewed(command, turn))
     }
+}
+
+impl TaskWish {
+    fn command(self, task: MessageId) -> Command {
+        let totals = Totals::default();
+        match self {
+            TaskWish::Start => {
+                Command::StartTask(StartTask { task, now: at(60), chunk_devices: 3 })
+            }
+            TaskWish::Cancel => {
+                Command::CancelTask(CancelTask { app: APP.to_owned(), task, totals })
+            }
+            TaskWish::Finish => Command::FinishTask(FinishTask { task, totals }),
+            TaskWish::Record(chunk, attempt, devices) => {
+                let delivered = |(device, kind)| Delivered { device, kind, word: None };
+                let deliveries = devices.into_iter().map(delivered).collect();
+                Command::RecordChunk(RecordChunk { task, chunk, attempt, deliveries })
+            }
+            TaskWish::Advance(chunk, steps) => {
+                let step = |(device, what)| Step::of_server(device, what);
+                let steps = steps.into_iter().map(step).collect();
+                Command::AdvanceChunk(AdvanceChunk { task, chunk, steps })
+            }
+            TaskWish::End(chunk, late) => {
+                let now = if late { i64::MAX } else { at(60) };
+                Command::EndChunk(EndChunk { task, chunk, now })
+            }
+        }
+    }
+}
+
+fn create_task() -> impl Strategy<Value = Command> {
+    let audience = prop_oneof![
+        3 => Just(TaskAudience::Everyone),
+        1 => vec(user(), 0..3).prop_map(TaskAudience::Users),
+        1 => Just(TaskAudience::Label("nobody".to_owned())),
+    ];
+    (audience, select(&Way::ALL), of(select(vec![at(30), at(90)]))).prop_map(
+        |(audience, strategy, start_at)| {
+            Command::CreateTask(CreateTask {
+                app: APP.to_owned(),
+                id: MessageId(0),
+                protocol: Protocol::Easemob,
+                audience,
+                strategy,
+                keep_seconds: 3_600,
+                start_at,
+                now: 0,
+                limits: TaskLimits { running: 3, created: 4 },
+                private: words(),
+            })
+        },
+    )
+}
+
+fn task_wish() -> impl Strategy<Value = TaskWish> {
+    let chunk = || 1..3_i64;
+    let devices = proptest::collection::btree_map(1..8_i64, crate::any_event::kind(), 1..6);
+    prop_oneof![
+        3 => Just(TaskWish::Start),
+        1 => Just(TaskWish::Cancel),
+        1 => Just(TaskWish::Finish),
+        6 => (chunk(), 1..4_u32, devices).prop_map(|(chunk, attempt, devices)| {
+            TaskWish::Record(chunk, attempt, devices.into_iter().collect())
+        }),
+        4 => (chunk(), vec((1..8_i64, progress()), 1..5))
+            .prop_map(|(chunk, steps)| TaskWish::Advance(chunk, steps)),
+        1 => (chunk(), any::<bool>()).prop_map(|(chunk, late)| TaskWish::End(chunk, late)),
+    ]
 }
 
 fn word(words: &'static [&'static str]) -> impl Strategy<Value = String> {
@@ -334,7 +451,11 @@ pub(crate) fn quiet_history() -> impl Strategy<Value = Vec<Wish>> {
     let quiet = |wish: &Wish| match wish {
         Wish::Recall(..) => false,
         Wish::Plain(Command::Push(push)) => !push.burn,
-        Wish::Plain(_) | Wish::Advance(..) | Wish::Expire(..) | Wish::Report(..) => true,
+        Wish::Plain(_)
+        | Wish::Advance(..)
+        | Wish::Expire(..)
+        | Wish::Report(..)
+        | Wish::Task(..) => true,
     };
     history().prop_map(move |wishes| wishes.into_iter().filter(quiet).collect())
 }
@@ -354,6 +475,8 @@ pub(crate) fn history() -> impl Strategy<Value = Vec<Wish>> {
             .prop_map(|(message, devices)| Wish::Expire(message, devices)),
         3 => report(),
         2 => (any::<Index>(), op).prop_map(|(message, op)| Wish::Recall(message, op)),
+        2 => create_task().prop_map(Wish::Plain),
+        6 => (any::<Index>(), task_wish()).prop_map(|(task, wish)| Wish::Task(task, wish)),
     ];
     vec(wish, 1..60)
 }

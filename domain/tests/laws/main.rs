@@ -21,6 +21,7 @@ mod owner;
 mod push;
 mod recall;
 mod report;
+mod task;
 
 // Laws over generated histories.
 mod histories;

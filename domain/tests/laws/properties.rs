@@ -6,7 +6,12 @@ use domain::{
     Append, Event, Rejection, Stream,
     device::Status,
     facts::{Fact, Key, touched},
-    message::{Delivery, Message, Progress, RecallResult, Stage},
+    message::{Delivery, Message, MessageId, Progress, RecallResult, Stage},
+    task::{
+        How, Task,
+        chunk::{Chunk, Kind, Outcome},
+        state::State,
+    },
     ums::message_status,
 };
 use proptest::{prelude::*, test_runner::TestCaseError};
@@ -98,6 +103,33 @@ fn nothing_is_lost(turn: &Turn) -> Verdict {
             let message = after.message(c.message);
             prop_assert!(message.deliveries.values().all(|d| d.recall.is_some() && !d.open()));
         }
+        Command::CreateTask(c) => prop_assert_eq!(task(after, c.id).strategy, c.strategy),
+        Command::StartTask(c) => {
+            let task = task(after, c.task);
+            let due = task.start_at.is_none_or(|start| start <= c.now);
+            prop_assert!(task.started.is_some() || task.ended.is_some() || !due);
+        }
+        Command::CancelTask(c) => prop_assert_eq!(task(after, c.task).ended, Some(How::Cancelled)),
+        Command::FinishTask(c) => prop_assert!(task(after, c.task).ended.is_some()),
+        Command::RecordChunk(c) => {
+            let made = chunk(after, c.task, c.chunk).map_or(0, |chunk| chunk.attempt);
+            let skipped = c.attempt > made && turn.appends().is_empty();
+            prop_assert!(c.deliveries.is_empty() || made >= c.attempt || skipped);
+        }
+        Command::AdvanceChunk(c) => {
+            let chunk = chunk(after, c.task, c.chunk);
+            let deliveries = chunk.map(|chunk| chunk.deliveries()).unwrap_or_default();
+            for step in &c.steps {
+                let Some(state) = deliveries.get(&step.device) else { continue };
+                prop_assert!(stage_of(step.what).is_none_or(|stage| state.stage() >= stage));
+            }
+        }
+        Command::EndChunk(c) => {
+            let expired = c.now == i64::MAX;
+            if let Some(chunk) = chunk(after, c.task, c.chunk).filter(|_| expired) {
+                prop_assert!(chunk.states.iter().all(|state| !state.open()));
+            }
+        }
     }
     Ok(())
 }
@@ -111,6 +143,31 @@ fn stage_of(what: Progress) -> Option<Stage> {
         Progress::Acknowledged => Some(Stage::Acknowledged),
         Progress::Failed(_) | Progress::Ended(_) | Progress::Recalled(_) => None,
     }
+}
+
+fn task(ledger: &Ledger, id: MessageId) -> Rc<Task> {
+    let Fact::Task(Some(task)) = ledger.fact(&Key::Task(id)) else { panic!("no task {id}") };
+    Rc::new(Task::clone(&task))
+}
+
+fn chunk(ledger: &Ledger, task: MessageId, chunk: i64) -> Option<Rc<Chunk>> {
+    let Fact::Chunk(found) = ledger.fact(&Key::Chunk(task, chunk)) else { return None };
+    found.map(|chunk| Rc::new(Chunk::clone(&chunk)))
+}
+
+/// What is new of a chunk's deliveries after a turn, beside what was.
+fn chunks(turn: &Turn) -> Vec<(State, State)> {
+    let mut pairs = Vec::new();
+    for key in turn.before.keys() {
+        let Key::Chunk(task, number) = key else { continue };
+        let (before, after) =
+            (chunk(&turn.before, *task, *number), chunk(&turn.after, *task, *number));
+        if let (Some(before), Some(after)) = (before, after) {
+            assert_eq!(before.states.len(), after.states.len());
+            pairs.extend(before.states.iter().copied().zip(after.states.iter().copied()));
+        }
+    }
+    pairs
 }
 
 fn has_app(ledger: &Ledger, wanted: impl Fn(&domain::app::App) -> bool) -> bool {
@@ -155,7 +212,18 @@ fn second_answer(turn: &Turn, second: &Decision) -> Verdict {
         Command::Unregister(_) => prop_assert_eq!(refused, Some(&Rejection::NotRegistered)),
         Command::Report(_) => prop_assert_eq!(refused, Some(&Rejection::ReportedBefore)),
         Command::Recall(_) => prop_assert_eq!(refused, Some(&Rejection::NothingToRecall)),
-        Command::SetOwner(_) | Command::Expire(_) => {
+        Command::CancelTask(_) => prop_assert_eq!(refused, Some(&Rejection::TaskOver)),
+        Command::CreateTask(_) => {
+            let many = matches!(refused, Some(Rejection::TooManyTasks { .. }));
+            prop_assert!(many || second.outcome.is_ok());
+        }
+        Command::SetOwner(_)
+        | Command::Expire(_)
+        | Command::StartTask(_)
+        | Command::FinishTask(_)
+        | Command::RecordChunk(_)
+        | Command::AdvanceChunk(_)
+        | Command::EndChunk(_) => {
             prop_assert_eq!(&second.outcome, &Ok(Vec::new()));
         }
         Command::Advance(c) => {
@@ -267,6 +335,43 @@ proptest! {
                     prop_assert_ne!(&*delivery, &before, "{:?}", step);
                 }
             }
+        }
+    }
+
+    #[test]
+    fn deliveries_of_a_chunk_never_fall_back_and_an_ending_stays(wishes in history()) {
+        for turn in turns(wishes) {
+            for (before, after) in chunks(&turn) {
+                prop_assert!(after.stage() >= before.stage());
+                prop_assert!(before.ended().is_none() || after.ended() == before.ended());
+                prop_assert!(before.open() || !after.open());
+            }
+        }
+    }
+
+    #[test]
+    fn a_cancelled_task_keeps_nothing_that_comes_in_late(wishes in history()) {
+        for turn in turns(wishes) {
+            let Command::RecordChunk(c) = &turn.command else { continue };
+            if turn.appends().is_empty() || task(&turn.before, c.task).ended != Some(How::Cancelled) {
+                continue;
+            }
+            let Event::ChunkDelivered(e) = &turn.appends()[0].event else { continue };
+            let ends = |kind: Kind| matches!(kind.outcome, Outcome::Sent | Outcome::Ended);
+            prop_assert!(e.outcomes().all(|(_, kind)| ends(kind)));
+        }
+    }
+
+    #[test]
+    fn counts_of_a_chunk_are_those_of_its_outcomes(wishes in history()) {
+        for append in turns(wishes).iter().flat_map(Turn::appends) {
+            let Event::ChunkDelivered(e) = &append.event else { continue };
+            for count in &e.counts {
+                let same = e.outcomes().filter(|(_, kind)| *kind == count.kind).count();
+                prop_assert_eq!(same, usize::try_from(count.devices).unwrap());
+            }
+            let all: u32 = e.counts.iter().map(|count| count.devices).sum();
+            prop_assert_eq!(e.devices.numbers().len(), usize::try_from(all).unwrap());
         }
     }
 

@@ -32,7 +32,7 @@ pub const TABLES: &[&str] = &["apps", "accounts", "devices", "labels", "label_me
 /// Whether an event changes the registry.
 #[must_use]
 pub fn concerns(recorded: &Recorded) -> bool {
-    !matches!(recorded.stream, Stream::Message(_))
+    !matches!(recorded.stream, Stream::Message(_) | Stream::Chunk(..))
 }
 
 /// Folds events into the registry, in the transaction that appends them.
