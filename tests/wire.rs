@@ -23,4 +23,5 @@ mod start;
 mod thread;
 mod tidy;
 mod ums_v2;
+mod vendors;
 mod views;

@@ -37,6 +37,7 @@ const DEVICES: usize = 1_000;
 /// A device with the ways to it over vendors that are still to be tried, best first.
 struct Candidate {
     number: i64,
+    registered: bool,
     ways: Vec<(Arc<VendorLane>, Binding)>,
 }
 
@@ -69,6 +70,10 @@ pub(super) async fn deliver(
         let present = present.contains(&candidate.number);
         let ways = Ways { present, bound: !candidate.ways.is_empty() };
         match route(message.strategy, ways) {
+            _ if !candidate.registered => {
+                let what = Progress::Ended(Ending::Unregistered);
+                steps.push(Step::of_server(candidate.number, what));
+            }
             Route::Vendor => vendor.push(candidate),
             Route::End(reason) => {
                 steps.push(Step::of_server(candidate.number, Progress::Ended(reason)))
@@ -122,14 +127,13 @@ impl Job<'_> {
     }
 
     fn candidate(&self, machine: &Machine, sender: &Sender, device: &Device) -> Candidate {
-        let bindings = if device.registered() { device.bindings() } else { Vec::new() };
         let way = |binding: Binding| {
             let config = self.entry.config.vendor_of(&binding, &device.profile.app_package)?;
             let (config, channel) = self.entry.vendors.iter().find(|(own, _)| own == config)?;
             Some((machine.lane(sender, self.entry.id(), (config, channel)), binding))
         };
-        let ways = bindings.into_iter().filter_map(way).collect();
-        Candidate { number: device.number, ways }
+        let ways = device.bindings().into_iter().filter_map(way).collect();
+        Candidate { number: device.number, registered: device.registered(), ways }
     }
 
     /// Asks the vendors, each device's first way first; what one will not take goes to the next.

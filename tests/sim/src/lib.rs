@@ -1,6 +1,6 @@
 //! The outside of the server, simulated: callers that sign requests, an operator with the admin
-//! API, devices on the socket, and push vendors ([`fakes`]). Tests, load runs and the demo use it; it knows the server only
-//! by its wire formats, so it shares no code with it.
+//! API, devices on the socket, and push vendors ([`fakes`]). Tests, load runs and the demo use it;
+//! it knows the server only by its wire formats, so it shares no code with it.
 //!
 //! ```no_run
 //! # async fn demo() -> Result<(), sim::Error> {

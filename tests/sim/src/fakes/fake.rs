@@ -63,10 +63,12 @@ impl Default for Options {
 }
 
 impl Options {
-    /// For load runs: it looks at credentials and targets only, and keeps no requests.
+    /// For load runs: it looks at credentials and targets only, keeps no requests, and has no
+    /// dead tokens until told of some, as any token may begin with `dead` there.
     #[must_use]
     pub fn load() -> Self {
-        Self { mode: Mode::Load, requests_kept: 0, ..Self::default() }
+        let token_rules = Vec::new();
+        Self { mode: Mode::Load, requests_kept: 0, token_rules, ..Self::default() }
     }
 }
 

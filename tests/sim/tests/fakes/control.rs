@@ -1,6 +1,10 @@
 //! The fakes as another process sees them.
 
-use std::sync::Arc;
+use std::{
+    io::{BufRead, BufReader},
+    process::{Child, Command, Stdio},
+    sync::Arc,
+};
 
 use serde_json::{Value, json};
 use sim::fakes::{Fakes, Options};
@@ -39,4 +43,32 @@ async fn faults_and_outages_are_set_and_counters_read_over_http() {
     assert_eq!(get("/jpush/requests").send().await.body[0]["path"], "/v3/push");
     assert_eq!(within(post("/nokia/plan", json!([])).send()).await.status, 404);
     assert_eq!(post("/jpush/plan", json!([{"fault": "flood"}])).send().await.status, 400);
+}
+
+/// Ends the program with the test.
+struct Program(Child);
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        self.0.kill().unwrap();
+        self.0.wait().unwrap();
+    }
+}
+
+#[tokio::test]
+async fn the_program_tells_where_it_listens_and_fails_as_its_flags_say() {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_fake-vendors"));
+    command.args(["--mode", "load", "--fault", r#"1000:{"fault":"quota"}"#]);
+    let mut program = Program(command.stdout(Stdio::piped()).spawn().unwrap());
+    let mut line = String::new();
+    BufReader::new(program.0.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    let described: Value = serde_json::from_str(&line).unwrap();
+    let url = |vendor: &str| described[vendor]["url"].as_str().unwrap().to_owned();
+    let path = format!("{}/v3/push", url("jpush"));
+    let answer = Sender::new(path, &[], &json!({})).send().await;
+    assert_eq!((answer.status, &answer.body["error"]["code"]), (400, &json!(1012)));
+    let control = described["control"].as_str().unwrap();
+    let mut stats = Sender::new(format!("{control}/jpush/stats"), &[], &Value::Null);
+    stats.method = reqwest::Method::GET;
+    assert_eq!(stats.send().await.body["faults"], 1);
 }

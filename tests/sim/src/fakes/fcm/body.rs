@@ -169,7 +169,8 @@ fn worded(flaw: &shape::Flaw) -> Fault {
     let (parent, name) = flaw.path.rsplit_once('.').unwrap_or(("", &flaw.path));
     let text = match flaw.kind {
         Kind::Unknown => format!(
-            "Invalid JSON payload received. Unknown name \"{name}\" at '{parent}': Cannot find field."
+            "Invalid JSON payload received. Unknown name \"{name}\" at '{parent}': \
+             Cannot find field."
         ),
         Kind::Missing => format!("{name} is not set."),
         Kind::Type | Kind::Value | Kind::Count => {

@@ -1,7 +1,7 @@
 //! JPush v3: `POST /v3/push`, `/v3/push/validate` and the pool of cids. Static Basic credentials;
 //! dead registration ids are not told, they only are not reached: a push that reaches nobody is
-//! code 1011. Where the vendor is silent, this is stricter than it may be: unknown members are 1009,
-//! and a body of another type than JSON is 1003.
+//! code 1011. Where the vendor is silent, this is stricter than it may be: any unknown member is
+//! 1009, and a body of another type than JSON is 1003.
 
 mod body;
 mod cids;

@@ -1,0 +1,112 @@
+//! The delivery machine with strict fake vendors at the other end: which way a delivery goes, what
+//! it does when a vendor refuses, fails or is away, and that nothing is lost or sent twice.
+
+mod faults;
+mod ways;
+
+use std::time::Duration;
+
+use domain::{
+    Metadata,
+    facts::{Fact, Key},
+    message::{Delivery, MessageId, MessagePrivate, Protocol, RawJson},
+    push::{Destinations, Mode, PushMessage, PushSender},
+    route::Strategy,
+};
+use pushledger::ledger::{Context, Lane};
+use serde_json::{Value, json, value::RawValue};
+use sim::fakes::{Jpush, JpushFake, Options};
+use uuid::Uuid;
+
+use crate::harness::{World, until};
+
+/// A server on a clock that the test moves, whose app reaches its devices by JPush too.
+struct Post {
+    world: World,
+    jpush: JpushFake,
+}
+
+impl Post {
+    async fn new() -> Post {
+        Post::on(World::with_clock().await).await
+    }
+
+    async fn on(world: World) -> Post {
+        let jpush = JpushFake::start(Jpush::default(), Options::default()).await.unwrap();
+        let own = jpush.credentials();
+        let credentials = json!({
+            "vendor": "jpush", "baseUrl": jpush.url(),
+            "appKey": own.app_key, "masterSecret": own.master_secret,
+        });
+        let vendors = json!({ "vendors": [{ "name": "jpush-cert", "credentials": credentials }] });
+        let (status, body, _) =
+            world.admin.patch("/admin/v1/apps/demo", Some(&vendors)).await.unwrap();
+        assert_eq!(status, 200, "{body}");
+        Post { world, jpush }
+    }
+
+    /// Pushes to clients under a strategy, as no protocol but Easemob's can word it.
+    async fn push(&self, clients: &[&str], strategy: Strategy, keep: Duration) -> MessageId {
+        let server = &self.world.running.server;
+        let now = server.clock.now();
+        let id = server.ids.next(now).await.unwrap();
+        let json = |value: Value| RawJson(RawValue::from_string(value.to_string()).unwrap());
+        let command = PushMessage {
+            app: "demo".to_owned(),
+            id,
+            protocol: Protocol::Ums,
+            sender: PushSender::Cloud,
+            destinations: Destinations::Clients(clients.iter().map(|c| (*c).to_owned()).collect()),
+            mode: Mode::Strict,
+            strategy,
+            expires_at: now + i64::try_from(keep.as_micros()).unwrap(),
+            burn: false,
+            private: MessagePrivate {
+                destinations: json(Value::Null),
+                payload: Some(json(json!({ "text": "hello" }))),
+            },
+            new_account: Uuid::nil(),
+        };
+        let context = Context { app: "demo".to_owned(), metadata: Metadata::default() };
+        server.ledger.execute(Lane::Interactive, context, command).await.unwrap();
+        id
+    }
+
+    async fn delivery(&self, id: MessageId, client: &str) -> Delivery {
+        let ledger = &self.world.running.server.ledger;
+        let key = Key::Client { app: "demo".to_owned(), client: client.to_owned() };
+        let Fact::Devices(devices) = ledger.fact(key).await.unwrap() else { panic!("no devices") };
+        let Fact::Message(Some(message)) = ledger.fact(Key::Message(id)).await.unwrap() else {
+            panic!("no message")
+        };
+        message.deliveries[&devices[0].number].clone()
+    }
+
+    /// Waits until a delivery is as wanted.
+    async fn until(&self, id: MessageId, client: &str, so: impl Fn(&Delivery) -> bool) -> Delivery {
+        until("the delivery never got so far", async || so(&self.delivery(id, client).await)).await;
+        self.delivery(id, client).await
+    }
+
+    /// The same, while time passes a second at a time.
+    async fn while_time_passes(
+        &self,
+        id: MessageId,
+        client: &str,
+        so: impl Fn(&Delivery) -> bool,
+    ) -> Delivery {
+        until("the delivery never got so far", async || {
+            self.world.clock.advance(Duration::from_secs(1));
+            so(&self.delivery(id, client).await)
+        })
+        .await;
+        self.delivery(id, client).await
+    }
+}
+
+/// What a device registers as its vendor's token.
+fn token(client: &str) -> String {
+    format!("push-{client}")
+}
+
+const DAY: Duration = Duration::from_secs(86_400);

@@ -1,0 +1,182 @@
+//! The policy as a table, over the wire: strategy, whether the device is connected, whether it is
+//! bound, and what the vendor says.
+
+use domain::{message::{Delivery, Ending, Stage}, route::Strategy, vendor::Vendor};
+use serde_json::json;
+
+use super::{DAY, Post, token};
+use crate::harness::{World, message, ok, registration};
+
+use Strategy::{OnlineElseKept, OnlineElseVendor, PresentOnly, VendorElseOnline, VendorOnly};
+
+/// What comes of a delivery.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Comes {
+    /// The vendor takes it; nothing is kept.
+    Vendor,
+    /// It goes over our own channel at once.
+    Online,
+    /// It is kept until the device comes; why no vendor was a way, if one was asked for.
+    Kept(Option<Ending>),
+    /// It ends.
+    Ends(Ending),
+}
+
+const STRATEGIES: [Strategy; 5] =
+    [VendorElseOnline, OnlineElseKept, VendorOnly, OnlineElseVendor, PresentOnly];
+
+/// A device of each kind: bound to a live token, to a dead one, to none.
+const CLIENTS: [&str; 3] = ["live", "dead", "bare"];
+
+async fn registered(post: &Post) {
+    let world = &post.world;
+    post.jpush.set_token(&token("dead"), Some(sim::fakes::TokenFault::Dead));
+    for client in CLIENTS {
+        let mut body = registration(client);
+        if client == "bare" {
+            body["pushId"] = json!("");
+        }
+        ok(&world.terminal(client), "/ums/v2/register", &body).await;
+    }
+}
+
+/// The way of a push to a device that is away.
+fn away(strategy: Strategy, client: &str) -> Comes {
+    match (strategy, client) {
+        (VendorElseOnline | VendorOnly | OnlineElseVendor, "live") => Comes::Vendor,
+        (VendorElseOnline | OnlineElseVendor, "dead") => Comes::Kept(Some(Ending::DeadToken)),
+        (VendorElseOnline, _) => Comes::Kept(Some(Ending::NoBinding)),
+        (VendorOnly, "dead") => Comes::Ends(Ending::DeadToken),
+        (VendorOnly, _) => Comes::Ends(Ending::NoBinding),
+        (OnlineElseKept | OnlineElseVendor, _) => Comes::Kept(None),
+        (PresentOnly, _) => Comes::Ends(Ending::NotPresent),
+    }
+}
+
+/// The way of a push to a device that is connected and answers.
+fn here(strategy: Strategy, client: &str) -> Comes {
+    match strategy {
+        OnlineElseKept | OnlineElseVendor | PresentOnly => Comes::Online,
+        VendorElseOnline if client != "live" => Comes::Online,
+        VendorElseOnline | VendorOnly => away(strategy, client),
+    }
+}
+
+fn is(delivery: &Delivery, comes: Comes) -> bool {
+    match comes {
+        Comes::Vendor => delivery.vendor == Some(Vendor::Jpush) && delivery.stage == Stage::Sent,
+        Comes::Online => delivery.stage >= Stage::Received && delivery.vendor.is_none(),
+        Comes::Kept(failed) => delivery.open() && delivery.failed == failed && delivery.vendor.is_none(),
+        Comes::Ends(reason) => delivery.ended == Some(reason),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_device_that_is_away_gets_a_message_as_its_strategy_and_its_binding_say() {
+    let post = Post::new().await;
+    registered(&post).await;
+    for strategy in STRATEGIES {
+        for client in CLIENTS {
+            // A dead token is buried at its first use; here each push finds it again.
+            if client == "dead" {
+                ok(&post.world.terminal(client), "/ums/v2/register", &registration(client)).await;
+            }
+            let id = post.push(&[client], strategy, DAY).await;
+            let comes = away(strategy, client);
+            post.until(id, client, |delivery| is(delivery, comes)).await;
+        }
+    }
+    assert_eq!(post.jpush.accepted(&token("live")), 3);
+    assert_eq!(post.jpush.accepted(&token("dead")), 0);
+    // What is kept comes when the device does, in order of availability; the rest does not.
+    for client in CLIENTS {
+        let kept: Vec<Strategy> = STRATEGIES
+            .into_iter()
+            .filter(|strategy| matches!(away(*strategy, client), Comes::Kept(_)))
+            .collect();
+        let mut device = post.world.connect(&post.world.terminal(client)).await;
+        for _ in &kept {
+            message(&mut device).await;
+        }
+        let marker = post.world.push(client, json!({ "marker": true })).await;
+        assert_eq!(message(&mut device).await.0, marker, "{client} got more than {kept:?}");
+    }
+    post.world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_device_that_is_connected_gets_a_message_as_its_strategy_says() {
+    let post = Post::new().await;
+    registered(&post).await;
+    let mut devices = Vec::new();
+    for client in CLIENTS {
+        devices.push(post.world.connect(&post.world.terminal(client)).await);
+    }
+    for strategy in STRATEGIES {
+        for client in CLIENTS {
+            let id = post.push(&[client], strategy, DAY).await;
+            let comes = here(strategy, client);
+            let delivery = post.until(id, client, |delivery| is(delivery, comes)).await;
+            assert_eq!(delivery.failed.is_some(), strategy == VendorElseOnline && client != "live");
+        }
+    }
+    // The vendor was asked only where it comes first.
+    assert_eq!(post.jpush.accepted(&token("live")), 2);
+    drop(devices);
+    post.world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connected_device_that_stays_silent_gets_the_message_from_its_vendor_too() {
+    let post = Post::new().await;
+    registered(&post).await;
+    let options = sim::DeviceOptions {
+        auto_ack: false,
+        ..sim::DeviceOptions::new(&post.world.terminal("live"), crate::harness::PACKAGE)
+    };
+    let mut silent = sim::Device::connect(options).await.unwrap();
+    let id = post.push(&["live"], OnlineElseVendor, DAY).await;
+    let (own, _) = message(&mut silent).await;
+    assert_eq!(own, id.to_string());
+    assert_eq!(post.jpush.accepted(&token("live")), 0);
+    let delivery = post.while_time_passes(id, "live", |delivery| delivery.vendor.is_some()).await;
+    assert_eq!((delivery.stage, post.jpush.accepted(&token("live"))), (Stage::Sent, 1));
+    // An acknowledgement that comes after all still counts.
+    silent.ack(&own).await.unwrap();
+    post.until(id, "live", |delivery| delivery.stage == Stage::Received).await;
+    drop(silent);
+    post.world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_acknowledgement_in_time_keeps_the_vendor_from_being_asked() {
+    let post = Post::new().await;
+    registered(&post).await;
+    let device = post.world.connect(&post.world.terminal("live")).await;
+    let first = post.push(&["live"], OnlineElseVendor, DAY).await;
+    post.until(first, "live", |delivery| delivery.stage == Stage::Received).await;
+    drop(device);
+    post.world.clock.advance(std::time::Duration::from_secs(60));
+    // The device is away now, so the next one goes to the vendor: after the first had its turn.
+    let away = async || {
+        let id = post.push(&["live"], VendorOnly, DAY).await;
+        post.until(id, "live", |delivery| delivery.vendor.is_some()).await;
+    };
+    away().await;
+    assert_eq!(post.jpush.accepted(&token("live")), 1);
+    assert_eq!(post.delivery(first, "live").await.vendor, None);
+    post.world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_app_without_vendors_keeps_everything_as_before() {
+    let world = World::new().await;
+    world.register("c-1").await;
+    let id = world.push("c-1", json!({ "n": 1 })).await;
+    let info = world.status(&id).await;
+    assert_eq!(info["devices"][0]["stage"], "accepted");
+    let mut device = world.connect(&world.terminal("c-1")).await;
+    assert_eq!(message(&mut device).await.0, id);
+    drop(device);
+    world.stop().await;
+}
