@@ -11,7 +11,7 @@ use chrono::{DateTime, Utc};
 use chrono_tz::Tz;
 use domain::{
     Event,
-    app::{App, AppConfig, JwtKeys, SecretRef},
+    app::{App, AppConfig, JwtKeys, SecretRef, VendorRef},
     facts::{Fact, Key},
 };
 use projections::{Fault, db::Conn};
@@ -19,6 +19,7 @@ use tokio::sync::Mutex;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
+    delivery::channel::{Channel, VendorConfig},
     feed::follow::Follower,
     jwt::Verifier,
     ledger::Ledger,
@@ -45,6 +46,10 @@ pub struct AppEntry {
     pub ums_system_keys: Vec<String>,
     /// What the app's own access tokens are checked with, if it signs any.
     pub ums_jwt: Option<Verifier>,
+    /// Secrets that may ask for Easemob app tokens, each with its fingerprint.
+    pub easemob_secrets: Vec<(String, String)>,
+    /// Its push vendors that can be spoken to, in the order of its configuration.
+    pub vendors: Vec<(VendorRef, Arc<Channel>)>,
 }
 
 impl AppEntry {
@@ -73,6 +78,8 @@ struct Apps {
     by_id: HashMap<String, Arc<AppEntry>>,
     by_ums_app: HashMap<String, Arc<AppEntry>>,
     by_ums_system: HashMap<String, Arc<AppEntry>>,
+    /// By organization and name, both in lower case.
+    by_easemob: HashMap<(String, String), Arc<AppEntry>>,
 }
 
 /// All apps that are not deleted.
@@ -135,6 +142,10 @@ impl Directory {
                 apps.by_ums_app.insert(ums.app_id.clone(), Arc::clone(&entry));
                 apps.by_ums_system.insert(ums.system_id.clone(), Arc::clone(&entry));
             }
+            if let Some(easemob) = &app.config.easemob {
+                let path = (easemob.org_name.to_lowercase(), easemob.app_name.to_lowercase());
+                apps.by_easemob.insert(path, Arc::clone(&entry));
+            }
             apps.by_id.insert(app.config.app_id.clone(), entry);
         }
         *self.apps.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(apps);
@@ -156,19 +167,55 @@ impl Directory {
             ums_app_keys: Vec::new(),
             ums_system_keys: Vec::new(),
             ums_jwt: None,
+            easemob_secrets: Vec::new(),
+            vendors: self.vendors(conn, &app.config, former).await?,
         };
-        let Some(ums) = &app.config.ums else { return Ok(entry) };
-        entry.ums_app_keys = self.secrets(conn, &ums.app_keys).await?;
-        entry.ums_system_keys = self.secrets(conn, &ums.system_keys).await?;
-        if let Some(jwt) = &ums.jwt {
-            let secrets = match &jwt.keys {
-                JwtKeys::Hs256(secrets) => self.secrets(conn, secrets).await?,
-                JwtKeys::JwksUrl(_) => Vec::new(),
-            };
-            let former = former.and_then(|former| former.ums_jwt.as_ref());
-            entry.ums_jwt = Some(Verifier::new(&app.config.app_id, jwt, &secrets, former));
+        if let Some(easemob) = &app.config.easemob {
+            let secrets = self.secrets(conn, &easemob.client_secrets).await?;
+            let prints = easemob.client_secrets.iter().map(|secret| secret.fingerprint.clone());
+            entry.easemob_secrets = prints.zip(secrets).collect();
+        }
+        if let Some(ums) = &app.config.ums {
+            entry.ums_app_keys = self.secrets(conn, &ums.app_keys).await?;
+            entry.ums_system_keys = self.secrets(conn, &ums.system_keys).await?;
+            if let Some(jwt) = &ums.jwt {
+                let secrets = match &jwt.keys {
+                    JwtKeys::Hs256(secrets) => self.secrets(conn, secrets).await?,
+                    JwtKeys::JwksUrl(_) => Vec::new(),
+                };
+                let former = former.and_then(|former| former.ums_jwt.as_ref());
+                entry.ums_jwt = Some(Verifier::new(&app.config.app_id, jwt, &secrets, former));
+            }
         }
         Ok(entry)
+    }
+
+    /// The app's vendors. A channel holds access tokens, so it is kept as long as its credentials
+    /// are the same. One that cannot be opened is left out: the app's other vendors still work.
+    async fn vendors(
+        &self,
+        conn: &mut Conn<'_>,
+        config: &AppConfig,
+        former: Option<&AppEntry>,
+    ) -> Result<Vec<(VendorRef, Arc<Channel>)>, SecretError> {
+        let former = former.map_or(&[][..], |former| &former.vendors);
+        let mut vendors = Vec::with_capacity(config.vendors.len());
+        for vendor in &config.vendors {
+            let kept = former.iter().find(|(own, _)| own.credentials == vendor.credentials);
+            if let Some((_, channel)) = kept {
+                vendors.push((vendor.clone(), Arc::clone(channel)));
+                continue;
+            }
+            let text = self.master.get(conn, &vendor.credentials.reference).await?;
+            match VendorConfig::parse(&text).and_then(Channel::open) {
+                Ok(channel) => vendors.push((vendor.clone(), Arc::new(channel))),
+                Err(error) => {
+                    let (app, name) = (&config.app_id, &vendor.name);
+                    tracing::error!(app, vendor = name, %error, "a push vendor cannot be used");
+                }
+            }
+        }
+        Ok(vendors)
     }
 
     async fn secrets(
@@ -229,6 +276,19 @@ impl Directory {
     #[must_use]
     pub fn has_vendors(&self, id: &str) -> bool {
         self.now().by_id.get(id).is_some_and(|app| !app.vendors.is_empty())
+    }
+
+    /// The app that Easemob's callers know by that organization and name; case does not count.
+    ///
+    /// # Errors
+    /// [`SecretError`] when looking again fails.
+    pub async fn easemob(
+        &self,
+        org: &str,
+        name: &str,
+    ) -> Result<Option<Arc<AppEntry>>, SecretError> {
+        let path = (org.to_lowercase(), name.to_lowercase());
+        self.find(|apps| apps.by_easemob.get(&path).cloned()).await
     }
 
     /// All apps, in order of id.

@@ -6,7 +6,7 @@ use domain::app::{CreateApp, DeleteApp};
 
 use super::{Failure, Offline, print_json};
 use crate::{
-    apps::{AppInput, UmsInput, Vault, new_app, output},
+    apps::{AppInput, Vault, new_app, output, ums::UmsInput},
     config::Config,
     ledger::Refused,
     secrets::Sealed,
@@ -60,7 +60,7 @@ impl Offline {
                 let pool = &self.ledger.database().ledger_write;
                 let ums = UmsInput { app_packages: Some(packages), ..UmsInput::default() };
                 let (app_id, ums) = (Some(app_id), Some(ums));
-                let input = AppInput { app_id, name, timezone, ums };
+                let input = AppInput { app_id, name, timezone, ums, ..AppInput::default() };
                 let sealed = Sealed::default();
                 let vault = Vault { master: &self.master, pool, sealed: &sealed };
                 let (config, keys) = new_app(vault, input).await?;

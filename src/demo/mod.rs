@@ -17,7 +17,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     app::{Running, Server},
-    apps::{AppInput, KeyInput, UmsInput, Vault, new_app},
+    apps::{AppInput, Vault, keys::KeyInput, new_app, ums::UmsInput},
     cli::{Failure, say},
     ledger::{Context, Lane},
     secrets::Sealed,
@@ -108,8 +108,8 @@ async fn create_app(server: &Arc<Server>) -> Result<(), Failure> {
     let input = AppInput {
         app_id: Some(APP.to_owned()),
         name: Some("Demo".to_owned()),
-        timezone: None,
         ums: Some(ums),
+        ..AppInput::default()
     };
     let (pool, sealed) = (&server.ledger.database().ledger_write, Sealed::default());
     let vault = Vault { master: &server.master, pool, sealed: &sealed };

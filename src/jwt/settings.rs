@@ -6,7 +6,11 @@ use reqwest::Url;
 use serde::{Deserialize, Deserializer, Serialize};
 use utoipa::ToSchema;
 
-use crate::apps::{InputError, KeyInput, KeyOutput, Vault, bad, named, shown, wanted};
+use crate::apps::{
+    InputError, Vault, bad,
+    keys::{KeyInput, KeyOutput, shown, wanted},
+    named,
+};
 
 /// Shortest secret, in bytes: HS256 asks for a key as long as its hash.
 const MIN_SECRET_BYTES: usize = 32;

@@ -11,7 +11,7 @@ use axum::{
 use domain::app::{AppConfig, ChangeApp, CreateApp, DeleteApp};
 
 use super::{Call, One, Refusal, positioned};
-use crate::apps::{AppInput, AppOutput, InputError, NewKeys, new_app};
+use crate::apps::{AppInput, AppOutput, InputError, keys::NewKeys, new_app};
 
 impl From<InputError> for Refusal {
     fn from(error: InputError) -> Self {

@@ -1,0 +1,181 @@
+//! Apps as an operator words them: input is checked and merged into a configuration, new secrets
+//! go into the vault, and what is shown later has fingerprints only. The admin API, the command
+//! line and the demo all come through here. Each section of an app has a file.
+
+pub mod delivery;
+pub mod easemob;
+pub mod keys;
+pub mod ums;
+pub mod vendors;
+
+use domain::app::AppConfig;
+use projections::db::Pool;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use crate::secrets::{MasterKey, Sealed, SecretError};
+use delivery::{DeliveryInput, DeliveryOutput};
+use easemob::{EasemobInput, EasemobOutput};
+use keys::NewKeys;
+use ums::{UmsInput, UmsOutput};
+use vendors::{VendorInput, VendorOutput};
+
+/// Longest name, in characters.
+const MAX_NAME: usize = 100;
+/// Longest id of an app, in characters.
+const MAX_APP_ID: usize = 40;
+
+/// A new app, or what to change of one. What is absent keeps its value or gets a default.
+#[derive(Debug, Default, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct AppInput {
+    /// Id of the app: 1 to 40 of `a-z`, `0-9`, `-`. Required to create, and fixed then.
+    pub app_id: Option<String>,
+    /// A name for people.
+    pub name: Option<String>,
+    /// IANA zone in which the app's protocols write times; `Asia/Shanghai` by default.
+    pub timezone: Option<String>,
+    /// The Haier UMS V2 side.
+    pub ums: Option<UmsInput>,
+    /// The Easemob side.
+    pub easemob: Option<EasemobInput>,
+    /// All push vendors that its devices can be reached by, in the order in which they are asked
+    /// for.
+    pub vendors: Option<Vec<VendorInput>>,
+    /// How its messages are delivered.
+    pub delivery: Option<DeliveryInput>,
+}
+
+/// An app. Secrets are present only in the answer to the call that made them.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct AppOutput {
+    /// The id that the operator chose.
+    pub app_id: String,
+    /// A name for people.
+    pub name: String,
+    /// IANA zone of times on the wire.
+    pub timezone: String,
+    /// Version, as in `ETag`.
+    pub version: i64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    /// The Haier UMS V2 side.
+    pub ums: Option<UmsOutput>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    /// The Easemob side.
+    pub easemob: Option<EasemobOutput>,
+    /// The push vendors that its devices can be reached by.
+    pub vendors: Vec<VendorOutput>,
+    /// How its messages are delivered.
+    pub delivery: DeliveryOutput,
+}
+
+/// Why an app cannot be as the caller words it.
+#[derive(Debug, thiserror::Error)]
+pub enum InputError {
+    /// Something in the input is wrong.
+    #[error("{0}")]
+    Bad(String),
+    /// A secret cannot be stored.
+    #[error(transparent)]
+    Secret(#[from] SecretError),
+}
+
+/// Something in the input is wrong.
+pub(crate) fn bad(detail: impl ToString) -> InputError {
+    InputError::Bad(detail.to_string())
+}
+
+/// Where new secrets go.
+#[derive(Clone, Copy)]
+pub struct Vault<'a> {
+    /// Seals them.
+    pub master: &'a MasterKey,
+    /// Keeps them.
+    pub pool: &'a Pool,
+    /// Remembers which were put there.
+    pub sealed: &'a Sealed,
+}
+
+/// A text that names something: 1 to `most` characters, no control characters.
+///
+/// # Errors
+/// [`InputError::Bad`] says which text is wrong.
+pub fn named(what: &str, text: &str, most: usize) -> Result<(), InputError> {
+    let count = text.chars().count();
+    if count == 0 || count > most || text.chars().any(char::is_control) {
+        return Err(bad(format!("{what} must have 1 to {most} printable characters")));
+    }
+    Ok(())
+}
+
+/// The configuration of a new app, with every secret stored.
+///
+/// # Errors
+/// [`InputError`] says what is wrong.
+pub async fn new_app(
+    vault: Vault<'_>,
+    input: AppInput,
+) -> Result<(AppConfig, NewKeys), InputError> {
+    let app_id = input.app_id.clone().ok_or_else(|| bad("appId is required"))?;
+    let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+    if app_id.is_empty() || app_id.len() > MAX_APP_ID || !app_id.chars().all(plain) {
+        return Err(bad("appId must have 1 to 40 characters of a-z, 0-9 and -"));
+    }
+    let before = AppConfig::new(&app_id, &app_id, "Asia/Shanghai");
+    vault.merge(before, input).await
+}
+
+impl Vault<'_> {
+    /// The configuration after a change, with every new secret stored.
+    ///
+    /// # Errors
+    /// [`InputError`] says what is wrong.
+    pub async fn merge(
+        self,
+        before: AppConfig,
+        input: AppInput,
+    ) -> Result<(AppConfig, NewKeys), InputError> {
+        let mut config = before;
+        let mut keys = NewKeys::default();
+        if let Some(name) = input.name {
+            named("name", &name, MAX_NAME)?;
+            config.name = name;
+        }
+        if let Some(timezone) = input.timezone {
+            let known: Result<chrono_tz::Tz, _> = timezone.parse();
+            known.map_err(|_| bad("timezone must be an IANA zone"))?;
+            config.timezone = timezone;
+        }
+        if let Some(ums) = input.ums {
+            let before = config.ums.take();
+            config.ums = Some(self.merge_ums(&config.app_id, before, ums, &mut keys).await?);
+        }
+        if let Some(easemob) = input.easemob {
+            let (app, before) = (&config.app_id, config.easemob.take());
+            config.easemob = Some(self.merge_easemob(app, before, easemob, &mut keys).await?);
+        }
+        if let Some(vendors) = input.vendors {
+            config.vendors = self.replace_vendors(&config.app_id, &config.vendors, vendors).await?;
+        }
+        if let Some(delivery) = input.delivery {
+            config.delivery = delivery.over(&config.delivery)?;
+        }
+        Ok((config, keys))
+    }
+}
+
+/// An app as it is shown; with keys that were made just now.
+#[must_use]
+pub fn output(config: &AppConfig, version: i64, mut keys: NewKeys) -> AppOutput {
+    AppOutput {
+        app_id: config.app_id.clone(),
+        name: config.name.clone(),
+        timezone: config.timezone.clone(),
+        version,
+        ums: config.ums.as_ref().map(|ums| UmsOutput::of(ums, &mut keys)),
+        easemob: config.easemob.as_ref().map(|easemob| EasemobOutput::of(easemob, &mut keys)),
+        vendors: config.vendors.iter().map(VendorOutput::of).collect(),
+        delivery: DeliveryOutput::of(&config.delivery),
+    }
+}
