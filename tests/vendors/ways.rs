@@ -1,7 +1,11 @@
 //! The policy as a table, over the wire: strategy, whether the device is connected, whether it is
 //! bound, and what the vendor says.
 
-use domain::{message::{Delivery, Ending, Stage}, route::Strategy, vendor::Vendor};
+use domain::{
+    message::{Delivery, Ending, Stage},
+    route::Strategy,
+    vendor::Vendor,
+};
 use serde_json::json;
 
 use super::{DAY, Post, token};
@@ -66,7 +70,9 @@ fn is(delivery: &Delivery, comes: Comes) -> bool {
     match comes {
         Comes::Vendor => delivery.vendor == Some(Vendor::Jpush) && delivery.stage == Stage::Sent,
         Comes::Online => delivery.stage >= Stage::Received && delivery.vendor.is_none(),
-        Comes::Kept(failed) => delivery.open() && delivery.failed == failed && delivery.vendor.is_none(),
+        Comes::Kept(failed) => {
+            delivery.open() && delivery.failed == failed && delivery.vendor.is_none()
+        }
         Comes::Ends(reason) => delivery.ended == Some(reason),
     }
 }
