@@ -15,10 +15,13 @@ use domain::{
 };
 use pushledger::ledger::{Context, Lane};
 use serde_json::{Value, json, value::RawValue};
-use sim::fakes::{Jpush, JpushFake, Options};
+use sim::{
+    Device,
+    fakes::{Jpush, JpushFake, Options},
+};
 use uuid::Uuid;
 
-use crate::harness::{World, until};
+use crate::harness::{PATIENCE, World, until};
 
 /// A server on a clock that the test moves, whose app reaches its devices by JPush too.
 struct Post {
@@ -49,7 +52,7 @@ impl Post {
     async fn push(&self, clients: &[&str], strategy: Strategy, keep: Duration) -> MessageId {
         let server = &self.world.running.server;
         let now = server.clock.now();
-        let id = server.ids.next(now).await.unwrap();
+        let id = server.ids.next(&server.clock).await.unwrap();
         let json = |value: Value| RawJson(RawValue::from_string(value.to_string()).unwrap());
         let command = PushMessage {
             app: "demo".to_owned(),
@@ -72,19 +75,43 @@ impl Post {
         id
     }
 
-    async fn delivery(&self, id: MessageId, client: &str) -> Delivery {
+    async fn number(&self, client: &str) -> i64 {
         let ledger = &self.world.running.server.ledger;
         let key = Key::Client { app: "demo".to_owned(), client: client.to_owned() };
         let Fact::Devices(devices) = ledger.fact(key).await.unwrap() else { panic!("no devices") };
+        devices[0].number
+    }
+
+    /// A device that the server knows to be connected: the handshake ends a moment before.
+    async fn connected(&self, client: &str) -> Device {
+        let device = self.world.connect(&self.world.terminal(client)).await;
+        self.present(client).await;
+        device
+    }
+
+    async fn present(&self, client: &str) {
+        let number = self.number(client).await;
+        let hub = &self.world.running.server.hub;
+        until("the device never counted as connected", async || hub.connected(number)).await;
+    }
+
+    async fn delivery(&self, id: MessageId, client: &str) -> Delivery {
+        let ledger = &self.world.running.server.ledger;
         let Fact::Message(Some(message)) = ledger.fact(Key::Message(id)).await.unwrap() else {
             panic!("no message")
         };
-        message.deliveries[&devices[0].number].clone()
+        message.deliveries[&self.number(client).await].clone()
     }
 
     /// Waits until a delivery is as wanted.
     async fn until(&self, id: MessageId, client: &str, so: impl Fn(&Delivery) -> bool) -> Delivery {
-        until("the delivery never got so far", async || so(&self.delivery(id, client).await)).await;
+        let reached = tokio::time::timeout(PATIENCE, async {
+            while !so(&self.delivery(id, client).await) {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        });
+        let late = reached.await.is_err();
+        assert!(!late, "{client} got no further than {:?}", self.delivery(id, client).await);
         self.delivery(id, client).await
     }
 

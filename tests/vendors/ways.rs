@@ -7,9 +7,11 @@ use domain::{
     vendor::Vendor,
 };
 use serde_json::json;
+use sim::Device;
+use tokio::task::JoinHandle;
 
 use super::{DAY, Post, token};
-use crate::harness::{World, message, ok, registration};
+use crate::harness::{World, merge, message, ok, registration};
 
 use Strategy::{OnlineElseKept, OnlineElseVendor, PresentOnly, VendorElseOnline, VendorOnly};
 
@@ -38,10 +40,16 @@ async fn registered(post: &Post) {
     for client in CLIENTS {
         let mut body = registration(client);
         if client == "bare" {
-            body["pushId"] = json!("");
+            // A speaker on the M2M channel, which is no push vendor's.
+            merge(&mut body, json!({ "deviceType": "08", "collab3th": 1 }));
         }
         ok(&world.terminal(client), "/ums/v2/register", &body).await;
     }
+}
+
+/// A device that takes and acknowledges whatever comes.
+fn living(mut device: Device) -> JoinHandle<()> {
+    tokio::spawn(async move { while device.next().await.is_some() {} })
 }
 
 /// The way of a push to a device that is away.
@@ -116,10 +124,13 @@ async fn a_device_that_is_connected_gets_a_message_as_its_strategy_says() {
     registered(&post).await;
     let mut devices = Vec::new();
     for client in CLIENTS {
-        devices.push(post.world.connect(&post.world.terminal(client)).await);
+        devices.push(living(post.connected(client).await));
     }
     for strategy in STRATEGIES {
         for client in CLIENTS {
+            if client == "dead" {
+                ok(&post.world.terminal(client), "/ums/v2/register", &registration(client)).await;
+            }
             let id = post.push(&[client], strategy, DAY).await;
             let comes = here(strategy, client);
             let delivery = post.until(id, client, |delivery| is(delivery, comes)).await;
@@ -128,7 +139,7 @@ async fn a_device_that_is_connected_gets_a_message_as_its_strategy_says() {
     }
     // The vendor was asked only where it comes first.
     assert_eq!(post.jpush.accepted(&token("live")), 2);
-    drop(devices);
+    devices.iter().for_each(JoinHandle::abort);
     post.world.stop().await;
 }
 
@@ -141,6 +152,7 @@ async fn a_connected_device_that_stays_silent_gets_the_message_from_its_vendor_t
         ..sim::DeviceOptions::new(&post.world.terminal("live"), crate::harness::PACKAGE)
     };
     let mut silent = sim::Device::connect(options).await.unwrap();
+    post.present("live").await;
     let id = post.push(&["live"], OnlineElseVendor, DAY).await;
     let (own, _) = message(&mut silent).await;
     assert_eq!(own, id.to_string());
@@ -158,10 +170,10 @@ async fn a_connected_device_that_stays_silent_gets_the_message_from_its_vendor_t
 async fn an_acknowledgement_in_time_keeps_the_vendor_from_being_asked() {
     let post = Post::new().await;
     registered(&post).await;
-    let device = post.world.connect(&post.world.terminal("live")).await;
+    let device = living(post.connected("live").await);
     let first = post.push(&["live"], OnlineElseVendor, DAY).await;
     post.until(first, "live", |delivery| delivery.stage == Stage::Received).await;
-    drop(device);
+    device.abort();
     post.world.clock.advance(std::time::Duration::from_secs(60));
     // The device is away now, so the next one goes to the vendor: after the first had its turn.
     let away = async || {
@@ -169,8 +181,8 @@ async fn an_acknowledgement_in_time_keeps_the_vendor_from_being_asked() {
         post.until(id, "live", |delivery| delivery.vendor.is_some()).await;
     };
     away().await;
-    assert_eq!(post.jpush.accepted(&token("live")), 1);
     assert_eq!(post.delivery(first, "live").await.vendor, None);
+    assert_eq!(post.jpush.accepted(&token("live")), 1);
     post.world.stop().await;
 }
 

@@ -51,7 +51,8 @@ pub(super) async fn deliver(
     let choosing = machine.choosing.acquire().await;
     let entry = server.directory.app(app).await.map_err(|e| Fault::stored("app", e))?;
     let Some(entry) = entry else { return Ok(()) };
-    let Some(message) = load(server, id).await? else { return Ok(()) };
+    let key = Key::Message(id);
+    let Some(message) = found(server.ledger.remembered(key).await?)? else { return Ok(()) };
     let open: Vec<i64> =
         message.deliveries.iter().filter(|(_, d)| d.wants_vendor()).map(|(n, _)| *n).collect();
     if open.is_empty() {
@@ -93,8 +94,8 @@ pub(super) async fn deliver(
     asked.and(heard)
 }
 
-async fn load(server: &Server, id: MessageId) -> Result<Option<Arc<Message>>, Fault> {
-    match server.ledger.remembered(Key::Message(id)).await? {
+fn found(fact: Fact) -> Result<Option<Arc<Message>>, Fault> {
+    match fact {
         Fact::Message(message) => Ok(message),
         other => Err(Fault::stored("message", format!("{other:?}"))),
     }
@@ -248,7 +249,9 @@ impl Job<'_> {
         }
         let wait = Duration::from_millis(self.entry.config.delivery.ack_wait_ms.into());
         self.server.clock.sleep(wait).await;
-        let Some(message) = load(self.server, self.id).await? else { return Ok(()) };
+        // What this node remembers may miss an acknowledgement that has just come.
+        let fact = self.server.ledger.fact(Key::Message(self.id)).await?;
+        let Some(message) = found(fact)? else { return Ok(()) };
         let open = |number: i64| message.deliveries.get(&number).filter(|d| d.wants_vendor());
         let (mut vendor, mut steps) = (Vec::new(), Vec::new());
         for candidate in silent {
