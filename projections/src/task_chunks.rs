@@ -10,11 +10,7 @@ use std::{
 use domain::{
     Event, Recorded, Stream,
     message::{MessageId, Stage},
-    task::{
-        chunk::{Chunk, Outcome},
-        packed::Packed,
-        state::State,
-    },
+    task::{chunk::Chunk, packed::Packed, state::State},
 };
 
 use crate::{
@@ -112,7 +108,7 @@ fn fold(
     let Some(chunk) = Chunk::evolve(chunk, recorded.place(), &recorded.event) else { return };
     handed.resize(chunk.states.len(), 0);
     if let Event::ChunkDelivered(e) = &recorded.event
-        && e.counts.iter().any(|count| count.kind.outcome == Outcome::Online)
+        && e.online()
     {
         since = recorded.position;
     }

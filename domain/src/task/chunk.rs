@@ -133,6 +133,12 @@ impl ChunkDelivered {
         })
     }
 
+    /// Whether it puts any delivery on our own channel.
+    #[must_use]
+    pub fn online(&self) -> bool {
+        self.counts.iter().any(|count| count.kind.outcome == Outcome::Online)
+    }
+
     /// Device numbers with their outcomes, in order.
     pub fn outcomes(&self) -> impl Iterator<Item = (i64, Kind)> {
         let kind = |at: usize| self.counts.get(at).map(|count| count.kind);
