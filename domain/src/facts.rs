@@ -3,7 +3,11 @@
 //! synchronous, and the ledger knows exactly which facts a decision rests on: when one of them
 //! moves before the commit, the command is decided again.
 
-use std::{cell::RefCell, collections::HashMap, sync::Arc};
+use std::{
+    cell::RefCell,
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
 
 use uuid::Uuid;
 
@@ -185,9 +189,11 @@ impl Facts {
     /// Asks for many facts at once, so that they are loaded together.
     ///
     /// # Errors
-    /// [`Stop::Need`] names those that are missing.
+    /// [`Stop::Need`] names those that are missing, each once.
     pub fn want(&self, keys: impl Iterator<Item = Key>) -> Result<(), Stop> {
-        let missing: Vec<Key> = keys.filter(|key| !self.loaded.contains_key(key)).collect();
+        let mut named = HashSet::new();
+        let missing = keys.filter(|key| !self.loaded.contains_key(key));
+        let missing: Vec<Key> = missing.filter(|key| named.insert(key.clone())).collect();
         if missing.is_empty() { Ok(()) } else { Err(Stop::Need(missing)) }
     }
 

@@ -230,7 +230,8 @@ pub async fn kept_for(
     const SQL: &str = "SELECT task, chunk, since, devices, states FROM task_chunks \
          WHERE kept > 0 AND app = $1 AND last >= $2 AND first <= $2 AND since > $3 \
          AND expires_at > $4 ORDER BY since, task";
-    let found: Vec<(i64, i64, i64, Vec<u8>, Vec<u8>)> = on!(conn.again(), c => {
+    type Stored = (i64, i64, i64, Vec<u8>, Vec<u8>);
+    let found: Vec<Stored> = on!(conn.again(), c => {
         let query = sqlx::query_as(SQL).bind(app).bind(device).bind(after).bind(expires_after);
         query.fetch_all(&mut *c).await?
     });
@@ -277,10 +278,13 @@ pub async fn to_end(
     const CANCELLED: &str = "SELECT c.app, c.task, c.chunk FROM task_chunks c \
          JOIN task_statistics t ON t.task = c.task \
          WHERE c.unsent > 0 AND t.ended = 'cancelled' LIMIT $1";
-    let (expired, cancelled): (Vec<(String, i64, i64)>, Vec<(String, i64, i64)>) = on!(conn.again(), c => (
-        sqlx::query_as(EXPIRED).bind(now).bind(limit).fetch_all(&mut *c).await?,
-        sqlx::query_as(CANCELLED).bind(limit).fetch_all(&mut *c).await?,
-    ));
+    type Stored = (String, i64, i64);
+    let expired: Vec<Stored> = on!(conn.again(), c => {
+        sqlx::query_as(EXPIRED).bind(now).bind(limit).fetch_all(&mut *c).await?
+    });
+    let cancelled: Vec<Stored> = on!(conn.again(), c => {
+        sqlx::query_as(CANCELLED).bind(limit).fetch_all(&mut *c).await?
+    });
     let all = expired.into_iter().chain(cancelled);
     Ok(all.map(|(app, task, chunk)| (app, MessageId(task), chunk)).collect())
 }

@@ -89,10 +89,7 @@ impl Vault<'_> {
             if app_packages.len() > MAX_PACKAGES {
                 return Err(bad("a vendor has at most 100 packages"));
             }
-            let packages = app_packages.iter();
-            packages
-                .map(|own| named("vendors.appPackages", own, MAX_NAME))
-                .collect::<Result<(), _>>()?;
+            app_packages.iter().try_for_each(|own| named("vendors.appPackages", own, MAX_NAME))?;
             let Some(credentials) = credentials else {
                 let kept = before.iter().find(|vendor| vendor.name == name);
                 let kept = kept.ok_or_else(|| bad(format!("{name} needs credentials")))?;

@@ -90,7 +90,8 @@ impl Decide for ExpireDeliveries {
         let ending = |delivery: &Delivery| {
             if delivery.recalling() {
                 Some(Progress::Recalled(RecallResult::Unknown))
-            } else if !delivery.open() {
+            } else if !delivery.open() || delivery.vendor.is_some() {
+                // What a vendor took is its to deliver, and nobody tells whether it did.
                 None
             } else if delivery.stage < Stage::Sent {
                 Some(Progress::Ended(Ending::ExpiredOffline))
@@ -111,9 +112,10 @@ impl Decide for ExpireDeliveries {
 fn is_news(delivery: &Delivery, step: &Step) -> bool {
     match step.what {
         Progress::Failed(_) => delivery.wants_vendor(),
-        // A vendor may take what a connected device left without an answer.
+        // A vendor may take what was handed to a connected device, and what the device answered
+        // or somebody recalled while the vendor was being asked: it shows the message all the same.
         Progress::Sent => {
-            delivery.stage < Stage::Sent || (step.vendor.is_some() && delivery.wants_vendor())
+            delivery.stage < Stage::Sent || (step.vendor.is_some() && delivery.vendor.is_none())
         }
         Progress::Received => delivery.stage < Stage::Received,
         Progress::Displayed => delivery.stage < Stage::Displayed,

@@ -342,7 +342,7 @@ pub struct Delivery {
     pub recall: Option<(RecallOp, RecallResult)>,
     /// The furthest stage that the device reported over REST.
     pub reported: Option<Stage>,
-    /// The vendor that took it, or whose word ended it, if one did.
+    /// The vendor that took it, if one did.
     pub vendor: Option<Vendor>,
     /// Why no vendor was a way, if it goes on over our own channel for that.
     pub failed: Option<Ending>,
@@ -382,9 +382,6 @@ impl Delivery {
             Progress::Displayed => Stage::Displayed,
             Progress::Acknowledged => Stage::Acknowledged,
             Progress::Ended(reason) => {
-                if self.ended.is_none() {
-                    self.vendor = self.vendor.or(step.vendor);
-                }
                 self.ended.get_or_insert(reason);
                 return;
             }

@@ -3,10 +3,13 @@
 use domain::{
     Rejection, Stream,
     app::{
-        AppChanged, AppConfig, AppCreated, AppDeleted, ChangeApp, CreateApp, DeleteApp, SecretRef,
-        UmsConfig,
+        AppChanged, AppConfig, AppCreated, AppDeleted, ChangeApp, CreateApp, DeleteApp,
+        EasemobConfig, EasemobLimits, JwtConfig, JwtKeys, SecretRef, UmsConfig, VendorRef,
     },
+    device::Binding,
+    vendor::Vendor,
 };
+use uuid::Uuid;
 
 use crate::scenario::{Entry, given};
 
@@ -203,4 +206,120 @@ fn an_app_is_deleted_once() {
 #[test]
 fn an_app_that_is_not_there_cannot_be_deleted() {
     given([]).when(delete("a")).then_rejected(Rejection::UnknownApp);
+}
+
+/// The app under that path of Easemob's interface.
+fn at_path(app_id: &str, org_name: &str, app_name: &str) -> AppConfig {
+    let easemob = EasemobConfig {
+        org_name: org_name.to_owned(),
+        app_name: app_name.to_owned(),
+        application: Uuid::nil(),
+        client_id: "client".to_owned(),
+        client_secrets: vec![secret("client-secret")],
+        push_open: true,
+        limits: EasemobLimits::default(),
+    };
+    AppConfig { easemob: Some(easemob), ..config(app_id) }
+}
+
+#[test]
+fn a_path_of_easemobs_interface_leads_to_one_app_whatever_its_case() {
+    given([created(at_path("a", "Acme", "Shop"))])
+        .when(create(at_path("b", "acme", "SHOP")))
+        .then_rejected(taken("acme#shop"))
+        .when(create(at_path("b", "acme", "other")))
+        .then([created(at_path("b", "acme", "other"))])
+        .when(change(at_path("b", "ACME", "shop"), None))
+        .then_rejected(taken("acme#shop"))
+        .when(change(at_path("a", "acme", "shop"), None))
+        .then([changed(at_path("a", "acme", "shop"))]);
+}
+
+#[test]
+fn two_paths_that_read_alike_are_two() {
+    given([created(at_path("a", "acme-eu", "shop"))])
+        .when(create(at_path("b", "acme", "eu-shop")))
+        .then([created(at_path("b", "acme", "eu-shop"))]);
+}
+
+#[test]
+fn a_path_is_free_again_once_its_app_left_it_or_was_deleted() {
+    let heir = || at_path("b", "acme", "shop");
+    given([created(at_path("a", "acme", "shop")), changed(config("a"))])
+        .when(create(heir()))
+        .then([created(heir())]);
+    given([created(at_path("a", "acme", "shop")), deleted("a")])
+        .when(create(heir()))
+        .then([created(heir())]);
+}
+
+#[test]
+fn an_app_that_changes_how_its_own_tokens_are_checked_is_changed() {
+    let with = |keys| {
+        let mut config = config("a");
+        let jwt = JwtConfig { keys, issuer: None, audience: None };
+        config.ums.as_mut().unwrap().jwt = Some(jwt);
+        config
+    };
+    let secrets = || with(JwtKeys::Hs256(vec![secret("jwt")]));
+    let url = || with(JwtKeys::JwksUrl("https://keys.example.com".to_owned()));
+    given([created(config("a"))])
+        .when(change(secrets(), None))
+        .then([changed(secrets())])
+        .when(change(secrets(), None))
+        .then_nothing()
+        .when(change(url(), None))
+        .then([changed(url())])
+        .when(change(config("a"), None))
+        .then([changed(config("a"))]);
+}
+
+fn vendor(name: &str, vendor: Vendor, packages: &[&str]) -> VendorRef {
+    VendorRef {
+        name: name.to_owned(),
+        vendor,
+        app_packages: packages.iter().map(|&package| package.to_owned()).collect(),
+        credentials: secret(name),
+    }
+}
+
+/// Which of these vendors a binding leads to, by its certificate name.
+fn led_to(vendors: &[VendorRef], notifier: Option<&str>, package: &str) -> Option<String> {
+    let config = AppConfig { vendors: vendors.to_vec(), ..config("a") };
+    let binding = Binding { notifier: notifier.map(str::to_owned), token: "t".to_owned() };
+    config.vendor_of(&binding, package).map(|vendor| vendor.name.clone())
+}
+
+#[test]
+fn a_binding_leads_to_the_vendor_of_its_certificate_name_to_the_letter() {
+    let vendors = [
+        vendor("one", Vendor::Fcm, &[]),
+        vendor("two", Vendor::Fcm, &["com.shop.01"]),
+        vendor("three", Vendor::Jpush, &[]),
+    ];
+    for name in ["one", "two", "three"] {
+        // A package concerns UMS registrations alone.
+        for package in ["", "com.shop.01"] {
+            assert_eq!(led_to(&vendors, Some(name), package).as_deref(), Some(name));
+        }
+    }
+    for name in ["One", "four", ""] {
+        assert_eq!(led_to(&vendors, Some(name), ""), None);
+    }
+}
+
+#[test]
+fn the_token_of_a_ums_registration_leads_to_the_jpush_of_its_package_or_else_of_all_others() {
+    let named = vendor("named", Vendor::Jpush, &["com.shop.01", "com.shop.02"]);
+    let others = vendor("others", Vendor::Jpush, &[]);
+    let fcm = vendor("fcm", Vendor::Fcm, &["com.shop.01"]);
+    let fcm_of_all = vendor("fcm-of-all", Vendor::Fcm, &[]);
+    let all = [fcm_of_all.clone(), fcm.clone(), others.clone(), named.clone()];
+    assert_eq!(led_to(&all, None, "com.shop.01").as_deref(), Some("named"));
+    assert_eq!(led_to(&all, None, "com.shop.02").as_deref(), Some("named"));
+    assert_eq!(led_to(&all, None, "com.shop.03").as_deref(), Some("others"));
+    assert_eq!(led_to(std::slice::from_ref(&named), None, "com.shop.03"), None);
+    assert_eq!(led_to(&[others], None, "com.shop.01").as_deref(), Some("others"));
+    assert_eq!(led_to(&[fcm, fcm_of_all], None, "com.shop.01"), None);
+    assert_eq!(led_to(&[], None, "com.shop.01"), None);
 }

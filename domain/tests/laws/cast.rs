@@ -2,16 +2,19 @@
 
 use domain::{
     Event, Stream,
-    account::{AccountOpened, AccountPrivate},
+    account::{AccountClosed, AccountOpened, AccountPrivate},
     device::{
-        Channel, DeviceRegistered, DeviceReturned, DeviceUnregistered, DeviceUpdated, Identity,
-        Profile, RegisterDevice, UnregisterDevice,
+        Bind, BindDevice, Channel, DeviceBound, DeviceRegistered, DeviceReturned,
+        DeviceUnregistered, DeviceUpdated, Endpoint, Identity, Profile, RegisterDevice, TokenDied,
+        UnregisterDevice,
     },
+    label::{LabelCreated, LabelDeleted, LabelMembersChanged},
     message::{
-        DeliveriesAdvanced, MessageAccepted, MessageId, MessagePrivate, Progress, Protocol,
+        DeliveriesAdvanced, Ending, MessageAccepted, MessageId, MessagePrivate, Progress, Protocol,
         RawJson, RecallOp, RecallRequested, RecallResult, Recalled, Reporter, Sender, Step, Target,
     },
     route::Strategy,
+    vendor::Vendor,
 };
 use serde_json::value::RawValue;
 use uuid::Uuid;
@@ -38,7 +41,132 @@ pub(crate) fn opened(account: Uuid, user: &str) -> Entry {
     Entry::new(Stream::Account(account), AccountOpened { private })
 }
 
-/// A device to tell stories about.
+/// An Easemob user was registered.
+pub(crate) fn user_opened(account: Uuid, username: &str) -> Entry {
+    let private = Some(named(username));
+    Entry::new(Stream::Account(account), AccountOpened { private })
+}
+
+/// An Easemob user was removed.
+pub(crate) fn user_closed(account: Uuid, username: &str) -> Entry {
+    let private = Some(named(username));
+    Entry::new(Stream::Account(account), AccountClosed { private })
+}
+
+fn named(username: &str) -> AccountPrivate {
+    AccountPrivate { username: Some(username.to_owned()), ..AccountPrivate::default() }
+}
+
+/// A label was created, with its name as stream and nothing said of what it is for.
+pub(crate) fn label_created(name: &str) -> Entry {
+    let event = LabelCreated { name: name.to_owned(), description: String::new() };
+    Entry::new(Stream::Label(label_stream(name)), event)
+}
+
+/// A label was deleted.
+pub(crate) fn label_deleted(name: &str) -> Entry {
+    Entry::new(Stream::Label(label_stream(name)), LabelDeleted { name: name.to_owned() })
+}
+
+/// Accounts joined a label.
+pub(crate) fn joined(name: &str, accounts: &[Uuid]) -> Entry {
+    members_changed(label_stream(name), name, accounts, &[])
+}
+
+/// Accounts left a label.
+pub(crate) fn left(name: &str, accounts: &[Uuid]) -> Entry {
+    members_changed(label_stream(name), name, &[], accounts)
+}
+
+/// Accounts joined and left the label of that stream.
+pub(crate) fn members_changed(label: Uuid, name: &str, joined: &[Uuid], left: &[Uuid]) -> Entry {
+    let (joined, left) = (joined.to_vec(), left.to_vec());
+    let event = LabelMembersChanged { name: name.to_owned(), joined, left };
+    Entry::new(Stream::Label(label), event)
+}
+
+/// The stream of a label's first life.
+pub(crate) fn label_stream(name: &str) -> Uuid {
+    Uuid::from_u128(hash(0x1, name))
+}
+
+/// A device of an Easemob user to tell stories about.
+#[derive(Debug, Clone)]
+pub(crate) struct Handset {
+    stream: Uuid,
+    account: Uuid,
+    device_id: String,
+    bound: Vec<(String, String)>,
+}
+
+/// A device of that account, without any binding.
+pub(crate) fn handset(account: Uuid, device_id: &str) -> Handset {
+    let stream = Uuid::from_u128(hash(account.as_u128(), device_id));
+    Handset { stream, account, device_id: device_id.to_owned(), bound: Vec::new() }
+}
+
+impl Handset {
+    /// The same device with one more binding; they are given in order of name.
+    pub(crate) fn with(&self, notifier: &str, token: &str) -> Self {
+        let mut handset = self.clone();
+        handset.bound.push((notifier.to_owned(), token.to_owned()));
+        handset
+    }
+
+    /// It was seen for the first time, bound like this.
+    pub(crate) fn first(&self) -> Entry {
+        self.entry(self.bound_as(None))
+    }
+
+    /// It is bound like this now.
+    pub(crate) fn again(&self, number: i64) -> Entry {
+        self.entry(self.bound_as(Some(number)))
+    }
+
+    fn bound_as(&self, device: Option<i64>) -> DeviceBound {
+        let (notifiers, tokens) = self.bound.iter().cloned().unzip();
+        let private = Some(Endpoint { device_id: self.device_id.clone(), tokens });
+        DeviceBound { device, account: self.account, notifiers, private }
+    }
+
+    /// Its token under that name died.
+    pub(crate) fn died(&self, number: i64, notifier: &str, code: &str) -> Entry {
+        let (notifier, code) = (Some(notifier.to_owned()), code.to_owned());
+        let (account, private) = (Some(self.account), Some(self.who()));
+        self.entry(TokenDied { device: number, account, notifier, code, private })
+    }
+
+    /// It unregistered, as its user was removed.
+    pub(crate) fn unregistered(&self, number: i64) -> Entry {
+        let (account, private) = (Some(self.account), Some(self.who()));
+        self.entry(DeviceUnregistered { device: number, account, private })
+    }
+
+    fn who(&self) -> Identity {
+        Identity { client_id: self.device_id.clone(), ..Identity::default() }
+    }
+
+    fn entry(&self, event: impl Into<Event>) -> Entry {
+        Entry::new(Stream::Device(self.stream), event)
+    }
+
+    /// The command that changes its bindings, by its user's name.
+    pub(crate) fn bind(&self, username: &str, change: Bind) -> BindDevice {
+        BindDevice {
+            app: APP.to_owned(),
+            username: username.to_owned(),
+            device_id: self.device_id.clone(),
+            change,
+            new_device: self.stream,
+        }
+    }
+}
+
+fn hash(seed: u128, text: &str) -> u128 {
+    text.bytes().fold(seed, |hash, byte| hash * 31 + u128::from(byte))
+}
+
+/// A UMS device to tell stories about.
 #[derive(Debug, Clone)]
 pub(crate) struct Sketch {
     stream: Uuid,
@@ -51,7 +179,7 @@ pub(crate) struct Sketch {
 
 /// A device with a client id, a package named after its type, and nothing else.
 pub(crate) fn device(client: &str, device_type: &str) -> Sketch {
-    let stream = client.bytes().fold(0xd, |hash, byte| hash * 31 + u128::from(byte));
+    let stream = hash(0xd, client);
     let profile = Profile {
         app_package: format!("com.shop.{device_type}"),
         device_type: device_type.to_owned(),
@@ -121,12 +249,20 @@ impl Sketch {
 
     /// It unregistered.
     pub(crate) fn unregistered(&self, number: i64) -> Entry {
-        let private = Some(Identity {
-            client_id: self.identity.client_id.clone(),
-            device_id: self.identity.device_id.clone(),
-            ..Identity::default()
-        });
+        let private = Some(self.who());
         self.entry(DeviceUnregistered { device: number, account: self.account, private })
+    }
+
+    /// A vendor said that its token is dead.
+    pub(crate) fn died(&self, number: i64, code: &str) -> Entry {
+        let (notifier, code) = (None, code.to_owned());
+        let (account, private) = (self.account, Some(self.who()));
+        self.entry(TokenDied { device: number, account, notifier, code, private })
+    }
+
+    fn who(&self) -> Identity {
+        let Identity { client_id, device_id, .. } = self.identity.clone();
+        Identity { client_id, device_id, ..Identity::default() }
     }
 
     fn entry(&self, event: impl Into<Event>) -> Entry {
@@ -217,6 +353,16 @@ pub(crate) fn by_rest(device: i64, what: Progress, request: &str) -> Step {
 /// It was handed to a device.
 pub(crate) fn sent(device: i64) -> Step {
     by_server(device, Progress::Sent)
+}
+
+/// A vendor took it for a device.
+pub(crate) fn taken_by(vendor: Vendor, device: i64, word: &str) -> Step {
+    Step { vendor: Some(vendor), word: Some(word.to_owned()), ..sent(device) }
+}
+
+/// No vendor was a way to a device.
+pub(crate) fn failed(device: i64, reason: Ending) -> Step {
+    by_server(device, Progress::Failed(reason))
 }
 
 /// Deliveries of the message, which is the first event, went on.

@@ -4,34 +4,29 @@
 use std::rc::Rc;
 
 use domain::{
-    Append, Decide, Rejection,
-    app::{AppConfig, ChangeApp, CreateApp, DeleteApp, UmsConfig},
-    device::{Channel, Identity, Profile, RegisterDevice, UnregisterDevice},
-    facts::{Facts, Key, Stop},
+    Append, Decide, Event, Rejection, Stream,
+    account::{RegisterUser, RemoveUser},
+    app::{ChangeApp, CreateApp, DeleteApp},
+    device::{BindDevice, Binding, BuryToken, Device, RegisterDevice, UnregisterDevice},
+    facts::{Fact, Facts, Key, Stop},
+    label::{ChangeMembers, CreateLabel, DeleteLabel},
     message::{
-        AdvanceDeliveries, ExpireDeliveries, MessageId, Progress, Protocol, RecallMessage,
-        RecallOp, ReportDelivery, Reporter, Step,
+        AdvanceDeliveries, ExpireDeliveries, MessageId, Progress, RecallMessage, RecallOp,
+        ReportDelivery, Reporter, Step,
     },
     owner::{RemoveOwner, SetOwner},
-    push::{Destinations, Mode, PushMessage, PushSender},
-    route::Strategy as Way,
+    push::PushMessage,
     task::{
-        AdvanceChunk, CancelTask, CreateTask, EndChunk, FinishTask, RecordChunk, StartTask,
-        TaskAudience, TaskLimits, Totals,
+        AdvanceChunk, CancelTask, CreateTask, EndChunk, FinishTask, RecordChunk, StartTask, Totals,
         chunk::{Delivered, Kind},
     },
+    vendor::Vendor,
 };
-use proptest::{
-    collection::vec,
-    option::{of, weighted},
-    prelude::*,
-    sample::{Index, select},
-};
+use proptest::sample::Index;
 use uuid::Uuid;
 
 use crate::{
-    any_event::progress,
-    cast::{APP, words},
+    cast::APP,
     ledger::{Decision, Ledger, at},
 };
 
@@ -43,8 +38,15 @@ pub(crate) enum Command {
     DeleteApp(DeleteApp),
     SetOwner(SetOwner),
     RemoveOwner(RemoveOwner),
+    RegisterUser(RegisterUser),
+    RemoveUser(RemoveUser),
+    CreateLabel(CreateLabel),
+    DeleteLabel(DeleteLabel),
+    ChangeMembers(ChangeMembers),
     Register(RegisterDevice),
     Unregister(UnregisterDevice),
+    Bind(BindDevice),
+    Bury(BuryToken),
     Push(PushMessage),
     Advance(AdvanceDeliveries),
     Expire(ExpireDeliveries),
@@ -67,8 +69,15 @@ impl Decide for Command {
             Command::DeleteApp(command) => command.decide(facts),
             Command::SetOwner(command) => command.decide(facts),
             Command::RemoveOwner(command) => command.decide(facts),
+            Command::RegisterUser(command) => command.decide(facts),
+            Command::RemoveUser(command) => command.decide(facts),
+            Command::CreateLabel(command) => command.decide(facts),
+            Command::DeleteLabel(command) => command.decide(facts),
+            Command::ChangeMembers(command) => command.decide(facts),
             Command::Register(command) => command.decide(facts),
             Command::Unregister(command) => command.decide(facts),
+            Command::Bind(command) => command.decide(facts),
+            Command::Bury(command) => command.decide(facts),
             Command::Push(command) => command.decide(facts),
             Command::Advance(command) => command.decide(facts),
             Command::Expire(command) => command.decide(facts),
@@ -89,15 +98,17 @@ impl Decide for Command {
 #[derive(Debug, Clone)]
 pub(crate) enum Wish {
     /// Nothing is to be picked, save new ids.
-    Plain(Command),
+    Plain(Box<Command>),
     /// Steps of some message.
-    Advance(Index, Vec<(Index, Progress, bool)>),
+    Advance(Index, Vec<(Index, Progress, Teller)>),
     /// Expiry of some of a message's deliveries.
     Expire(Index, Vec<Index>),
     /// A report on some message.
     Report(Index, ReportDelivery),
     /// A recall of some message.
     Recall(Index, RecallOp),
+    /// A verdict on some token that some device has or, for the second, had at any time.
+    Bury(Index, Index),
     /// Something about some task.
     Task(Index, TaskWish),
 }
@@ -111,8 +122,19 @@ pub(crate) enum TaskWish {
     /// An attempt at some chunk's devices.
     Record(i64, u32, Vec<(i64, Kind)>),
     Advance(i64, Vec<(i64, Progress)>),
-    /// The end of a chunk, at some time.
+    /// The end of a chunk, late or not.
     End(i64, bool),
+}
+
+/// Who tells of a step.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Teller {
+    /// The server, of its own channel or of no vendor in particular.
+    Server,
+    /// The device.
+    Socket,
+    /// The server, of that vendor.
+    Vendor(Vendor),
 }
 
 /// One turn of a history: a command, the ledger before and after, and what it came to.
@@ -159,18 +181,25 @@ pub(crate) fn renewed(mut command: Command, turn: usize) -> Command {
     let fresh = |kind: u128| Uuid::from_u128(kind << 64 | u128::try_from(turn).unwrap());
     match &mut command {
         Command::SetOwner(c) => (c.new_owner, c.new_account) = (fresh(1), fresh(2)),
+        Command::RegisterUser(c) => c.new_account = fresh(2),
+        Command::CreateLabel(c) => c.new_label = fresh(4),
         Command::Register(c) => (c.new_device, c.new_account) = (fresh(3), fresh(2)),
+        Command::Bind(c) => c.new_device = fresh(3),
         Command::Push(c) => (c.id, c.new_account) = (message_of_turn(turn), fresh(2)),
         Command::CreateTask(c) => {
-            (c.id, c.now) =
-                (message_of_turn(turn), at(1) + i64::try_from(turn).unwrap() * 1_000_000)
+            c.id = message_of_turn(turn);
+            c.now = at(i64::try_from(turn).unwrap());
         }
         Command::Report(c) => c.request = format!("request {turn}"),
         Command::CreateApp(_)
         | Command::ChangeApp(_)
         | Command::DeleteApp(_)
         | Command::RemoveOwner(_)
+        | Command::RemoveUser(_)
+        | Command::DeleteLabel(_)
+        | Command::ChangeMembers(_)
         | Command::Unregister(_)
+        | Command::Bury(_)
         | Command::Advance(_)
         | Command::Expire(_)
         | Command::Recall(_)
@@ -185,6 +214,11 @@ pub(crate) fn renewed(mut command: Command, turn: usize) -> Command {
 }
 
 impl Wish {
+    /// A command as it is.
+    pub(crate) fn plain(command: Command) -> Wish {
+        Wish::Plain(Box::new(command))
+    }
+
     /// The command; `None` when it is about a message and there is none yet.
     fn command(self, ledger: &Ledger, turn: usize) -> Option<Command> {
         let messages = ledger.messages();
@@ -196,12 +230,16 @@ impl Wish {
             *index.get(&devices)
         };
         let command = match self {
-            Wish::Plain(command) => command,
+            Wish::Plain(command) => *command,
             Wish::Advance(message, steps) => {
                 let message = pick(message)?;
-                let step = |(index, what, socket)| {
-                    let by = if socket { Reporter::Socket } else { Reporter::Server };
-                    Step { by, ..Step::of_server(device(message, index), what) }
+                let step = |(index, what, teller)| {
+                    let (by, vendor) = match teller {
+                        Teller::Server => (Reporter::Server, None),
+                        Teller::Socket => (Reporter::Socket, None),
+                        Teller::Vendor(vendor) => (Reporter::Server, Some(vendor)),
+                    };
+                    Step { by, vendor, ..Step::of_server(device(message, index), what) }
                 };
                 let steps = steps.into_iter().map(step).collect();
                 Command::Advance(AdvanceDeliveries { message, steps })
@@ -219,7 +257,16 @@ impl Wish {
             }
             Wish::Task(task, wish) => {
                 let tasks = ledger.tasks();
-                wish.command(*(!tasks.is_empty()).then(|| task.get(&tasks))?)
+                wish.command(*task.get((!tasks.is_empty()).then_some(&tasks)?))
+            }
+            Wish::Bury(device, token) => {
+                let devices = numbers(ledger);
+                let number = *device.get((!devices.is_empty()).then_some(&devices)?);
+                let tokens = tokens(ledger, number);
+                let binding = token.get((!tokens.is_empty()).then_some(&tokens)?).clone();
+                let (notifier, token) = (binding.notifier, binding.token);
+                let (app, code) = (APP.to_owned(), "410".to_owned());
+                Command::Bury(BuryToken { app, device: number, notifier, token, code })
             }
         };
         Some(renewed(command, turn))
@@ -255,230 +302,27 @@ impl TaskWish {
     }
 }
 
-fn create_task() -> impl Strategy<Value = Command> {
-    let audience = prop_oneof![
-        3 => Just(TaskAudience::Everyone),
-        1 => vec(user(), 0..3).prop_map(TaskAudience::Users),
-        1 => Just(TaskAudience::Label("nobody".to_owned())),
-    ];
-    (audience, select(&Way::ALL), of(select(vec![at(30), at(90)]))).prop_map(
-        |(audience, strategy, start_at)| {
-            Command::CreateTask(CreateTask {
-                app: APP.to_owned(),
-                id: MessageId(0),
-                protocol: Protocol::Easemob,
-                audience,
-                strategy,
-                keep_seconds: 3_600,
-                start_at,
-                now: 0,
-                limits: TaskLimits { running: 3, created: 4 },
-                private: words(),
-            })
-        },
-    )
-}
-
-fn task_wish() -> impl Strategy<Value = TaskWish> {
-    let chunk = || 1..3_i64;
-    let devices = proptest::collection::btree_map(1..8_i64, crate::any_event::kind(), 1..6);
-    prop_oneof![
-        3 => Just(TaskWish::Start),
-        1 => Just(TaskWish::Cancel),
-        1 => Just(TaskWish::Finish),
-        6 => (chunk(), 1..4_u32, devices).prop_map(|(chunk, attempt, devices)| {
-            TaskWish::Record(chunk, attempt, devices.into_iter().collect())
-        }),
-        4 => (chunk(), vec((1..8_i64, progress()), 1..5))
-            .prop_map(|(chunk, steps)| TaskWish::Advance(chunk, steps)),
-        1 => (chunk(), any::<bool>()).prop_map(|(chunk, late)| TaskWish::End(chunk, late)),
-    ]
-}
-
-fn word(words: &'static [&'static str]) -> impl Strategy<Value = String> {
-    select(words).prop_map(str::to_owned)
-}
-
-fn user() -> impl Strategy<Value = String> {
-    word(&["ann", "bob"])
-}
-
-fn client() -> impl Strategy<Value = String> {
-    word(&["client-1", "client-2", "client-3"])
-}
-
-fn hardware() -> impl Strategy<Value = String> {
-    word(&["mac-1", "mac-2", "mac-3"])
-}
-
-fn device_type() -> impl Strategy<Value = String> {
-    word(&["01", "01", "08"])
-}
-
-fn package() -> impl Strategy<Value = String> {
-    word(&["com.shop.a", "com.shop.a", "com.shop.b"])
-}
-
-fn app_command() -> impl Strategy<Value = Command> {
-    let config = (word(&["a", "b"]), word(&["one", "two"]), word(&["id-1", "id-2", "id-3"]));
-    let config = config.prop_map(|(app_id, name, system_id)| {
-        let ums = UmsConfig {
-            app_id: format!("MB-{app_id}"),
-            app_keys: Vec::new(),
-            system_id,
-            system_keys: Vec::new(),
-            app_packages: Vec::new(),
-            jwt: None,
-        };
-        AppConfig { ums: Some(ums), ..AppConfig::new(&app_id, &name, "UTC") }
-    });
-    (config, of(1i64..4), 0..5).prop_map(|(config, expected, verb)| match verb {
-        0 => Command::DeleteApp(DeleteApp { app_id: config.app_id }),
-        1 | 2 => Command::CreateApp(CreateApp { config }),
-        _ => Command::ChangeApp(ChangeApp { config, expected }),
-    })
-}
-
-fn owner_command() -> impl Strategy<Value = Command> {
-    (hardware(), user(), word(&["key-1", "key-2"]), any::<bool>()).prop_map(
-        |(device_id, user, bind_key, set)| {
-            let (app, new) = (APP.to_owned(), Uuid::nil());
-            let (new_owner, new_account) = (new, new);
-            if set {
-                let set = SetOwner { app, device_id, user, bind_key, new_owner, new_account };
-                Command::SetOwner(set)
-            } else {
-                Command::RemoveOwner(RemoveOwner { app, device_id })
-            }
-        },
-    )
-}
-
-fn register() -> impl Strategy<Value = Command> {
-    let who = (client(), of(hardware()), of(user()));
-    (who, package(), device_type(), any::<bool>()).prop_map(
-        |((client_id, device_id, user), app_package, device_type, m2m)| {
-            let channel = if m2m { Channel::M2m } else { Channel::Jpush };
-            Command::Register(RegisterDevice {
-                app: APP.to_owned(),
-                allowed_packages: Vec::new(),
-                user,
-                profile: Profile { app_package, device_type, type_id: None, channel },
-                identity: Identity { client_id, device_id, ..Identity::default() },
-                new_device: Uuid::nil(),
-                new_account: Uuid::nil(),
-            })
-        },
-    )
-}
-
-fn unregister() -> impl Strategy<Value = Command> {
-    (client(), package(), weighted(0.8, user())).prop_map(|(client_id, app_package, user)| {
-        let (app, allowed_packages) = (APP.to_owned(), Vec::new());
-        Command::Unregister(UnregisterDevice {
-            app,
-            allowed_packages,
-            client_id,
-            app_package,
-            user,
-        })
-    })
-}
-
-fn destinations() -> impl Strategy<Value = Destinations> {
-    let users = || vec(word(&["ann", "bob", "eve"]), 0..3);
-    prop_oneof![
-        4 => vec(client(), 1..5).prop_map(Destinations::Clients),
-        2 => vec(hardware(), 0..4).prop_map(Destinations::Hardware),
-        1 => (user(), vec(hardware(), 0..4))
-            .prop_map(|(user, ids)| Destinations::HardwareOf(user, ids)),
-        1 => (users(), vec(device_type(), 0..3))
-            .prop_map(|(users, types)| Destinations::Types(users, types)),
-        1 => (users(), vec(package(), 0..3))
-            .prop_map(|(users, packages)| Destinations::Packages(users, packages)),
-        1 => (hardware(), word(&["key-1", "key-2"]))
-            .prop_map(|(device_id, bind_key)| Destinations::OwnerOf { device_id, bind_key }),
-    ]
-}
-
-fn push() -> impl Strategy<Value = Command> {
-    let mode = select(&[Mode::Strict, Mode::Try, Mode::Try, Mode::TryOrNobody]);
-    let sender = prop_oneof![
-        user().prop_map(PushSender::User),
-        Just(PushSender::Terminal),
-        Just(PushSender::Cloud),
-    ];
-    let strategy = select(&Way::ALL);
-    let how = (mode, strategy, any::<bool>());
-    (destinations(), how, sender).prop_map(|(destinations, (mode, strategy, burn), sender)| {
-        Command::Push(PushMessage {
-            app: APP.to_owned(),
-            id: MessageId(0),
-            protocol: Protocol::Ums,
-            sender,
-            destinations,
-            mode,
-            strategy,
-            expires_at: at(86_400),
-            burn,
-            private: words(),
-            new_account: Uuid::nil(),
-        })
-    })
-}
-
-fn report() -> impl Strategy<Value = Wish> {
-    let stage = select(&[Progress::Received, Progress::Displayed, Progress::Acknowledged]);
-    (any::<Index>(), client(), package(), of(user()), stage).prop_map(
-        |(message, client_id, app_package, user, stage)| {
-            let report = ReportDelivery {
-                app: APP.to_owned(),
-                allowed_packages: Vec::new(),
-                client_id,
-                app_package,
-                user,
-                message: MessageId(0),
-                stage,
-                request: String::new(),
-            };
-            Wish::Report(message, report)
-        },
-    )
-}
-
-/// A history without recalls, as far as callers and senders can see to it.
-pub(crate) fn quiet_history() -> impl Strategy<Value = Vec<Wish>> {
-    let quiet = |wish: &Wish| match wish {
-        Wish::Recall(..) => false,
-        Wish::Plain(Command::Push(push)) => !push.burn,
-        Wish::Plain(_)
-        | Wish::Advance(..)
-        | Wish::Expire(..)
-        | Wish::Report(..)
-        | Wish::Task(..) => true,
+/// The numbers of all devices.
+fn numbers(ledger: &Ledger) -> Vec<i64> {
+    let first = |event: &Event| match event {
+        Event::DeviceRegistered(_) => true,
+        Event::DeviceBound(e) => e.device.is_none(),
+        _ => false,
     };
-    history().prop_map(move |wishes| wishes.into_iter().filter(quiet).collect())
+    let first = ledger.events().filter(|recorded| first(&recorded.event));
+    first.map(|recorded| recorded.position).collect()
 }
 
-/// Any history.
-pub(crate) fn history() -> impl Strategy<Value = Vec<Wish>> {
-    let steps = vec((any::<Index>(), progress(), any::<bool>()), 1..6);
-    let op = select(&[RecallOp::Recall, RecallOp::Replace]);
-    let wish = prop_oneof![
-        1 => app_command().prop_map(Wish::Plain),
-        1 => owner_command().prop_map(Wish::Plain),
-        5 => register().prop_map(Wish::Plain),
-        1 => unregister().prop_map(Wish::Plain),
-        3 => push().prop_map(Wish::Plain),
-        6 => (any::<Index>(), steps).prop_map(|(message, steps)| Wish::Advance(message, steps)),
-        1 => (any::<Index>(), vec(any::<Index>(), 0..4))
-            .prop_map(|(message, devices)| Wish::Expire(message, devices)),
-        3 => report(),
-        2 => (any::<Index>(), op).prop_map(|(message, op)| Wish::Recall(message, op)),
-        2 => create_task().prop_map(Wish::Plain),
-        6 => (any::<Index>(), task_wish()).prop_map(|(task, wish)| Wish::Task(task, wish)),
-    ];
-    vec(wish, 1..60)
+/// What a device was ever bound to.
+fn tokens(ledger: &Ledger, number: i64) -> Vec<Binding> {
+    let Fact::Devices(now) = ledger.fact(&Key::Device(number)) else { return Vec::new() };
+    let Some(stream) = now.first().map(|device| device.stream) else { return Vec::new() };
+    let (mut device, mut tokens) = (None, Vec::new());
+    for recorded in ledger.events().filter(|recorded| recorded.stream == Stream::Device(stream)) {
+        device = Device::evolve(device, stream, recorded.place(), &recorded.event);
+        tokens.extend(device.iter().flat_map(Device::bindings));
+    }
+    tokens
 }
 
 /// Whether a decision for one of these keys may change by events that touch the others.

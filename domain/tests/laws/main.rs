@@ -14,8 +14,12 @@ mod route;
 mod scenario;
 
 // Given a history, when a command comes, then these events or that refusal.
+mod account;
 mod app;
+mod audience;
+mod binding;
 mod device;
+mod label;
 mod message;
 mod owner;
 mod push;
@@ -24,9 +28,13 @@ mod report;
 mod task;
 
 // Laws over generated histories.
+mod answers;
+mod audiences;
+mod chunks;
 mod histories;
 mod properties;
 mod registry;
+mod wishes;
 
 // What is fixed by a protocol or stored for ever.
 mod any_event;

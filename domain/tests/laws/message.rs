@@ -6,10 +6,12 @@ use domain::{
         AdvanceDeliveries, Delivery, Ending, ExpireDeliveries, Progress, RecallOp, RecallResult,
         Stage, Step,
     },
+    vendor::Vendor,
 };
 
 use crate::{
-    cast::{MESSAGE, accepted, advanced, by_server, by_socket, recalled, sent},
+    cast::{MESSAGE, accepted, advanced, by_server, by_socket, failed, recalled, sent, taken_by},
+    golden::ENDINGS,
     ledger::at,
     scenario::given,
 };
@@ -194,4 +196,144 @@ fn a_recall_that_was_not_answered_in_time_becomes_unknown() {
     let recall = |device| scenario.delivery(device).recall;
     assert_eq!(recall(11), Some((RecallOp::Recall, RecallResult::Unknown)));
     assert_eq!(recall(12), Some((RecallOp::Recall, RecallResult::StoppedBeforeSending)));
+}
+
+#[test]
+fn what_a_vendor_took_was_sent_and_no_other_vendor_is_asked() {
+    let step = taken_by(Vendor::Fcm, 11, "m-1");
+    let scenario = given([accepted(&[11])]);
+    assert!(scenario.delivery(11).wants_vendor());
+    let scenario = scenario.when(advance([step.clone()])).then([advanced([step])]);
+    let delivery = scenario.delivery(11);
+    assert_eq!((delivery.stage, delivery.vendor), (Stage::Sent, Some(Vendor::Fcm)));
+    assert!(delivery.open() && !delivery.wants_vendor());
+    assert_eq!(scenario.message().pushed_at, Some(at(2)));
+    let unavailable = failed(11, Ending::VendorUnavailable);
+    scenario
+        .when(advance([taken_by(Vendor::Huawei, 11, "m-2"), unavailable, sent(11)]))
+        .then_nothing()
+        .when(advance([received(11)]))
+        .then([advanced([received(11)])]);
+}
+
+#[test]
+fn a_vendor_may_take_what_a_connected_device_left_without_an_answer() {
+    let step = taken_by(Vendor::Fcm, 11, "m-1");
+    let scenario = given([accepted(&[11]), advanced([sent(11)])]);
+    assert!(scenario.delivery(11).wants_vendor());
+    let scenario = scenario.when(advance([step.clone()])).then([advanced([step])]);
+    assert_eq!(scenario.delivery(11).vendor, Some(Vendor::Fcm));
+    assert_eq!(scenario.message().pushed_at, Some(at(2)));
+}
+
+#[test]
+fn that_a_vendor_took_it_is_news_whatever_happened_while_it_was_asked() {
+    let step = || taken_by(Vendor::Fcm, 11, "m-1");
+    let requested = recalled(RecallOp::Recall, &[(11, RecallResult::Requested)]);
+    for meanwhile in [
+        advanced([received(11)]),
+        advanced([displayed(11)]),
+        advanced([ended(11, Ending::Unregistered)]),
+        advanced([failed(11, Ending::VendorUnavailable)]),
+        requested,
+    ] {
+        let scenario = given([accepted(&[11]), advanced([sent(11)]), meanwhile]);
+        let before = scenario.delivery(11);
+        let scenario = scenario
+            .when(advance([step()]))
+            .then([advanced([step()])])
+            .when(advance([step()]))
+            .then_nothing();
+        let after = Delivery { vendor: Some(Vendor::Fcm), ..before };
+        assert_eq!(scenario.delivery(11), after);
+    }
+}
+
+#[test]
+fn what_a_vendor_took_after_a_recall_had_thought_to_stop_it_is_recalled_again() {
+    let stopped = [(11, RecallResult::StoppedBeforeSending)];
+    let step = taken_by(Vendor::Apns, 11, "m-1");
+    let scenario = given([accepted(&[11]), recalled(RecallOp::Replace, &stopped)])
+        .when(advance([step.clone()]))
+        .then([advanced([step]), recalled(RecallOp::Replace, &[(11, RecallResult::Requested)])]);
+    let delivery = scenario.delivery(11);
+    assert_eq!((delivery.ended, delivery.vendor), (None, Some(Vendor::Apns)));
+}
+
+#[test]
+fn a_delivery_that_no_vendor_was_a_way_for_is_routed_and_stays_open() {
+    for reason in ENDINGS {
+        let scenario = given([accepted(&[11])])
+            .when(advance([failed(11, reason), failed(11, Ending::DeadToken)]))
+            .then([advanced([failed(11, reason)])])
+            .when(advance([failed(11, Ending::DeadToken)]))
+            .then_nothing();
+        let delivery = scenario.delivery(11);
+        let expected =
+            Delivery { stage: Stage::Routed, failed: Some(reason), ..Delivery::default() };
+        assert_eq!(delivery, expected);
+        assert!(delivery.open() && !delivery.wants_vendor());
+        assert_eq!(scenario.message().pushed_at, None);
+        let scenario = scenario.when(advance([sent(11)])).then([advanced([sent(11)])]);
+        assert_eq!(scenario.delivery(11).failed, Some(reason));
+    }
+}
+
+#[test]
+fn vendors_that_fail_after_the_device_was_handed_it_do_not_lower_its_stage() {
+    let step = || failed(11, Ending::VendorUnavailable);
+    let scenario = given([accepted(&[11]), advanced([sent(11)])])
+        .when(advance([step()]))
+        .then([advanced([step()])]);
+    let delivery = scenario.delivery(11);
+    assert_eq!((delivery.stage, delivery.failed), (Stage::Sent, Some(Ending::VendorUnavailable)));
+}
+
+#[test]
+fn that_vendors_failed_is_no_news_of_what_nobody_would_ask_them_for_any_more() {
+    for meanwhile in [
+        advanced([received(11)]),
+        advanced([ended(11, Ending::OwnerChanged)]),
+        recalled(RecallOp::Recall, &[(11, RecallResult::StoppedBeforeSending)]),
+    ] {
+        given([accepted(&[11]), meanwhile])
+            .when(advance([failed(11, Ending::DeadToken)]))
+            .then_nothing();
+    }
+}
+
+#[test]
+fn a_delivery_ends_for_whatever_reason_there_is_and_is_asked_of_no_vendor_then() {
+    for reason in ENDINGS {
+        let decided = given([accepted(&[11])]).when(advance([ended(11, reason)]));
+        if reason == Ending::Recalled {
+            decided.then_nothing();
+        } else {
+            let scenario = decided.then([advanced([ended(11, reason)])]);
+            assert_eq!(scenario.delivery(11).ended, Some(reason));
+            assert!(!scenario.delivery(11).open() && !scenario.delivery(11).wants_vendor());
+        }
+    }
+}
+
+#[test]
+fn what_went_over_our_own_channel_for_want_of_a_vendor_expires_there() {
+    let unavailable = |device| failed(device, Ending::VendorUnavailable);
+    given([accepted(&[11, 12]), advanced([unavailable(11), unavailable(12), sent(12)])])
+        .when(expire(&[11, 12]))
+        .then([advanced([
+            ended(11, Ending::ExpiredOffline),
+            ended(12, Ending::ExpiredUnacknowledged),
+        ])]);
+}
+
+#[test]
+fn what_a_vendor_took_does_not_expire_but_its_recall_does() {
+    let taken = || advanced([taken_by(Vendor::Fcm, 11, "m-1")]);
+    given([accepted(&[11]), taken()]).when(expire(&[11])).then_nothing();
+    let unknown = by_server(11, Progress::Recalled(RecallResult::Unknown));
+    let requested = [(11, RecallResult::Requested)];
+    given([accepted(&[11]), taken(), recalled(RecallOp::Recall, &requested)])
+        .when(expire(&[11]))
+        .then([advanced([unknown])]);
 }

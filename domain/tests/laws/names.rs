@@ -13,6 +13,7 @@ fn streams_are_named_by_their_kind_and_id() {
         (Stream::Account(id), format!("account/{text}")),
         (Stream::Device(id), format!("device/{text}")),
         (Stream::Owner(id), format!("owner/{text}")),
+        (Stream::Label(id), format!("label/{text}")),
         (Stream::Message(MessageId(17)), "message/17".to_owned()),
         (Stream::Task(MessageId(17)), "task/17".to_owned()),
         (Stream::Chunk(MessageId(17), 3), "task/17/chunk/3".to_owned()),
@@ -99,6 +100,7 @@ proptest! {
             Stream::Account(id),
             Stream::Device(id),
             Stream::Owner(id),
+            Stream::Label(id),
             Stream::Message(MessageId(number)),
         ] {
             prop_assert_eq!(stream.to_string().parse::<Stream>().unwrap(), stream);

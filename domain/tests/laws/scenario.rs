@@ -5,9 +5,11 @@ use std::sync::Arc;
 
 use domain::{
     Append, Decide, Event, Rejection, Stream,
+    account::User,
     app::App,
     device::Device,
     facts::{Fact, Key},
+    label::Label,
     message::{Delivery, Message},
 };
 
@@ -100,6 +102,32 @@ impl Scenario {
                 Arc::clone(device.expect("a device with that number"))
             }
             other => panic!("not devices: {other:?}"),
+        }
+    }
+
+    /// A device of whichever protocol by its number, as it is now.
+    pub(crate) fn numbered(&self, number: i64) -> Arc<Device> {
+        match self.ledger.fact(&Key::Device(number)) {
+            Fact::Devices(devices) => {
+                Arc::clone(devices.first().expect("a device with that number"))
+            }
+            other => panic!("not devices: {other:?}"),
+        }
+    }
+
+    /// An Easemob user, as it is now.
+    pub(crate) fn user(&self, username: &str) -> Option<Arc<User>> {
+        match self.ledger.fact(&Key::user(APP, username)) {
+            Fact::User(user) => user,
+            other => panic!("not a user: {other:?}"),
+        }
+    }
+
+    /// A label, as it is now.
+    pub(crate) fn label(&self, name: &str) -> Option<Arc<Label>> {
+        match self.ledger.fact(&Key::label(APP, name)) {
+            Fact::Label(label) => label,
+            other => panic!("not a label: {other:?}"),
         }
     }
 

@@ -41,6 +41,9 @@ struct Candidate {
     ways: Vec<(Arc<VendorLane>, Binding)>,
 }
 
+/// A device with the binding that is tried now.
+type Bound = (Candidate, Binding);
+
 /// Delivers a message as far as this is not up to connections.
 pub(super) async fn deliver(
     machine: &Machine,
@@ -66,6 +69,12 @@ pub(super) async fn deliver(
         Default::default()
     };
     drop(choosing);
+    // A device that has answered and gone in the meantime is not asked for again.
+    let Some(now) = found(server.ledger.remembered(Key::Message(id)).await?)? else {
+        return Ok(());
+    };
+    let wanted = |number: &i64| now.deliveries.get(number).is_some_and(Delivery::wants_vendor);
+    let candidates = candidates.into_iter().filter(|candidate| wanted(&candidate.number));
     let (mut vendor, mut silent, mut steps) = (Vec::new(), Vec::new(), Vec::new());
     for candidate in candidates {
         let present = present.contains(&candidate.number);
@@ -141,8 +150,7 @@ impl Job<'_> {
     async fn ask(&self, candidates: Vec<Candidate>) -> Result<(), Fault> {
         let mut left = candidates;
         while !left.is_empty() {
-            let mut by_lane: BTreeMap<String, (Arc<VendorLane>, Vec<(Candidate, Binding)>)> =
-                BTreeMap::new();
+            let mut by_lane: BTreeMap<String, (Arc<VendorLane>, Vec<Bound>)> = BTreeMap::new();
             for mut candidate in left {
                 let (lane, binding) = candidate.ways.remove(0);
                 let entry = by_lane.entry(lane.config.name.clone());
@@ -169,7 +177,7 @@ impl Job<'_> {
     async fn call(
         &self,
         lane: Arc<VendorLane>,
-        batch: Vec<(Candidate, Binding)>,
+        batch: Vec<Bound>,
         notification: &Notification,
     ) -> Vec<Candidate> {
         let said = self.said(&lane, &batch, notification).await;
@@ -201,7 +209,7 @@ impl Job<'_> {
     async fn said(
         &self,
         lane: &VendorLane,
-        batch: &[(Candidate, Binding)],
+        batch: &[Bound],
         notification: &Notification,
     ) -> Vec<Said> {
         let all = |class, word: Option<String>, expired| {
