@@ -13,7 +13,7 @@ use uuid::Uuid;
 use crate::{
     clock::Clock,
     config::Config,
-    delivery::{self, endings, expiry, recorder},
+    delivery::{self, closing, endings, expiry, recorder},
     directory::Directory,
     easemob::Gate,
     feed::{
@@ -278,6 +278,7 @@ async fn duty(server: Arc<Server>, node: Uuid, stop: CancellationToken) {
             lost = keep(&lease) => holding = !lost,
             failed = expiry::run(&server) => report("expiry", failed),
             failed = endings::run(&server) => report("endings", failed),
+            failed = closing::run(&server) => report("closing", failed),
             failed = delivery::run(&server) => report("vendors", failed),
         }
         tokio::select! {

@@ -156,6 +156,11 @@ impl Metrics {
 
     /// A delivery went on.
     pub fn advanced(&self, what: Progress) {
+        self.advanced_many(what, 1);
+    }
+
+    /// So many deliveries went on in the same way.
+    pub fn advanced_many(&self, what: Progress, deliveries: u64) {
         let (stage, reason) = match what {
             Progress::Sent => ("sent", ""),
             Progress::Received => ("received", ""),
@@ -165,7 +170,7 @@ impl Metrics {
             Progress::Failed(reason) => ("failed", reason.name()),
             Progress::Ended(reason) => ("ended", reason.name()),
         };
-        self.deliveries.get_or_create(&DeliveryLabel { stage, reason }).inc();
+        self.deliveries.get_or_create(&DeliveryLabel { stage, reason }).inc_by(deliveries);
     }
 
     /// A push vendor answered for so many tokens.

@@ -372,7 +372,11 @@ impl Device {
             | Event::OwnerRemoved(_)
             | Event::MessageAccepted(_)
             | Event::DeliveriesAdvanced(_)
-            | Event::RecallRequested(_) => before,
+            | Event::RecallRequested(_)
+            | Event::TaskCreated(_)
+            | Event::TaskStarted(_)
+            | Event::ChunkDelivered(_)
+            | Event::TaskEnded(_) => before,
         }
     }
 }

@@ -16,6 +16,7 @@ use crate::{
     label::{LabelCreated, LabelDeleted, LabelMembersChanged},
     message::{DeliveriesAdvanced, MessageAccepted, RecallRequested},
     owner::{OwnerRemoved, OwnerSet},
+    task::{ChunkDelivered, TaskCreated, TaskEnded, TaskStarted},
 };
 
 /// An event cannot be read: unknown name or schema, or a body that does not fit.
@@ -171,4 +172,12 @@ events! {
     "deliveries.advanced" 1 DeliveriesAdvanced,
     /// A message was recalled, or replaced by an empty one.
     "recall.requested" 1 RecallRequested,
+    /// A push to a large audience was created.
+    "task.created" 1 TaskCreated,
+    /// A task started: its audience was cut.
+    "task.started" 1 TaskStarted,
+    /// An attempt at some thousand deliveries of a task was made.
+    "chunk.delivered" 1 ChunkDelivered,
+    /// A task ended.
+    "task.ended" 1 TaskEnded,
 }

@@ -19,6 +19,7 @@ use crate::{
     label::Label,
     message::{Message, MessageId, Protocol},
     owner::Owner,
+    task::{self, AppTask, Task, chunk::Chunk},
 };
 
 /// The name of a fact.
@@ -92,6 +93,12 @@ pub enum Key {
     },
     /// A message.
     Message(MessageId),
+    /// A task.
+    Task(MessageId),
+    /// An app's tasks, as far as limits count them.
+    AppTasks(String),
+    /// A chunk of a task.
+    Chunk(MessageId, i64),
 }
 
 impl Key {
@@ -137,6 +144,12 @@ pub enum Fact {
     Owner(Option<Arc<Owner>>),
     /// The message, if there is one.
     Message(Option<Arc<Message>>),
+    /// The task, if there is one.
+    Task(Option<Arc<Task>>),
+    /// Tasks in order of creation.
+    Tasks(Arc<Vec<AppTask>>),
+    /// The chunk, if an attempt at it was recorded.
+    Chunk(Option<Arc<Chunk>>),
 }
 
 /// Why a decision stopped.
@@ -347,6 +360,42 @@ impl Facts {
             other => mismatch(&key, other),
         }
     }
+
+    /// A task.
+    ///
+    /// # Errors
+    /// [`Stop::Need`] if not loaded.
+    pub fn task(&self, id: MessageId) -> Result<Option<Arc<Task>>, Stop> {
+        let key = Key::Task(id);
+        match self.get(&key)? {
+            Fact::Task(task) => Ok(task.clone()),
+            other => mismatch(&key, other),
+        }
+    }
+
+    /// An app's tasks, as far as limits count them.
+    ///
+    /// # Errors
+    /// [`Stop::Need`] if not loaded.
+    pub fn tasks_of_app(&self, app: &str) -> Result<Arc<Vec<AppTask>>, Stop> {
+        let key = Key::AppTasks(app.to_owned());
+        match self.get(&key)? {
+            Fact::Tasks(tasks) => Ok(Arc::clone(tasks)),
+            other => mismatch(&key, other),
+        }
+    }
+
+    /// A chunk of a task.
+    ///
+    /// # Errors
+    /// [`Stop::Need`] if not loaded.
+    pub fn chunk(&self, task: MessageId, chunk: i64) -> Result<Option<Arc<Chunk>>, Stop> {
+        let key = Key::Chunk(task, chunk);
+        match self.get(&key)? {
+            Fact::Chunk(chunk) => Ok(chunk.clone()),
+            other => mismatch(&key, other),
+        }
+    }
 }
 
 /// A loader that answers a key with another kind of fact is a bug, not an input.
@@ -408,16 +457,22 @@ pub fn touched(place: Place<'_>, event: &Event) -> Vec<Key> {
         Event::TokenDied(e) => device_keys(place, e.device, [e.account, None], &e.private),
         Event::OwnerSet(e) => owner_key(place.app, e.private.as_ref()),
         Event::OwnerRemoved(e) => owner_key(place.app, e.private.as_ref()),
-        Event::MessageAccepted(_) | Event::DeliveriesAdvanced(_) | Event::RecallRequested(_) => {
-            match place.stream {
-                Stream::Message(id) => vec![Key::Message(*id)],
-                Stream::App(_)
-                | Stream::Account(_)
-                | Stream::Device(_)
-                | Stream::Owner(_)
-                | Stream::Label(_) => Vec::new(),
-            }
-        }
+        Event::MessageAccepted(_)
+        | Event::DeliveriesAdvanced(_)
+        | Event::RecallRequested(_)
+        | Event::TaskCreated(_)
+        | Event::TaskStarted(_)
+        | Event::ChunkDelivered(_)
+        | Event::TaskEnded(_) => match place.stream {
+            Stream::Message(id) => vec![Key::Message(*id)],
+            Stream::Task(id) => vec![Key::Task(*id), Key::AppTasks(app())],
+            Stream::Chunk(id, chunk) => vec![Key::Chunk(*id, *chunk)],
+            Stream::App(_)
+            | Stream::Account(_)
+            | Stream::Device(_)
+            | Stream::Owner(_)
+            | Stream::Label(_) => Vec::new(),
+        },
     }
 }
 
@@ -495,6 +550,17 @@ impl Fact {
                 let before = message.map(Arc::unwrap_or_clone);
                 Fact::Message(Message::evolve(before, place, event).map(Arc::new))
             }
+            (Fact::Task(task), _) => {
+                let before = task.map(Arc::unwrap_or_clone);
+                Fact::Task(Task::evolve(before, place, event).map(Arc::new))
+            }
+            (Fact::Tasks(tasks), _) => {
+                Fact::Tasks(Arc::new(task::evolve_tasks(&tasks, place, event)))
+            }
+            (Fact::Chunk(chunk), _) => {
+                let before = chunk.map(Arc::unwrap_or_clone);
+                Fact::Chunk(Chunk::evolve(before, place, event).map(Arc::new))
+            }
             (unconcerned, _) => unconcerned,
         }
     }
@@ -508,7 +574,9 @@ fn evolve_apps(apps: &[App], place: Place<'_>, event: &Event) -> Vec<App> {
         | Stream::Device(_)
         | Stream::Owner(_)
         | Stream::Label(_)
-        | Stream::Message(_) => "",
+        | Stream::Message(_)
+        | Stream::Task(_)
+        | Stream::Chunk(..) => "",
     };
     let version = place.version;
     if let Event::AppCreated(e) = event {
@@ -591,6 +659,9 @@ fn belongs(key: &Key, device: &Device) -> bool {
         | Key::AccountLabels(_)
         | Key::Package { .. }
         | Key::Owner { .. }
-        | Key::Message(_) => false,
+        | Key::Message(_)
+        | Key::Task(_)
+        | Key::AppTasks(_)
+        | Key::Chunk(..) => false,
     }
 }

@@ -20,6 +20,7 @@ mod recorded;
 mod rejection;
 pub mod route;
 pub mod stream;
+pub mod task;
 pub mod ums;
 pub mod vendor;
 

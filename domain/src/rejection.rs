@@ -86,6 +86,20 @@ pub enum Rejection {
     /// Every delivery was recalled or replaced before, or there is none.
     #[error("nothing is left to recall")]
     NothingToRecall,
+    /// No such task.
+    #[error("no such task")]
+    UnknownTask,
+    /// The task ended before.
+    #[error("the task has ended")]
+    TaskOver,
+    /// The app has all the tasks that it may have now.
+    #[error("an app has at most {limit} tasks {}", if *recent { "within five minutes" } else { "under way" })]
+    TooManyTasks {
+        /// Tasks of one app.
+        limit: u32,
+        /// Whether it is about those created of late, not those under way.
+        recent: bool,
+    },
     /// The idempotency key was used with another request.
     #[error("the idempotency key belongs to another request, at position {position}")]
     KeyReused {

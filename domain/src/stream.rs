@@ -22,6 +22,10 @@ pub enum Stream {
     Label(Uuid),
     /// A message.
     Message(MessageId),
+    /// A task.
+    Task(MessageId),
+    /// A chunk of a task's deliveries, from 1.
+    Chunk(MessageId, i64),
 }
 
 impl fmt::Display for Stream {
@@ -33,6 +37,8 @@ impl fmt::Display for Stream {
             Stream::Owner(id) => write!(f, "owner/{id}"),
             Stream::Label(id) => write!(f, "label/{id}"),
             Stream::Message(id) => write!(f, "message/{id}"),
+            Stream::Task(id) => write!(f, "task/{id}"),
+            Stream::Chunk(id, chunk) => write!(f, "task/{id}/chunk/{chunk}"),
         }
     }
 }
@@ -55,6 +61,18 @@ impl FromStr for Stream {
             "owner" => Ok(Stream::Owner(uuid()?)),
             "label" => Ok(Stream::Label(uuid()?)),
             "message" => Ok(Stream::Message(id.parse().map_err(|_| NotAStream)?)),
+            "task" => {
+                let (task, chunk) = match id.split_once("/chunk/") {
+                    Some((task, chunk)) => (task, Some(chunk)),
+                    None => (id, None),
+                };
+                let task = task.parse().map_err(|_| NotAStream)?;
+                match chunk.map(str::parse) {
+                    None => Ok(Stream::Task(task)),
+                    Some(Ok(chunk)) => Ok(Stream::Chunk(task, chunk)),
+                    Some(Err(_)) => Err(NotAStream),
+                }
+            }
             _ => Err(NotAStream),
         }
     }

@@ -5,13 +5,18 @@
 //! the list. Nothing here reads a clock or calls out.
 
 pub mod db;
+pub mod delivery_stats;
+pub mod histogram;
 pub mod message_status;
 pub mod pending;
 pub mod registry;
+pub mod task_chunks;
+pub mod task_statistics;
 
 use domain::Recorded;
 
 use db::Conn;
+use delivery_stats::Moves;
 
 /// The database failed, or holds something that this program did not write.
 #[derive(Debug, thiserror::Error)]
@@ -44,10 +49,22 @@ impl Fault {
 /// # Errors
 /// [`Fault`] when the database fails; nothing was applied then, if the caller rolls back.
 pub async fn apply(conn: &mut Conn<'_>, page: &[Recorded]) -> Result<(), Fault> {
-    message_status::apply(conn, page).await?;
+    let mut moves = Moves::default();
+    message_status::apply(conn, page, &mut moves).await?;
     pending::apply(conn, page).await?;
-    Ok(())
+    let tasks = task_statistics::apply(conn, page).await?;
+    task_chunks::apply(conn, page, &tasks, &mut moves).await?;
+    delivery_stats::apply(conn, moves).await
 }
 
 /// Name of every table that [`apply`] writes, for tests and rebuilds.
-pub const TABLES: &[&str] = &["messages", "deliveries", "pending"];
+pub const TABLES: &[&str] = &[
+    "messages",
+    "deliveries",
+    "pending",
+    "task_statistics",
+    "task_deliveries",
+    "task_latencies",
+    "task_chunks",
+    "delivery_stats",
+];

@@ -17,6 +17,7 @@ use uuid::Uuid;
 use crate::{
     Fault,
     db::{self, Conn, Insert, Sql, Value},
+    delivery_stats::{Cell, Moves},
     on, scalars,
 };
 
@@ -109,15 +110,17 @@ static UPSERT_DELIVERIES: LazyLock<Insert> = LazyLock::new(|| {
 
 type Rows = BTreeMap<(i64, i64), DeliveryRow>;
 
-/// Folds one page.
+/// Folds one page, and notes which deliveries are counted elsewhere after it.
 ///
 /// # Errors
 /// [`Fault`] when the database fails.
-pub async fn apply(conn: &mut Conn<'_>, page: &[Recorded]) -> Result<(), Fault> {
+pub async fn apply(conn: &mut Conn<'_>, page: &[Recorded], moves: &mut Moves) -> Result<(), Fault> {
     let mut messages: Vec<Value> = Vec::new();
     let mut rows = Rows::new();
     let mut new: BTreeSet<i64> = BTreeSet::new();
     let mut old: BTreeSet<i64> = BTreeSet::new();
+    let mut cells: BTreeMap<(i64, i64), Cell> = BTreeMap::new();
+    let mut accepted = BTreeMap::new();
     for recorded in page {
         let Stream::Message(MessageId(id)) = recorded.stream else { continue };
         if matches!(recorded.event, Event::MessageAccepted(_)) {
@@ -128,14 +131,18 @@ pub async fn apply(conn: &mut Conn<'_>, page: &[Recorded]) -> Result<(), Fault> 
     }
     if !old.is_empty() {
         let old: Vec<i64> = old.into_iter().collect();
+        accepted = acceptances(conn, &old).await?;
         for row in deliveries(conn, &old).await? {
+            cells.insert((row.message.0, row.device), Cell::of(&row.delivery));
             rows.insert((row.message.0, row.device), row);
         }
     }
     let mut dirty: BTreeSet<(i64, i64)> = BTreeSet::new();
     for recorded in page {
         let Stream::Message(id) = recorded.stream else { continue };
-        if let Event::MessageAccepted(_) = &recorded.event {
+        if let Event::MessageAccepted(e) = &recorded.event {
+            let protocol = e.protocol.name().to_owned();
+            accepted.insert(id.0, (recorded.app.clone(), recorded.recorded_at, protocol));
             push_message(&mut messages, id, recorded)?;
         }
         fold(&mut rows, &mut dirty, id, recorded);
@@ -144,6 +151,10 @@ pub async fn apply(conn: &mut Conn<'_>, page: &[Recorded]) -> Result<(), Fault> 
     let mut values: Vec<Value> = Vec::with_capacity(dirty.len() * 16);
     for key in dirty {
         if let Some(row) = rows.remove(&key) {
+            if let Some((app, at, protocol)) = accepted.get(&key.0) {
+                let after = Cell::of(&row.delivery);
+                moves.note((app, *at, protocol), cells.get(&key).copied(), after, 1);
+            }
             push_delivery(&mut values, row)?;
         }
     }
@@ -201,7 +212,11 @@ fn fold(rows: &mut Rows, dirty: &mut BTreeSet<(i64, i64)>, id: MessageId, record
         | Event::DeviceUnregistered(_)
         | Event::DeviceReturned(_)
         | Event::OwnerSet(_)
-        | Event::OwnerRemoved(_) => {}
+        | Event::OwnerRemoved(_)
+        | Event::TaskCreated(_)
+        | Event::TaskStarted(_)
+        | Event::ChunkDelivered(_)
+        | Event::TaskEnded(_) => {}
     }
 }
 
@@ -400,6 +415,26 @@ pub async fn due(conn: &mut Conn<'_>) -> Result<Vec<(String, MessageId)>, Fault>
     let rows: Vec<(String, i64)> =
         on!(conn.again(), c => sqlx::query_as(SQL).fetch_all(&mut *c).await?);
     Ok(rows.into_iter().map(|(app, message)| (app, MessageId(message))).collect())
+}
+
+/// App, time of acceptance and protocol of messages.
+async fn acceptances(
+    conn: &mut Conn<'_>,
+    messages: &[i64],
+) -> Result<BTreeMap<i64, (String, i64, String)>, Fault> {
+    const SQL: Sql = scalars!(
+        "SELECT message, app, accepted_at, protocol FROM messages \
+         WHERE message IN (SELECT CAST(value AS BIGINT) FROM ",
+        ")"
+    );
+    let (sql, messages) = (conn.text(SQL), db::list(messages)?);
+    let rows: Vec<(i64, String, i64, String)> = on!(conn.again(), c => {
+        sqlx::query_as(sql).bind(messages).fetch_all(&mut *c).await?
+    });
+    Ok(rows
+        .into_iter()
+        .map(|(message, app, at, protocol)| (message, (app, at, protocol)))
+        .collect())
 }
 
 /// App, strategy and expiry of messages.

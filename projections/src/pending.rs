@@ -149,7 +149,11 @@ pub async fn apply(conn: &mut Conn<'_>, page: &[Recorded]) -> Result<(), Fault> 
             | Event::DeviceUnregistered(_)
             | Event::DeviceReturned(_)
             | Event::OwnerSet(_)
-            | Event::OwnerRemoved(_) => {}
+            | Event::OwnerRemoved(_)
+            | Event::TaskCreated(_)
+            | Event::TaskStarted(_)
+            | Event::ChunkDelivered(_)
+            | Event::TaskEnded(_) => {}
         }
     }
     for row in kept_after_all(conn, failed, here).await? {

@@ -5,14 +5,19 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use domain::{
     Event, Metadata, Recorded,
+    facts::{Fact, Key},
     message::{AdvanceDeliveries, Ending, MessageId, Progress, Step},
+    task::{AdvanceChunk, Audience},
 };
-use projections::{Fault, pending};
+use projections::{
+    Fault, pending,
+    task_chunks::{self, KeptRow},
+};
 
 use crate::{
     app::Server,
     feed::{effects, follow::Follower},
-    ledger::{Context, Lane, Refused},
+    ledger::{Context, Done, Lane, Refused},
 };
 
 /// Name of the checkpoint.
@@ -71,6 +76,8 @@ async fn end(
     reached.map_err(|behind| Fault::stored("views", behind))?;
     let mut checkout = server.ledger.database().views_read.checkout().await?;
     let rows = pending::all_of(&mut checkout.conn(), device, MAX_PENDING).await?;
+    let app = &recorded.app;
+    let kept = task_chunks::kept_for(&mut checkout.conn(), app, device, 0, 0).await?;
     drop(checkout);
     let former = match &recorded.event {
         Event::DeviceUpdated(e) => e.former_account,
@@ -86,19 +93,42 @@ async fn end(
         let step = Step::of_server(device, Progress::Ended(reason));
         steps.entry(row.message).or_default().push(step);
     }
-    for (message, steps) in steps {
+    let context = || {
         let metadata = Metadata {
             actor: "server".to_owned(),
             via: NAME.to_owned(),
             causation: Some(recorded.position),
             ..Metadata::default()
         };
-        let context = Context { app: recorded.app.clone(), metadata };
+        Context { app: recorded.app.clone(), metadata }
+    };
+    for (message, steps) in steps {
         let command = AdvanceDeliveries { message, steps };
-        match server.ledger.execute(Lane::Bulk, context, command).await {
-            Ok(_) | Err(Refused::Rejected(_)) => {}
-            Err(refused) => return Err(Fault::stored("ending", refused)),
+        must(server.ledger.execute(Lane::Bulk, context(), command).await)?;
+    }
+    let before = kept.into_iter().filter(|row| row.since < recorded.position);
+    for KeptRow { task, chunk, .. } in before {
+        // A push to everyone is for the device, whoever's it is.
+        if former.is_some() && for_everyone(server, task).await? {
+            continue;
         }
+        let steps = vec![Step::of_server(device, Progress::Ended(reason))];
+        let command = AdvanceChunk { task, chunk, steps };
+        must(server.ledger.execute(Lane::Bulk, context(), command).await)?;
     }
     Ok(())
+}
+
+fn must(recorded: Result<Done, Refused>) -> Result<(), Fault> {
+    match recorded {
+        Ok(_) | Err(Refused::Rejected(_)) => Ok(()),
+        Err(refused) => Err(Fault::stored("ending", refused)),
+    }
+}
+
+async fn for_everyone(server: &Arc<Server>, task: MessageId) -> Result<bool, Fault> {
+    match server.ledger.remembered(Key::Task(task)).await? {
+        Fact::Task(Some(task)) => Ok(task.audience == Audience::Everyone),
+        other => Err(Fault::stored("task", format!("{other:?}"))),
+    }
 }

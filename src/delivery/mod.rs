@@ -1,12 +1,15 @@
 //! What makes deliveries go on without anybody asking: [`machine`] chooses their ways and hands to
 //! push vendors what goes there, [`channel`] is how those are spoken to. [`recorder`] notes what
-//! came of it, and what connections say. [`expiry`] ends what is out of time, [`endings`] ends what
-//! a device may no longer get. Machine, expiry and endings run on one node at a time.
+//! came of it, and what connections say. [`expiry`] ends what is out of time, [`closing`] the same by
+//! the thousand, [`endings`] what a device may no longer get. These four run on one node at a time.
+//! [`tasks`] is what callers do with pushes to large audiences, which the machine delivers too.
 
 pub mod channel;
+pub mod closing;
 pub mod endings;
 pub mod expiry;
 mod machine;
 pub mod recorder;
+pub mod tasks;
 
 pub use machine::run;

@@ -8,9 +8,12 @@ use std::{
 
 use domain::{
     Metadata,
+    facts::{Fact, Key},
     message::{AdvanceDeliveries, MessageId, Step},
+    task::AdvanceChunk,
 };
 use futures_util::{StreamExt, stream};
+use projections::task_chunks;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::ledger::{Context, Lane, Ledger, Refused};
@@ -31,8 +34,10 @@ const PAUSE: Duration = Duration::from_secs(1);
 pub struct Outcome {
     /// The app.
     pub app: String,
-    /// The message.
+    /// The message, or the task.
     pub message: MessageId,
+    /// The chunk of the task, where it is known; none of a message.
+    pub chunk: Option<i64>,
     /// What happened.
     pub step: Step,
     /// Told once the step is durable, or why it is not.
@@ -46,9 +51,10 @@ pub type Recorder = mpsc::Sender<Outcome>;
 pub async fn run(ledger: Ledger, mut outcomes: mpsc::Receiver<Outcome>) {
     let mut batch = Vec::with_capacity(BATCH_STEPS);
     while outcomes.recv_many(&mut batch, BATCH_STEPS).await > 0 {
-        let mut by_message: HashMap<MessageId, Vec<Outcome>> = HashMap::new();
+        let mut by_message: HashMap<(MessageId, Option<i64>), Vec<Outcome>> = HashMap::new();
         for outcome in batch.drain(..) {
-            by_message.entry(outcome.message).or_default().push(outcome);
+            let stream = (outcome.message, outcome.chunk);
+            by_message.entry(stream).or_default().push(outcome);
         }
         // One batch after the other: a message's steps stay in order.
         stream::iter(by_message.into_values())
@@ -57,7 +63,7 @@ pub async fn run(ledger: Ledger, mut outcomes: mpsc::Receiver<Outcome>) {
     }
 }
 
-/// Records the outcomes of one message; if the ledger refuses them together, each device's alone,
+/// Records the outcomes of one message or chunk; if the ledger refuses them together, each device's alone,
 /// so that a device that speaks of what is not its own spoils nothing for the others.
 async fn record(ledger: &Ledger, outcomes: Vec<Outcome>) {
     let mut recorded = execute(ledger, &outcomes).await;
@@ -77,22 +83,66 @@ async fn record(ledger: &Ledger, outcomes: Vec<Outcome>) {
             by_device.entry(outcome.step.device).or_default().push(outcome);
         }
         for outcomes in by_device.into_values() {
-            let recorded = execute(ledger, &outcomes).await;
+            let mut recorded = execute(ledger, &outcomes).await;
+            if let Err(Refused::Rejected(_)) = recorded
+                && let Some(of_task) = as_of_task(ledger, &outcomes).await
+            {
+                recorded = of_task;
+            }
             answer(outcomes, &recorded);
         }
         return;
+    }
+    if let Err(Refused::Rejected(_)) = recorded
+        && let Some(of_task) = as_of_task(ledger, &outcomes).await
+    {
+        recorded = of_task;
     }
     answer(outcomes, &recorded);
 }
 
 async fn execute(ledger: &Ledger, outcomes: &[Outcome]) -> Result<(), Refused> {
     let Some(first) = outcomes.first() else { return Ok(()) };
+    let context = context(first);
+    let steps = outcomes.iter().map(|outcome| outcome.step.clone()).collect();
+    let (message, task) = (first.message, first.message);
+    let recorded = match first.chunk {
+        Some(chunk) => {
+            ledger.execute(Lane::Bulk, context, AdvanceChunk { task, chunk, steps }).await
+        }
+        None => ledger.execute(Lane::Bulk, context, AdvanceDeliveries { message, steps }).await,
+    };
+    recorded.map(|_| ())
+}
+
+/// Finds the chunk that a device speaks of, if that is no message of its own: a device says only
+/// the id, maybe long after the connection on which it got it.
+async fn as_of_task(ledger: &Ledger, outcomes: &[Outcome]) -> Option<Result<(), Refused>> {
+    let first = outcomes.first().filter(|outcome| outcome.chunk.is_none())?;
+    match ledger.remembered(Key::Task(first.message)).await {
+        Ok(Fact::Task(Some(task))) if task.app == first.app => {}
+        Ok(_) => return None,
+        Err(fault) => return Some(Err(fault.into())),
+    }
+    let found = async {
+        let mut checkout = ledger.database().views_read.checkout().await?;
+        task_chunks::chunk_of(&mut checkout.conn(), first.message, first.step.device).await
+    };
+    let chunk = match found.await {
+        Ok(Some(chunk)) => chunk,
+        Ok(None) => return None,
+        Err(fault) => return Some(Err(fault.into())),
+    };
+    let (task, context) = (first.message, context(first));
+    let steps = outcomes.iter().map(|outcome| outcome.step.clone()).collect();
+    let command = AdvanceChunk { task, chunk, steps };
+    Some(ledger.execute(Lane::Bulk, context, command).await.map(|_| ()))
+}
+
+fn context(outcome: &Outcome) -> Context {
     let metadata =
         Metadata { actor: "server".to_owned(), via: "socket".to_owned(), ..Metadata::default() };
-    let context = Context { app: first.app.clone(), metadata };
-    let steps = outcomes.iter().map(|outcome| outcome.step.clone()).collect();
-    let command = AdvanceDeliveries { message: first.message, steps };
-    ledger.execute(Lane::Bulk, context, command).await.map(|_| ())
+    Context { app: outcome.app.clone(), metadata }
 }
 
 fn answer(outcomes: Vec<Outcome>, recorded: &Result<(), Refused>) {

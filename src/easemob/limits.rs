@@ -29,6 +29,10 @@ pub enum Group {
     Async,
     /// `push/single`.
     Single,
+    /// `push/list/label` and `push/list`.
+    Lists,
+    /// `push/task`.
+    Everyone,
 }
 
 impl Group {
@@ -43,6 +47,8 @@ impl Group {
             Group::Sync => limits.sync_per_second,
             Group::Async => limits.async_per_second,
             Group::Single => limits.single_per_second,
+            Group::Lists => limits.list_per_second,
+            Group::Everyone => limits.task_per_second,
         }
     }
 }

@@ -8,6 +8,7 @@ use std::{pin::pin, time::Duration};
 use domain::{
     Event, Recorded,
     message::{Ending, Progress, RecallResult, Recalled},
+    task::chunk::{Kind, Outcome},
 };
 use projections::{Fault, db::Conn, on};
 use tokio::sync::watch;
@@ -308,10 +309,29 @@ async fn reset(conn: &mut Conn<'_>) -> Result<i64, Fault> {
     Ok(0)
 }
 
+/// What an outcome of a chunk counts as.
+fn progress(kind: Kind) -> Option<Progress> {
+    match (kind.outcome, kind.reason) {
+        (Outcome::Sent, _) => Some(Progress::Sent),
+        (Outcome::Ended, Some(reason)) => Some(Progress::Ended(reason)),
+        (Outcome::Online, Some(reason)) => Some(Progress::Failed(reason)),
+        (Outcome::Ended | Outcome::Online | Outcome::Retrying, _) => None,
+    }
+}
+
 fn count(metrics: &Metrics, events: &[Recorded]) {
     for event in events {
         match &event.event {
             Event::MessageAccepted(e) => metrics.accepted(e.targets.len()),
+            Event::ChunkDelivered(e) => e.counts.iter().for_each(|count| {
+                let devices = count.devices.into();
+                if e.attempt == 1 {
+                    metrics.accepted(usize::try_from(count.devices).unwrap_or(usize::MAX));
+                }
+                if let Some(what) = progress(count.kind) {
+                    metrics.advanced_many(what, devices);
+                }
+            }),
             Event::DeliveriesAdvanced(e) => e.steps.iter().for_each(|s| metrics.advanced(s.what)),
             Event::RecallRequested(e) => {
                 let stopped = |r: &&Recalled| r.result == RecallResult::StoppedBeforeSending;

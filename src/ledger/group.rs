@@ -136,7 +136,7 @@ impl Group {
         let page = store::read(conn, done.first - 1, done.last - done.first + 1).await?;
         let here = self.events.iter().filter(|e| (done.first..=done.last).contains(&e.position));
         let message = page.events.iter().chain(here).find_map(|e| match &e.stream {
-            Stream::Message(id) => Some(*id),
+            Stream::Message(id) | Stream::Task(id) => Some(*id),
             _ => None,
         });
         let rejection = domain::Rejection::KeyReused { position: done.first, message };
@@ -201,6 +201,8 @@ impl Group {
                 let cached = || inner.state.get(&key).filter(|_| !self.changed.contains(&key));
                 let new = || match &key {
                     Key::Message(_) if recorded.version == 1 => Some(Fact::Message(None)),
+                    Key::Task(_) if recorded.version == 1 => Some(Fact::Task(None)),
+                    Key::Chunk(..) if recorded.version == 1 => Some(Fact::Chunk(None)),
                     _ => None,
                 };
                 let before = self.working.remove(&key).or_else(cached).or_else(new);

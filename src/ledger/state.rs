@@ -27,13 +27,18 @@ impl Weighter<Key, Fact> for BySize {
             Fact::Message(Some(message)) => message.deliveries.len(),
             Fact::Apps(apps) => apps.len(),
             Fact::Labels(labels) => labels.len(),
+            Fact::Tasks(tasks) => tasks.len(),
+            // Packed: a few bytes a delivery.
+            Fact::Chunk(Some(chunk)) => chunk.states.len() / 8,
             Fact::Account(_)
             | Fact::User(_)
             | Fact::Label(_)
             | Fact::Count(_)
             | Fact::Known(_)
             | Fact::Owner(_)
-            | Fact::Message(None) => 0,
+            | Fact::Message(None)
+            | Fact::Task(_)
+            | Fact::Chunk(None) => 0,
         };
         1 + items as u64
     }

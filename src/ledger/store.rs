@@ -2,14 +2,11 @@
 //! views and presence are three files, so that their writers never wait for each other; on
 //! PostgreSQL views and presence have a schema of their own each.
 
-use std::{
-    borrow::Cow, os::unix::fs::DirBuilderExt, path::Path, str::FromStr, sync::Arc, time::Duration,
-};
+use std::{borrow::Cow, os::unix::fs::DirBuilderExt, path::Path, str::FromStr, time::Duration};
 
 use domain::{
     Event, Recorded, Stream,
     facts::{Fact, Key},
-    message::Message,
 };
 use projections::{
     Fault,
@@ -217,25 +214,29 @@ pub(crate) fn private_directory(directory: &Path) -> std::io::Result<()> {
 
 type Scripts = [(i64, &'static str, &'static str)];
 
-static SQLITE_LEDGER: [(i64, &str, &str); 3] = [
+static SQLITE_LEDGER: [(i64, &str, &str); 4] = [
     (1, "ledger", include_str!("../../migrations/sqlite/ledger/0001_ledger.sql")),
     (2, "audience", include_str!("../../migrations/sqlite/ledger/0002_audience.sql")),
     (3, "easemob", include_str!("../../migrations/sqlite/ledger/0003_easemob.sql")),
+    (4, "tasks", include_str!("../../migrations/sqlite/ledger/0004_tasks.sql")),
 ];
-static SQLITE_VIEWS: [(i64, &str, &str); 2] = [
+static SQLITE_VIEWS: [(i64, &str, &str); 3] = [
     (1, "views", include_str!("../../migrations/sqlite/views/0001_views.sql")),
     (2, "vendors", include_str!("../../migrations/sqlite/views/0002_vendors.sql")),
+    (3, "tasks", include_str!("../../migrations/sqlite/views/0003_tasks.sql")),
 ];
-static POSTGRES_LEDGER: [(i64, &str, &str); 3] = [
+static POSTGRES_LEDGER: [(i64, &str, &str); 4] = [
     (1, "ledger", include_str!("../../migrations/postgres/ledger/0001_ledger.sql")),
     (2, "audience", include_str!("../../migrations/postgres/ledger/0002_audience.sql")),
     (3, "easemob", include_str!("../../migrations/postgres/ledger/0003_easemob.sql")),
+    (4, "tasks", include_str!("../../migrations/postgres/ledger/0004_tasks.sql")),
 ];
 static SQLITE_PRESENCE: [(i64, &str, &str); 1] =
     [(1, "presence", include_str!("../../migrations/sqlite/presence/0001_presence.sql"))];
-static POSTGRES_VIEWS: [(i64, &str, &str); 2] = [
+static POSTGRES_VIEWS: [(i64, &str, &str); 3] = [
     (1, "views", include_str!("../../migrations/postgres/views/0001_views.sql")),
     (2, "vendors", include_str!("../../migrations/postgres/views/0002_vendors.sql")),
+    (3, "tasks", include_str!("../../migrations/postgres/views/0003_tasks.sql")),
 ];
 static POSTGRES_PRESENCE: [(i64, &str, &str); 1] =
     [(1, "presence", include_str!("../../migrations/postgres/presence/0001_presence.sql"))];
@@ -262,13 +263,22 @@ pub(super) async fn load(conn: &mut Conn<'_>, key: &Key) -> Result<Fact, Fault> 
     if let Some(fact) = registry::load(conn, key).await? {
         return Ok(fact);
     }
-    let Key::Message(id) = key else { return Err(Fault::stored("key", format!("{key:?}"))) };
-    let page = read_stream(conn, &Stream::Message(*id).to_string(), 0, i64::MAX).await?;
+    let stream = match key {
+        Key::Message(id) => Stream::Message(*id),
+        Key::Task(id) => Stream::Task(*id),
+        Key::Chunk(id, chunk) => Stream::Chunk(*id, *chunk),
+        other => return Err(Fault::stored("key", format!("{other:?}"))),
+    };
+    let page = read_stream(conn, &stream.to_string(), 0, i64::MAX).await?;
     if let Some((position, error)) = page.unreadable.first() {
         return Err(Fault::stored("event", format!("at {position}: {error}")));
     }
-    let fold = |before, e: &Recorded| Message::evolve(before, e.place(), &e.event);
-    Ok(Fact::Message(page.events.iter().fold(None, fold).map(Arc::new)))
+    let nothing = match stream {
+        Stream::Task(_) => Fact::Task(None),
+        Stream::Chunk(..) => Fact::Chunk(None),
+        _ => Fact::Message(None),
+    };
+    Ok(page.events.iter().fold(nothing, |fact, e| fact.evolve(key, e.place(), &e.event)))
 }
 
 /// A statement that gives [`EventRow`]s. The driver copies every column of every row on its own, so

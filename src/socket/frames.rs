@@ -3,10 +3,16 @@
 use std::sync::Arc;
 
 use domain::{
-    Recorded, Stream,
+    Event, Recorded, Stream,
     message::{MessageId, RawJson, RecallOp},
 };
+use projections::Fault;
 use serde::{Deserialize, Serialize};
+
+use crate::ledger::Ledger;
+
+/// Events of a task's stream: created, started, ended.
+const TASK_EVENTS: i64 = 3;
 
 /// What the server sends.
 #[derive(Debug, Serialize)]
@@ -55,8 +61,10 @@ pub(super) enum Incoming {
 #[derive(Debug)]
 pub(super) struct MessageFrame {
     pub(super) id: MessageId,
-    /// Position of the push.
+    /// Position from which on devices could have it: that of the push, or of the chunk.
     pub(super) position: i64,
+    /// The chunk, if it is a task's.
+    pub(super) chunk: Option<i64>,
     /// When it expires, in µs.
     pub(super) expires_at: i64,
     pub(super) text: String,
@@ -73,6 +81,42 @@ impl MessageFrame {
         let frame = Outgoing::Message { id: id.to_string(), protocol, payload, expires_at };
         let text = frame.text();
         let (position, expires_at) = (recorded.position, push.expires_at);
-        Some(Arc::new(MessageFrame { id, position, expires_at, text }))
+        Some(Arc::new(MessageFrame { id, position, chunk: None, expires_at, text }))
+    }
+}
+
+/// The frame of a task, whichever chunk a device is in.
+#[derive(Debug)]
+pub(super) struct TaskFrame {
+    id: MessageId,
+    expires_at: i64,
+    text: String,
+}
+
+impl TaskFrame {
+    /// The frame of a task that started; `None` if it did not, or cannot be read.
+    pub(super) async fn of(ledger: &Ledger, id: MessageId) -> Result<Option<TaskFrame>, Fault> {
+        let page = ledger.read_stream(&Stream::Task(id).to_string(), 0, TASK_EVENTS).await?;
+        let (mut created, mut started) = (None, None);
+        for recorded in page.events {
+            match recorded.event {
+                Event::TaskCreated(e) => created = Some(e),
+                Event::TaskStarted(e) => started = Some(e),
+                _ => {}
+            }
+        }
+        let (Some(created), Some(started)) = (created, started) else { return Ok(None) };
+        let protocol = created.protocol.name();
+        let payload = created.private.as_ref().and_then(|private| private.payload.as_ref());
+        let expires_at = started.expires_at / 1_000;
+        let frame = Outgoing::Message { id: id.to_string(), protocol, payload, expires_at };
+        let text = frame.text();
+        Ok(Some(TaskFrame { id, expires_at: started.expires_at, text }))
+    }
+
+    /// The frame for the devices of a chunk, which could have it from a position on.
+    pub(super) fn for_chunk(&self, chunk: i64, position: i64) -> Arc<MessageFrame> {
+        let (id, expires_at, text) = (self.id, self.expires_at, self.text.clone());
+        Arc::new(MessageFrame { id, position, chunk: Some(chunk), expires_at, text })
     }
 }

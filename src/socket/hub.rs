@@ -14,16 +14,21 @@ use domain::{
     Event, Recorded, Stream,
     device::Device,
     message::{MessageId, Progress, RecallOp, RecallResult},
+    task::chunk::{ChunkDelivered, Outcome},
 };
 use tokio::sync::{Notify, mpsc};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use super::frames::MessageFrame;
+use super::frames::{MessageFrame, TaskFrame};
 use crate::{feed::follow::Follower, ledger::Ledger, metrics::Metrics};
 
 /// Items that wait for a connection before it has to read from the database.
 const QUEUE_ITEMS: usize = 256;
+/// Tasks whose frames are remembered while their chunks come by.
+const TASKS: usize = 64;
+
+type Tasks = HashMap<MessageId, TaskFrame>;
 
 /// Something for a connection.
 #[derive(Debug)]
@@ -239,13 +244,17 @@ impl Hub {
     /// Follows the ledger until told to stop.
     pub async fn follow(self: Arc<Self>, ledger: Ledger, stop: CancellationToken) {
         let mut follower = Follower::new(&ledger, self.position());
+        let mut tasks = Tasks::new();
         loop {
             let batch = tokio::select! {
                 () = stop.cancelled() => return,
                 batch = follower.next() => batch,
             };
             match batch {
-                Ok(batch) => self.hand_out(batch.events(), batch.last()),
+                Ok(batch) => {
+                    self.learn(&ledger, batch.events(), &mut tasks).await;
+                    self.hand_out(batch.events(), batch.last(), &tasks);
+                }
                 Err(fault) => {
                     tracing::error!(%fault, "the gateway cannot read the ledger");
                     tokio::time::sleep(std::time::Duration::from_millis(200)).await;
@@ -254,18 +263,44 @@ impl Hub {
         }
     }
 
-    fn hand_out(&self, events: &[Recorded], last: i64) {
+    /// Makes the frames of tasks that some events put on our own channel.
+    async fn learn(&self, ledger: &Ledger, events: &[Recorded], tasks: &mut Tasks) {
+        if self.connections().is_empty() {
+            return;
+        }
+        for recorded in events {
+            let (Stream::Chunk(task, _), Event::ChunkDelivered(e)) =
+                (&recorded.stream, &recorded.event)
+            else {
+                continue;
+            };
+            if tasks.contains_key(task) || !e.online() {
+                continue;
+            }
+            if tasks.len() >= TASKS {
+                tasks.clear();
+            }
+            match TaskFrame::of(ledger, *task).await {
+                Ok(Some(frame)) => drop(tasks.insert(*task, frame)),
+                // Connections read it for themselves.
+                Ok(None) => {}
+                Err(fault) => tracing::error!(%fault, %task, "the frame of a task cannot be made"),
+            }
+        }
+    }
+
+    fn hand_out(&self, events: &[Recorded], last: i64, tasks: &Tasks) {
         let connections = self.connections();
         if !connections.is_empty() {
             for recorded in events {
-                concern(&connections, recorded);
+                concern(&connections, recorded, tasks);
             }
         }
         self.position.store(last, Ordering::Release);
     }
 }
 
-fn concern(connections: &HashMap<i64, Connection>, recorded: &Recorded) {
+fn concern(connections: &HashMap<i64, Connection>, recorded: &Recorded, tasks: &Tasks) {
     match &recorded.event {
         Event::MessageAccepted(push) => {
             if !push.strategy.online_first() {
@@ -289,6 +324,9 @@ fn concern(connections: &HashMap<i64, Connection>, recorded: &Recorded) {
                     connection.missed.note(recorded.position);
                 }
             }
+        }
+        Event::ChunkDelivered(chunk) if chunk.online() => {
+            hand_chunk(connections, recorded, chunk, tasks);
         }
         Event::RecallRequested(recall) => {
             let Stream::Message(id) = recorded.stream else { return };
@@ -318,7 +356,34 @@ fn concern(connections: &HashMap<i64, Connection>, recorded: &Recorded) {
         | Event::TokenDied(_)
         | Event::DeviceRegistered(_)
         | Event::OwnerSet(_)
-        | Event::OwnerRemoved(_) => {}
+        | Event::OwnerRemoved(_)
+        | Event::TaskCreated(_)
+        | Event::TaskStarted(_)
+        | Event::ChunkDelivered(_)
+        | Event::TaskEnded(_) => {}
+    }
+}
+
+/// Hands a task to those of a chunk's devices that are connected here.
+fn hand_chunk(
+    connections: &HashMap<i64, Connection>,
+    recorded: &Recorded,
+    delivered: &ChunkDelivered,
+    tasks: &Tasks,
+) {
+    let Stream::Chunk(task, chunk) = recorded.stream else { return };
+    let frame = tasks.get(&task).map(|frame| frame.for_chunk(chunk, recorded.position));
+    for (device, kind) in delivered.outcomes() {
+        if kind.outcome == Outcome::Online
+            && let Some(connection) = connections.get(&device)
+        {
+            match &frame {
+                Some(frame) => {
+                    hand(connection, Item::Message(Arc::clone(frame)), recorded.position);
+                }
+                None => connection.missed.note(recorded.position),
+            }
+        }
     }
 }
 

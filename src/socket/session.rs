@@ -12,13 +12,16 @@ use domain::{
     message::{MessageId, Progress, RecallOp, RecallResult, Reporter, Step},
 };
 use futures_util::{StreamExt, stream::FuturesUnordered};
-use projections::{Fault, pending, registry};
+use projections::{
+    Fault, pending, registry,
+    task_chunks::{self, KeptRow},
+};
 use tokio::sync::oneshot;
 use tokio_tungstenite::tungstenite;
 
 use super::{
     MAX_FRAME_BYTES,
-    frames::{Incoming, MessageFrame, Outgoing},
+    frames::{Incoming, MessageFrame, Outgoing, TaskFrame},
     hub::{CLOSE_CHANGED, Item, Subscription},
 };
 use crate::{app::Server, delivery::recorder::Outcome, directory::AppEntry, ledger::Refused};
@@ -85,6 +88,7 @@ pub(super) async fn run(
         backlog: true,
         in_flight: HashMap::new(),
         in_flight_bytes: 0,
+        tasks: HashMap::new(),
         full_since: server.clock.now(),
         unanswered_pings: 0,
         server,
@@ -129,6 +133,8 @@ struct Session {
     backlog: bool,
     in_flight: HashMap<(MessageId, Option<RecallOp>), usize>,
     in_flight_bytes: usize,
+    /// Tasks that were sent on this connection, each with the device's chunk.
+    tasks: HashMap<MessageId, i64>,
     /// When the window filled, or last moved while full, in µs.
     full_since: i64,
     unanswered_pings: u32,
@@ -245,11 +251,23 @@ impl Session {
         let mut views = self.server.ledger.database().views_read.checkout().await?;
         let device = self.device.number;
         let rows = pending::messages_of(&mut views.conn(), device, self.cursor, PAGE).await?;
+        let (app, now) = (self.app.id(), self.server.clock.now());
+        let tasks = task_chunks::kept_for(&mut views.conn(), app, device, self.cursor, now).await?;
         drop(views);
+        let whole = i64::try_from(rows.len()).unwrap_or(i64::MAX) < PAGE;
+        // Beyond a page that is not the last, a message may come before a task.
+        let last = rows.last().filter(|_| !whole).map_or(i64::MAX, |row| row.since);
+        let mut tasks = tasks.into_iter().filter(|kept| kept.since <= last).peekable();
         let positions: Vec<i64> = rows.iter().map(|row| row.position).collect();
         let events = self.server.ledger.read_at(&positions).await?.events;
         let events: HashMap<i64, &Recorded> = events.iter().map(|e| (e.position, e)).collect();
         for row in &rows {
+            while let Some(kept) = tasks.next_if(|kept| kept.since < row.since) {
+                if !self.window_open() {
+                    return Ok(());
+                }
+                self.send_task(kept).await?;
+            }
             if !self.window_open() {
                 return Ok(());
             }
@@ -261,10 +279,29 @@ impl Session {
                 None => self.cursor = row.since,
             }
         }
-        if i64::try_from(rows.len()).unwrap_or(i64::MAX) < PAGE {
+        for kept in tasks {
+            if !self.window_open() {
+                return Ok(());
+            }
+            self.send_task(kept).await?;
+        }
+        if whole {
             self.backlog = false;
         }
         Ok(())
+    }
+
+    /// Sends what is kept of a task.
+    async fn send_task(&mut self, kept: KeptRow) -> Result<(), End> {
+        match TaskFrame::of(&self.server.ledger, kept.task).await? {
+            Some(frame) => {
+                self.send_message(&frame.for_chunk(kept.chunk, kept.since), kept.since).await
+            }
+            None => {
+                self.cursor = kept.since;
+                Ok(())
+            }
+        }
     }
 
     /// Sends the recalls that the device has not answered.
@@ -300,6 +337,12 @@ impl Session {
             return Ok(());
         }
         self.cursor = since;
+        // A chunk comes by once more when others in it had no other way.
+        if let Some(chunk) = frame.chunk
+            && self.tasks.insert(frame.id, chunk).is_some()
+        {
+            return Ok(());
+        }
         if frame.expires_at <= self.server.clock.now() {
             return Ok(());
         }
@@ -411,7 +454,8 @@ impl Session {
     ) -> Result<(), End> {
         let step = Step { by, ..Step::of_server(self.device.number, what) };
         let app = self.app.id().to_owned();
-        let outcome = Outcome { app, message, step, answer: None };
+        let chunk = self.tasks.get(&message).copied();
+        let outcome = Outcome { app, message, chunk, step, answer: None };
         let noted = self.server.recorder.send(outcome).await;
         noted.map_err(|_| GOING_AWAY.into())
     }
@@ -428,7 +472,8 @@ impl Session {
         let step = Step { by, ..Step::of_server(device, what) };
         let (answer, recorded) = oneshot::channel();
         let app = self.app.id().to_owned();
-        let outcome = Outcome { app, message, step, answer: Some(answer) };
+        let chunk = self.tasks.get(&message).copied();
+        let outcome = Outcome { app, message, chunk, step, answer: Some(answer) };
         self.server.recorder.send(outcome).await.map_err(|_| End::from(GOING_AWAY))?;
         let (id, ledger) = (message.to_string(), self.server.ledger.clone());
         Ok(async move {
@@ -436,7 +481,8 @@ impl Session {
                 // What a device says of another's message is dropped without a word.
                 Ok(Ok(())) => match ledger.remembered(Key::Message(message)).await {
                     Ok(Fact::Message(Some(found))) => Some(found.deliveries.contains_key(&device)),
-                    Ok(_) => Some(false),
+                    // Recorded, and no message: a task, in which it is.
+                    Ok(_) => Some(true),
                     Err(_) => None,
                 },
                 Ok(Err(Refused::Rejected(_))) => Some(false),

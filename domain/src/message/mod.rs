@@ -491,7 +491,11 @@ impl Message {
             | Event::DeviceUnregistered(_)
             | Event::DeviceReturned(_)
             | Event::OwnerSet(_)
-            | Event::OwnerRemoved(_) => before,
+            | Event::OwnerRemoved(_)
+            | Event::TaskCreated(_)
+            | Event::TaskStarted(_)
+            | Event::ChunkDelivered(_)
+            | Event::TaskEnded(_) => before,
         }
     }
 }

@@ -8,7 +8,8 @@ use domain::{
     device::{Bind, Binding, Device, Status},
     facts::{Fact, Key},
     label::Label,
-    message::{Delivery, Progress, Stage},
+    message::{Delivery, MessageId, Progress, Stage},
+    task::{How, Task, chunk::Chunk},
 };
 use proptest::{prelude::*, test_runner::TestCaseError};
 use uuid::Uuid;
@@ -140,6 +141,32 @@ pub(crate) fn nothing_is_lost(turn: &Turn) -> Verdict {
             let message = after.message(c.message);
             prop_assert!(message.deliveries.values().all(|d| d.recall.is_some() && !d.open()));
         }
+        Command::CreateTask(c) => prop_assert_eq!(task(after, c.id).strategy, c.strategy),
+        Command::StartTask(c) => {
+            let task = task(after, c.task);
+            let due = task.start_at.is_none_or(|start| start <= c.now);
+            prop_assert!(task.started.is_some() || task.ended.is_some() || !due);
+        }
+        Command::CancelTask(c) => prop_assert_eq!(task(after, c.task).ended, Some(How::Cancelled)),
+        Command::FinishTask(c) => prop_assert!(task(after, c.task).ended.is_some()),
+        Command::RecordChunk(c) => {
+            let made = chunk(after, c.task, c.chunk).map_or(0, |chunk| chunk.attempt);
+            prop_assert!(made >= c.attempt || turn.appends().is_empty());
+        }
+        Command::AdvanceChunk(c) => {
+            let chunk = chunk(after, c.task, c.chunk);
+            let deliveries = chunk.map(|chunk| chunk.deliveries()).unwrap_or_default();
+            for step in &c.steps {
+                let Some(state) = deliveries.get(&step.device) else { continue };
+                prop_assert!(stage_of(step.what).is_none_or(|stage| state.stage() >= stage));
+            }
+        }
+        Command::EndChunk(c) => {
+            let expired = c.now == i64::MAX;
+            if let Some(chunk) = chunk(after, c.task, c.chunk).filter(|_| expired) {
+                prop_assert!(chunk.states.iter().all(|state| !state.open()));
+            }
+        }
     }
     Ok(())
 }
@@ -175,7 +202,17 @@ pub(crate) fn second_answer(turn: &Turn, second: &Decision) -> Verdict {
         Command::Unregister(_) => prop_assert_eq!(refused, Some(&Rejection::NotRegistered)),
         Command::Report(_) => prop_assert_eq!(refused, Some(&Rejection::ReportedBefore)),
         Command::Recall(_) => prop_assert_eq!(refused, Some(&Rejection::NothingToRecall)),
-        Command::SetOwner(_)
+        Command::CancelTask(_) => prop_assert_eq!(refused, Some(&Rejection::TaskOver)),
+        Command::CreateTask(_) => {
+            let many = matches!(refused, Some(Rejection::TooManyTasks { .. }));
+            prop_assert!(many || second.outcome.is_ok());
+        }
+        Command::StartTask(_)
+        | Command::FinishTask(_)
+        | Command::RecordChunk(_)
+        | Command::AdvanceChunk(_)
+        | Command::EndChunk(_)
+        | Command::SetOwner(_)
         | Command::ChangeMembers(_)
         | Command::Bind(_)
         | Command::Bury(_)
@@ -212,6 +249,20 @@ fn stage_of(what: Progress) -> Option<Stage> {
         Progress::Acknowledged => Some(Stage::Acknowledged),
         Progress::Failed(_) | Progress::Ended(_) | Progress::Recalled(_) => None,
     }
+}
+
+/// A task that is there.
+pub(crate) fn task(ledger: &Ledger, id: MessageId) -> Arc<Task> {
+    match ledger.fact(&Key::Task(id)) {
+        Fact::Task(Some(task)) => task,
+        other => panic!("no task {id}: {other:?}"),
+    }
+}
+
+/// A chunk, if an attempt at it was recorded.
+pub(crate) fn chunk(ledger: &Ledger, task: MessageId, chunk: i64) -> Option<Arc<Chunk>> {
+    let Fact::Chunk(found) = ledger.fact(&Key::Chunk(task, chunk)) else { return None };
+    found
 }
 
 fn has_app(ledger: &Ledger, wanted: impl Fn(&domain::app::App) -> bool) -> bool {

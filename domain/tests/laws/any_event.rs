@@ -20,6 +20,11 @@ use domain::{
     },
     owner::{OwnerPrivate, OwnerRemoved, OwnerSet},
     route::Strategy as Way,
+    task::{
+        Audience, ChunkDelivered, How, TaskCreated, TaskEnded, TaskStarted, Totals,
+        chunk::{Count, Kind, Outcome, Word},
+        packed::Packed,
+    },
     vendor::Vendor,
 };
 use proptest::{
@@ -216,6 +221,65 @@ fn step() -> impl Strategy<Value = Step> {
     )
 }
 
+/// Any outcome of an attempt.
+pub(crate) fn kind() -> impl Strategy<Value = Kind> {
+    let ending = || proptest::sample::select(crate::golden::ENDINGS.to_vec());
+    prop_oneof![
+        2 => vendor().prop_map(|vendor| {
+            Kind { outcome: Outcome::Sent, reason: None, vendor: Some(vendor) }
+        }),
+        2 => of(ending())
+            .prop_map(|reason| Kind { outcome: Outcome::Online, reason, vendor: None }),
+        1 => (ending(), of(vendor())).prop_map(|(reason, vendor)| Kind::ended(reason, vendor)),
+        2 => vendor().prop_map(|vendor| {
+            Kind { outcome: Outcome::Retrying, reason: None, vendor: Some(vendor) }
+        }),
+    ]
+}
+
+fn packed() -> impl Strategy<Value = Packed> {
+    vec(any::<u8>(), 0..9).prop_map(Packed)
+}
+
+fn task_created() -> impl Strategy<Value = Event> {
+    let audience = prop_oneof![
+        Just(Audience::Everyone),
+        (id(), text()).prop_map(|(label, name)| Audience::Label { label, name }),
+        vec(id(), 0..3).prop_map(Audience::Users),
+    ];
+    let protocol = prop_oneof![Just(Protocol::Ums), Just(Protocol::Easemob)];
+    let strategy = proptest::sample::select(Way::ALL.to_vec());
+    let private = (json(), of(json()))
+        .prop_map(|(destinations, payload)| MessagePrivate { destinations, payload });
+    let numbers = (any::<[u32; 2]>(), of(any::<i64>()));
+    (audience, (protocol, strategy), numbers, of(private)).prop_map(
+        |(audience, (protocol, strategy), ([keep_seconds, unresolved], start_at), private)| {
+            TaskCreated {
+                audience,
+                protocol,
+                strategy,
+                keep_seconds,
+                start_at,
+                unresolved,
+                private,
+            }
+            .into()
+        },
+    )
+}
+
+fn chunk_delivered() -> impl Strategy<Value = Event> {
+    let count = (kind(), any::<u32>()).prop_map(|(kind, devices)| Count { kind, devices });
+    let word = (text(), packed()).prop_map(|(word, at)| Word { word, at });
+    let numbers = (any::<[i64; 3]>(), any::<u32>());
+    (numbers, vec(count, 0..4), packed(), packed(), vec(word, 0..3)).prop_map(
+        |(([started, first, last], attempt), counts, devices, outcomes, words)| {
+            ChunkDelivered { started, attempt, first, last, counts, devices, outcomes, words }
+                .into()
+        },
+    )
+}
+
 fn accepted() -> impl Strategy<Value = MessageAccepted> {
     let sender =
         prop_oneof![id().prop_map(Sender::User), Just(Sender::Terminal), Just(Sender::Cloud)];
@@ -304,6 +368,19 @@ fn kinds() -> Vec<BoxedStrategy<Event>> {
         (any::<[i64; 2]>(), recall_op(), vec(recalled(), 0..6))
             .prop_map(|([accepted, expires_at], op, results)| {
                 RecallRequested { accepted, expires_at, op, results }.into()
+            })
+            .boxed(),
+        task_created().boxed(),
+        (any::<i64>(), any::<u32>())
+            .prop_map(|(expires_at, chunk_devices)| {
+                TaskStarted { expires_at, chunk_devices }.into()
+            })
+            .boxed(),
+        chunk_delivered().boxed(),
+        (any::<bool>(), any::<[u64; 4]>())
+            .prop_map(|(finished, [users, unbound, devices, chunks])| {
+                let how = if finished { How::Finished } else { How::Cancelled };
+                TaskEnded { how, totals: Totals { users, unbound, devices, chunks } }.into()
             })
             .boxed(),
     ]

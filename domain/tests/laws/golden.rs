@@ -27,6 +27,11 @@ use domain::{
     },
     owner::{OwnerPrivate, OwnerRemoved, OwnerSet},
     route::Strategy,
+    task::{
+        Audience, ChunkDelivered, How, TaskCreated, TaskEnded, TaskStarted, Totals,
+        chunk::{Count, Kind, Outcome, Word},
+        packed::Packed,
+    },
     vendor::Vendor,
 };
 use serde::{Deserialize, Serialize};
@@ -432,14 +437,88 @@ fn deliveries() -> Vec<(&'static str, Event)> {
     ]
 }
 
+fn tasks() -> Vec<(&'static str, Event)> {
+    let rich = TaskCreated {
+        audience: Audience::Label { label: ANN, name: text("post-90s") },
+        protocol: Protocol::Easemob,
+        strategy: Strategy::VendorOnly,
+        keep_seconds: 86_400,
+        start_at: Some(SINCE),
+        unresolved: 0,
+        private: Some(MessagePrivate {
+            destinations: raw(r#"{"targets": ["post-90s"]}"#),
+            payload: Some(raw(r#"{"title":"你好"}"#)),
+        }),
+    };
+    let to_users =
+        TaskCreated { audience: Audience::Users(vec![ANN, BOB]), unresolved: 2, ..rich.clone() };
+    let minimal =
+        TaskCreated { audience: Audience::Everyone, start_at: None, private: None, ..rich.clone() };
+    let totals = Totals { users: 5, unbound: 1, devices: 4, chunks: 2 };
+    let ended = |how, totals| TaskEnded { how, totals }.into();
+    vec![
+        ("", rich.into()),
+        ("users", to_users.into()),
+        ("minimal", minimal.into()),
+        ("", TaskStarted { expires_at: SINCE, chunk_devices: 2_000 }.into()),
+        ("", ended(How::Finished, totals)),
+        ("cancelled", ended(How::Cancelled, Totals::default())),
+    ]
+}
+
+/// Nine devices: six that follow each other and are taken, one that is kept as no vendor is a way,
+/// a dead token, and one that is tried again.
+fn chunks() -> Vec<(&'static str, Event)> {
+    let kind = |outcome, reason, vendor| Kind { outcome, reason, vendor };
+    let count = |kind, devices| Count { kind, devices };
+    let jpush = Some(Vendor::Jpush);
+    let chunk = ChunkDelivered {
+        started: 1_000,
+        attempt: 1,
+        first: 500,
+        last: 900,
+        counts: vec![
+            count(kind(Outcome::Sent, None, jpush), 6),
+            count(kind(Outcome::Online, Some(Ending::NoBinding), None), 1),
+            count(kind(Outcome::Ended, Some(Ending::DeadToken), jpush), 1),
+            count(kind(Outcome::Retrying, None, Some(Vendor::Fcm)), 1),
+        ],
+        devices: Packed::growing([500, 501, 502, 503, 504, 505, 600, 700, 900]),
+        outcomes: Packed::runs([0, 0, 0, 0, 0, 0, 1, 2, 3]),
+        words: vec![
+            Word { word: text("29560231134892035"), at: Packed::growing(1..=6) },
+            Word { word: text("1003"), at: Packed::growing([8]) },
+        ],
+    };
+    let again = ChunkDelivered {
+        attempt: 2,
+        first: 900,
+        counts: vec![count(kind(Outcome::Ended, Some(Ending::ExpiredUnsent), None), 1)],
+        devices: Packed::growing([900]),
+        outcomes: Packed::runs([0]),
+        words: Vec::new(),
+        ..chunk.clone()
+    };
+    vec![("", chunk.into()), ("minimal", again.into())]
+}
+
 fn folder() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests").join("golden")
 }
 
 /// Every example and the name of its file.
 fn examples() -> Vec<(String, Event)> {
-    let all =
-        [apps(), accounts_and_owners(), labels(), devices(), bindings(), messages(), deliveries()];
+    let all = [
+        apps(),
+        accounts_and_owners(),
+        labels(),
+        devices(),
+        bindings(),
+        messages(),
+        deliveries(),
+        tasks(),
+        chunks(),
+    ];
     let named = |(variant, event): (&str, Event)| {
         let variant = if variant.is_empty() { String::new() } else { format!(".{variant}") };
         (format!("{}.{}{variant}.json", event.name(), event.schema()), event)

@@ -16,6 +16,10 @@ use domain::{
     },
     owner::{RemoveOwner, SetOwner},
     push::PushMessage,
+    task::{
+        AdvanceChunk, CancelTask, CreateTask, EndChunk, FinishTask, RecordChunk, StartTask, Totals,
+        chunk::{Delivered, Kind},
+    },
     vendor::Vendor,
 };
 use proptest::sample::Index;
@@ -48,6 +52,13 @@ pub(crate) enum Command {
     Expire(ExpireDeliveries),
     Report(ReportDelivery),
     Recall(RecallMessage),
+    CreateTask(CreateTask),
+    StartTask(StartTask),
+    CancelTask(CancelTask),
+    FinishTask(FinishTask),
+    RecordChunk(RecordChunk),
+    AdvanceChunk(AdvanceChunk),
+    EndChunk(EndChunk),
 }
 
 impl Decide for Command {
@@ -72,6 +83,13 @@ impl Decide for Command {
             Command::Expire(command) => command.decide(facts),
             Command::Report(command) => command.decide(facts),
             Command::Recall(command) => command.decide(facts),
+            Command::CreateTask(command) => command.decide(facts),
+            Command::StartTask(command) => command.decide(facts),
+            Command::CancelTask(command) => command.decide(facts),
+            Command::FinishTask(command) => command.decide(facts),
+            Command::RecordChunk(command) => command.decide(facts),
+            Command::AdvanceChunk(command) => command.decide(facts),
+            Command::EndChunk(command) => command.decide(facts),
         }
     }
 }
@@ -91,6 +109,21 @@ pub(crate) enum Wish {
     Recall(Index, RecallOp),
     /// A verdict on some token that some device has or, for the second, had at any time.
     Bury(Index, Index),
+    /// Something about some task.
+    Task(Index, TaskWish),
+}
+
+/// What is to be done to a task.
+#[derive(Debug, Clone)]
+pub(crate) enum TaskWish {
+    Start,
+    Cancel,
+    Finish,
+    /// An attempt at some chunk's devices.
+    Record(i64, u32, Vec<(i64, Kind)>),
+    Advance(i64, Vec<(i64, Progress)>),
+    /// The end of a chunk, late or not.
+    End(i64, bool),
 }
 
 /// Who tells of a step.
@@ -153,6 +186,10 @@ pub(crate) fn renewed(mut command: Command, turn: usize) -> Command {
         Command::Register(c) => (c.new_device, c.new_account) = (fresh(3), fresh(2)),
         Command::Bind(c) => c.new_device = fresh(3),
         Command::Push(c) => (c.id, c.new_account) = (message_of_turn(turn), fresh(2)),
+        Command::CreateTask(c) => {
+            c.id = message_of_turn(turn);
+            c.now = at(i64::try_from(turn).unwrap());
+        }
         Command::Report(c) => c.request = format!("request {turn}"),
         Command::CreateApp(_)
         | Command::ChangeApp(_)
@@ -165,7 +202,13 @@ pub(crate) fn renewed(mut command: Command, turn: usize) -> Command {
         | Command::Bury(_)
         | Command::Advance(_)
         | Command::Expire(_)
-        | Command::Recall(_) => {}
+        | Command::Recall(_)
+        | Command::StartTask(_)
+        | Command::CancelTask(_)
+        | Command::FinishTask(_)
+        | Command::RecordChunk(_)
+        | Command::AdvanceChunk(_)
+        | Command::EndChunk(_) => {}
     }
     command
 }
@@ -212,6 +255,10 @@ impl Wish {
             Wish::Recall(message, op) => {
                 Command::Recall(RecallMessage { app: APP.to_owned(), message: pick(message)?, op })
             }
+            Wish::Task(task, wish) => {
+                let tasks = ledger.tasks();
+                wish.command(*task.get((!tasks.is_empty()).then_some(&tasks)?))
+            }
             Wish::Bury(device, token) => {
                 let devices = numbers(ledger);
                 let number = *device.get((!devices.is_empty()).then_some(&devices)?);
@@ -223,6 +270,35 @@ impl Wish {
             }
         };
         Some(renewed(command, turn))
+    }
+}
+
+impl TaskWish {
+    fn command(self, task: MessageId) -> Command {
+        let totals = Totals::default();
+        match self {
+            TaskWish::Start => {
+                Command::StartTask(StartTask { task, now: at(60), chunk_devices: 3 })
+            }
+            TaskWish::Cancel => {
+                Command::CancelTask(CancelTask { app: APP.to_owned(), task, totals })
+            }
+            TaskWish::Finish => Command::FinishTask(FinishTask { task, totals }),
+            TaskWish::Record(chunk, attempt, devices) => {
+                let delivered = |(device, kind)| Delivered { device, kind, word: None };
+                let deliveries = devices.into_iter().map(delivered).collect();
+                Command::RecordChunk(RecordChunk { task, chunk, attempt, deliveries })
+            }
+            TaskWish::Advance(chunk, steps) => {
+                let step = |(device, what)| Step::of_server(device, what);
+                let steps = steps.into_iter().map(step).collect();
+                Command::AdvanceChunk(AdvanceChunk { task, chunk, steps })
+            }
+            TaskWish::End(chunk, late) => {
+                let now = if late { i64::MAX } else { at(60) };
+                Command::EndChunk(EndChunk { task, chunk, now })
+            }
+        }
     }
 }
 

@@ -114,6 +114,15 @@ impl Ledger {
         self.events().filter_map(id).collect()
     }
 
+    /// The ids of all tasks, in order of creation.
+    pub(crate) fn tasks(&self) -> Vec<MessageId> {
+        let id = |recorded: &Recorded| match (&recorded.stream, &recorded.event) {
+            (Stream::Task(id), Event::TaskCreated(_)) => Some(*id),
+            _ => None,
+        };
+        self.events().filter_map(id).collect()
+    }
+
     /// Decides a command, answering what it asks for.
     pub(crate) fn decide(&self, command: &dyn Decide) -> Decision {
         let mut facts = Facts::default();
@@ -151,5 +160,8 @@ fn nothing(key: &Key) -> Fact {
         Key::Package { .. } | Key::Member { .. } => Fact::Known(false),
         Key::Owner { .. } => Fact::Owner(None),
         Key::Message(_) => Fact::Message(None),
+        Key::Task(_) => Fact::Task(None),
+        Key::AppTasks(_) => Fact::Tasks(Arc::default()),
+        Key::Chunk(..) => Fact::Chunk(None),
     }
 }

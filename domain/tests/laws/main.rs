@@ -25,10 +25,12 @@ mod owner;
 mod push;
 mod recall;
 mod report;
+mod task;
 
 // Laws over generated histories.
 mod answers;
 mod audiences;
+mod chunks;
 mod histories;
 mod properties;
 mod registry;

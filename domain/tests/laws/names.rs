@@ -15,6 +15,8 @@ fn streams_are_named_by_their_kind_and_id() {
         (Stream::Owner(id), format!("owner/{text}")),
         (Stream::Label(id), format!("label/{text}")),
         (Stream::Message(MessageId(17)), "message/17".to_owned()),
+        (Stream::Task(MessageId(17)), "task/17".to_owned()),
+        (Stream::Chunk(MessageId(17), 3), "task/17/chunk/3".to_owned()),
     ] {
         assert_eq!(stream.to_string(), name);
         assert_eq!(name.parse::<Stream>().unwrap(), stream);
@@ -23,9 +25,18 @@ fn streams_are_named_by_their_kind_and_id() {
 
 #[test]
 fn what_is_no_stream_is_not_taken_for_one() {
-    for text in
-        ["", "app", "device/17", "message/", "message/-1", "message/x", "task/1", "/", "a/b"]
-    {
+    for text in [
+        "",
+        "app",
+        "device/17",
+        "message/",
+        "message/-1",
+        "message/x",
+        "task/x",
+        "task/1/chunk/x",
+        "/",
+        "a/b",
+    ] {
         assert!(text.parse::<Stream>().is_err(), "{text:?}");
     }
 }

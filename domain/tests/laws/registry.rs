@@ -14,6 +14,7 @@ use domain::{
     label::Label,
     message::{Message, Protocol},
     owner::Owner,
+    task::{AppTask, Audience, RECENT_MICROS, Task, chunk::Chunk},
 };
 use uuid::Uuid;
 
@@ -66,7 +67,50 @@ pub(crate) fn named(ledger: &Ledger, key: &Key) -> Fact {
             });
             Fact::Message(message.map(Arc::new))
         }
+        Key::Task(id) => {
+            let of = ledger.events().filter(|recorded| recorded.stream == Stream::Task(*id));
+            let task = of
+                .fold(None, |task, recorded| Task::evolve(task, recorded.place(), &recorded.event));
+            Fact::Task(task.map(Arc::new))
+        }
+        Key::AppTasks(app) => Fact::Tasks(Arc::new(tasks(ledger, app))),
+        Key::Chunk(task, chunk) => {
+            let stream = Stream::Chunk(*task, *chunk);
+            let of = ledger.events().filter(|recorded| recorded.stream == stream);
+            let chunk = of.fold(None, |chunk, recorded| {
+                Chunk::evolve(chunk, recorded.place(), &recorded.event)
+            });
+            Fact::Chunk(chunk.map(Arc::new))
+        }
     }
+}
+
+/// Tasks that have not ended or were created less than five minutes before the newest.
+fn tasks(ledger: &Ledger, app: &str) -> Vec<AppTask> {
+    let mut tasks: Vec<AppTask> = Vec::new();
+    for recorded in ledger.events().filter(|recorded| recorded.app == app) {
+        let Stream::Task(id) = recorded.stream else { continue };
+        match &recorded.event {
+            Event::TaskCreated(e) => tasks.push(AppTask {
+                task: id,
+                everyone: e.audience == Audience::Everyone,
+                created_at: recorded.recorded_at,
+                start_at: e.start_at,
+                started: false,
+                ended: false,
+            }),
+            Event::TaskStarted(_) => {
+                tasks
+                    .iter_mut()
+                    .filter(|task| task.task == id)
+                    .for_each(|task| task.started = true);
+            }
+            _ => tasks.iter_mut().filter(|task| task.task == id).for_each(|task| task.ended = true),
+        }
+    }
+    let newest = tasks.last().map_or(0, |task| task.created_at);
+    tasks.retain(|task| !task.ended || newest - task.created_at < RECENT_MICROS);
+    tasks
 }
 
 fn account(ledger: &Ledger, app: &str, user: &str) -> Option<Uuid> {

@@ -32,6 +32,11 @@ impl Entry {
         Entry { app: APP, stream, event: event.into() }
     }
 
+    /// What happened.
+    pub(crate) fn event(self) -> Event {
+        self.event
+    }
+
     /// The same in another app.
     pub(crate) fn of_app(self, app: &'static str) -> Self {
         Entry { app, ..self }
@@ -71,6 +76,11 @@ impl Scenario {
     pub(crate) fn when(self, command: impl Decide) -> Decided {
         let decision = self.ledger.decide(&command);
         Decided { ledger: self.ledger, decision }
+    }
+
+    /// The events that a command causes, whatever they are.
+    pub(crate) fn decided(self, command: impl Decide) -> Vec<Append> {
+        self.ledger.decide(&command).outcome.expect("an accepted command")
     }
 
     /// The message that tests play with, as it is now.

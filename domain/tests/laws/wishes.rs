@@ -9,6 +9,7 @@ use domain::{
     owner::{RemoveOwner, SetOwner},
     push::{Destinations, Mode, PushMessage, PushSender},
     route::Strategy as Way,
+    task::{CreateTask, TaskAudience, TaskLimits},
     vendor::Vendor,
 };
 use proptest::{
@@ -22,7 +23,7 @@ use uuid::Uuid;
 use crate::{
     any_event::progress,
     cast::{APP, words},
-    histories::{Command, Teller, Wish},
+    histories::{Command, TaskWish, Teller, Wish},
     ledger::at,
 };
 
@@ -137,6 +138,46 @@ fn label_command() -> impl Strategy<Value = Command> {
             }
         }
     })
+}
+
+fn create_task() -> impl Strategy<Value = Command> {
+    let audience = prop_oneof![
+        3 => Just(TaskAudience::Everyone),
+        1 => vec(username(), 0..3).prop_map(TaskAudience::Users),
+        1 => label().prop_map(TaskAudience::Label),
+    ];
+    (audience, select(&Way::ALL), of(select(vec![at(30), at(90)]))).prop_map(
+        |(audience, strategy, start_at)| {
+            Command::CreateTask(CreateTask {
+                app: APP.to_owned(),
+                id: MessageId(0),
+                protocol: Protocol::Easemob,
+                audience,
+                strategy,
+                keep_seconds: 3_600,
+                start_at,
+                now: 0,
+                limits: TaskLimits { running: 3, created: 4 },
+                private: words(),
+            })
+        },
+    )
+}
+
+fn task_wish() -> impl Strategy<Value = TaskWish> {
+    let chunk = || 1..3_i64;
+    let devices = proptest::collection::btree_map(1..8_i64, crate::any_event::kind(), 1..6);
+    prop_oneof![
+        3 => Just(TaskWish::Start),
+        1 => Just(TaskWish::Cancel),
+        1 => Just(TaskWish::Finish),
+        6 => (chunk(), 1..4_u32, devices).prop_map(|(chunk, attempt, devices)| {
+            TaskWish::Record(chunk, attempt, devices.into_iter().collect())
+        }),
+        4 => (chunk(), vec((1..8_i64, progress()), 1..5))
+            .prop_map(|(chunk, steps)| TaskWish::Advance(chunk, steps)),
+        1 => (chunk(), any::<bool>()).prop_map(|(chunk, late)| TaskWish::End(chunk, late)),
+    ]
 }
 
 fn bind() -> impl Strategy<Value = Command> {
@@ -254,7 +295,11 @@ pub(crate) fn quiet_history() -> impl Strategy<Value = Vec<Wish>> {
     let quiet = |wish: &Wish| match wish {
         Wish::Recall(..) => false,
         Wish::Plain(command) => !matches!(&**command, Command::Push(push) if push.burn),
-        Wish::Advance(..) | Wish::Expire(..) | Wish::Report(..) | Wish::Bury(..) => true,
+        Wish::Advance(..)
+        | Wish::Expire(..)
+        | Wish::Report(..)
+        | Wish::Bury(..)
+        | Wish::Task(..) => true,
     };
     history().prop_map(move |wishes| wishes.into_iter().filter(quiet).collect())
 }
@@ -283,6 +328,8 @@ pub(crate) fn history() -> impl Strategy<Value = Vec<Wish>> {
             .prop_map(|(message, devices)| Wish::Expire(message, devices)),
         3 => report(),
         2 => (any::<Index>(), op).prop_map(|(message, op)| Wish::Recall(message, op)),
+        2 => create_task().prop_map(Wish::plain),
+        6 => (any::<Index>(), task_wish()).prop_map(|(task, wish)| Wish::Task(task, wish)),
     ];
     vec(wish, 1..80)
 }

@@ -6,14 +6,17 @@
 
 mod accounts;
 mod apps;
+pub mod audience;
 mod devices;
 mod labels;
 mod owners;
+mod tasks;
 
 pub use accounts::{account, user_page, users};
 pub use apps::apps;
 pub use devices::{by_account, by_client, by_numbers, page_of_devices};
 pub use labels::{MemberRow, label_page, member, member_page};
+pub use tasks::{TaskRow, open_tasks};
 
 use std::sync::Arc;
 
@@ -27,12 +30,13 @@ use uuid::Uuid;
 use crate::{Fault, db::Conn};
 
 /// Names of the registry's tables.
-pub const TABLES: &[&str] = &["apps", "accounts", "devices", "labels", "label_members", "owners"];
+pub const TABLES: &[&str] =
+    &["apps", "accounts", "devices", "labels", "label_members", "owners", "tasks"];
 
 /// Whether an event changes the registry.
 #[must_use]
 pub fn concerns(recorded: &Recorded) -> bool {
-    !matches!(recorded.stream, Stream::Message(_))
+    !matches!(recorded.stream, Stream::Message(_) | Stream::Chunk(..))
 }
 
 /// Folds events into the registry, in the transaction that appends them.
@@ -48,6 +52,7 @@ pub async fn apply(conn: &mut Conn<'_>, page: &[Recorded]) -> Result<(), Fault> 
     devices::apply(conn, &page).await?;
     labels::apply(conn, &page).await?;
     owners::apply(conn, &page).await?;
+    tasks::apply(conn, &page).await?;
     apps::apply(conn, &page).await
 }
 
@@ -85,7 +90,8 @@ pub async fn load(conn: &mut Conn<'_>, key: &Key) -> Result<Option<Fact>, Fault>
         Key::Owner { app, device_id } => {
             Fact::Owner(owners::owner(conn, app, device_id).await?.map(Arc::new))
         }
-        Key::Message(_) => return Ok(None),
+        Key::AppTasks(app) => Fact::Tasks(Arc::new(tasks::of_app(conn, app).await?)),
+        Key::Message(_) | Key::Task(_) | Key::Chunk(..) => return Ok(None),
     }))
 }
 

@@ -11,7 +11,7 @@ use std::{
 
 use domain::{
     app::VendorRef,
-    vendor::{Class, Vendor, retry},
+    vendor::{Class, Unfit, Vendor, retry},
 };
 use tokio::sync::Semaphore;
 
@@ -51,6 +51,27 @@ pub(super) struct Said {
     pub(super) bury: bool,
     /// Whether it would have been asked again, had the message not expired by then.
     pub(super) expired: bool,
+}
+
+impl Said {
+    /// The message expired before the vendor was asked.
+    pub(super) fn expired() -> Said {
+        Said { class: Class::Server, word: None, bury: false, expired: true }
+    }
+
+    /// The vendor cannot be sent such a message.
+    pub(super) fn unfit(unfit: Unfit) -> Said {
+        Said { class: Class::Payload, word: Some(unfit.to_string()), bury: false, expired: false }
+    }
+}
+
+/// What one attempt came to for a token.
+#[derive(Debug, Clone)]
+pub(super) enum Once {
+    /// The vendor's word is final.
+    Said(Said),
+    /// It is to be asked again after so many µs.
+    Again(i64),
 }
 
 impl VendorLane {
@@ -93,12 +114,7 @@ impl VendorLane {
         expires_at: i64,
     ) -> Vec<Said> {
         let said = self.send_whole(server, template, tokens, expires_at).await;
-        let spoiled = self.config.vendor == Vendor::Jpush
-            && tokens.len() > 1
-            && said.iter().all(|said| {
-                said.class == Class::Payload && said.word.as_deref() == Some(JPUSH_BAD_AUDIENCE)
-            });
-        if !spoiled {
+        if !self.spoiled(tokens.len(), said.iter().map(|s| (s.class, s.word.as_deref()))) {
             return said;
         }
         let (left, right) = tokens.split_at(tokens.len() / 2);
@@ -152,6 +168,77 @@ impl VendorLane {
         said.into_iter().flatten().collect()
     }
 
+    /// Returns once the next call may begin, or a message has expired.
+    pub(super) async fn ready(&self, server: &Server, expires_at: i64) {
+        let not_before = self.not_before.load(Ordering::Acquire).min(expires_at);
+        server.clock.sleep_until(not_before).await;
+    }
+
+    /// Sends one batch once, as the attempt of that number. `key` is the batch's idempotency key:
+    /// given again, what the vendor took already is not pushed twice.
+    pub(super) async fn once(
+        &self,
+        server: &Server,
+        template: &Template,
+        tokens: &[&str],
+        (attempt, expires_at): (u32, i64),
+        key: &mut Option<String>,
+    ) -> Vec<Once> {
+        let mut verdicts = self.attempt(server, template, tokens, key, expires_at).await;
+        if verdicts.iter().any(|verdict| verdict.class == Class::AuthRefresh) {
+            verdicts = self.attempt(server, template, tokens, key, expires_at).await;
+        }
+        if self.spoiled(tokens.len(), verdicts.iter().map(|v| (v.class, v.code.as_deref()))) {
+            let (left, right) = tokens.split_at(tokens.len() / 2);
+            let times = (attempt, expires_at);
+            let mut said = Vec::with_capacity(tokens.len());
+            for half in [left, right] {
+                *key = None;
+                said.extend(Box::pin(self.once(server, template, half, times, key)).await);
+            }
+            *key = None;
+            return said;
+        }
+        let now = server.clock.now();
+        let said: Vec<Once> = verdicts
+            .into_iter()
+            .map(|verdict| {
+                server.metrics.vendor(self.config.vendor.name(), verdict.class.name(), 1);
+                match retry(verdict.class, attempt, verdict.retry_after, roll()) {
+                    Some(pause) if now + pause < expires_at => Once::Again(pause),
+                    next => {
+                        let expired = next.is_some();
+                        Once::Said(Said { expired, ..self.judge(verdict, now) })
+                    }
+                }
+            })
+            .collect();
+        let pause = said.iter().filter_map(|said| match said {
+            Once::Again(pause) => Some(*pause),
+            Once::Said(_) => None,
+        });
+        if let Some(pause) = pause.max() {
+            self.not_before.fetch_max(now + pause, Ordering::AcqRel);
+        }
+        // A part that is sent again is another call than the whole.
+        if said.iter().any(|said| matches!(said, Once::Said(_))) {
+            *key = None;
+        }
+        said
+    }
+
+    /// Whether a batch was refused as one for what may be the fault of one token in it.
+    fn spoiled<'v>(
+        &self,
+        tokens: usize,
+        mut verdicts: impl Iterator<Item = (Class, Option<&'v str>)>,
+    ) -> bool {
+        let bad = |(class, word): (Class, Option<&str>)| {
+            class == Class::Payload && word == Some(JPUSH_BAD_AUDIENCE)
+        };
+        self.config.vendor == Vendor::Jpush && tokens > 1 && verdicts.all(bad)
+    }
+
     async fn attempt(
         &self,
         server: &Server,
@@ -165,8 +252,7 @@ impl VendorLane {
         let Ok(_permit) = self.permits.acquire().await else {
             return all(Verdict::of(Class::Server));
         };
-        let not_before = self.not_before.load(Ordering::Acquire).min(expires_at);
-        server.clock.sleep_until(not_before).await;
+        self.ready(server, expires_at).await;
         if key.is_none() {
             match self.sender.key(&self.channel).await {
                 Ok(fresh) => *key = fresh,

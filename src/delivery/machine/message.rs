@@ -300,7 +300,7 @@ impl Job<'_> {
     async fn record(&self, steps: Vec<Step>) {
         for step in steps {
             let app = self.entry.id().to_owned();
-            let outcome = Outcome { app, message: self.id, step, answer: None };
+            let outcome = Outcome { app, message: self.id, chunk: None, step, answer: None };
             // The recorder outlives every task, save in a shutdown.
             let _ = self.server.recorder.send(outcome).await;
         }

@@ -6,8 +6,10 @@
 //! way when it began is in the views. Everything it does may be done twice: the folds drop what
 //! they know.
 
+mod chunk;
 mod lane;
 mod message;
+mod task;
 
 use std::{
     collections::{HashMap, HashSet},
@@ -58,6 +60,15 @@ const CHECKPOINT_EVENTS: i64 = 2_000;
 /// [`Fault`] when the database fails.
 pub async fn run(server: &Arc<Server>) -> Result<(), Fault> {
     let machine = Arc::new(Machine::default());
+    // They share the vendors' lanes.
+    tokio::select! {
+        failed = messages(&machine, server) => failed,
+        failed = task::run(&machine, server) => failed,
+    }
+}
+
+/// Delivers messages.
+async fn messages(machine: &Arc<Machine>, server: &Arc<Server>) -> Result<(), Fault> {
     let mut tasks: JoinSet<()> = JoinSet::new();
     let mut noted = effects::checkpoint(&server.ledger, NAME).await?;
     let mut follower = Follower::new(&server.ledger, noted).paced(PACE);

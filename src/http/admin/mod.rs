@@ -156,12 +156,14 @@ fn status_of(rejection: &Rejection) -> StatusCode {
         | Rejection::UnknownMessage
         | Rejection::UnknownUser(_)
         | Rejection::UnknownLabel(_)
+        | Rejection::UnknownTask
         | Rejection::NoOwner => StatusCode::NOT_FOUND,
         Rejection::VersionMoved { .. } => StatusCode::PRECONDITION_FAILED,
         Rejection::AppTaken(_)
         | Rejection::UserTaken(_)
         | Rejection::LabelTaken(_)
         | Rejection::NothingToRecall
+        | Rejection::TaskOver
         | Rejection::KeyReused { .. } => StatusCode::CONFLICT,
         Rejection::UnknownPackage
         | Rejection::UnsupportedChannel
@@ -171,6 +173,7 @@ fn status_of(rejection: &Rejection) -> StatusCode {
         | Rejection::TooManyDeliveries { .. }
         | Rejection::TooManyBindings { .. }
         | Rejection::TooManyLabels { .. }
+        | Rejection::TooManyTasks { .. }
         | Rejection::LabelFull { .. }
         | Rejection::WrongBindKey
         | Rejection::ReportedBefore => StatusCode::UNPROCESSABLE_ENTITY,

@@ -288,7 +288,14 @@ fn rejected(family: Option<Family>, rejection: &Rejection) -> Answer {
             "ResourceNotFoundException",
             format!("push label not exists of {label}"),
         ),
-        Rejection::TooManyLabels { .. }
+        Rejection::UnknownTask => Answer::new(
+            StatusCode::NOT_FOUND,
+            "service_resource_not_found",
+            "ResourceNotFoundException",
+            "push task not exists",
+        ),
+        Rejection::TooManyTasks { .. }
+        | Rejection::TooManyLabels { .. }
         | Rejection::LabelFull { .. }
         | Rejection::TooManyDeliveries { .. } => {
             Answer { detail: Some(rejection.to_string()), ..limited() }
@@ -296,6 +303,7 @@ fn rejected(family: Option<Family>, rejection: &Rejection) -> Answer {
         // The app was deleted a moment ago.
         Rejection::UnknownApp => answer(None, &Problem::NoApp(String::new())),
         Rejection::LabelTaken(_)
+        | Rejection::TaskOver
         | Rejection::TooManyBindings { .. }
         | Rejection::KeyReused { .. }
         | Rejection::AppTaken(_)

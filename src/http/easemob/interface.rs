@@ -51,6 +51,18 @@ pub enum Interface {
     PushAsync,
     /// Pushes to some users.
     PushSingle,
+    /// Pushes to a label, as a task.
+    PushLabel,
+    /// Pushes to a list of users, as a task.
+    PushList,
+    /// Pushes to everyone, as a task.
+    PushEveryone,
+    /// How a task is doing.
+    Task,
+    /// What became of a task's deliveries.
+    TaskStatistics,
+    /// Cancels a task.
+    CancelTask,
 }
 
 /// Which of the two families of answers a call belongs to.
@@ -68,9 +80,9 @@ pub enum Family {
 
 struct Row(Interface, Method, &'static str, Group, Family);
 
-static ROWS: [Row; 21] = {
+static ROWS: [Row; 27] = {
     use Family::{Binding, Push, Token, User};
-    use Group::{Async, LabelUsers, Labels, Single, Sync, Users};
+    use Group::{Async, Everyone, LabelUsers, Labels, Lists, Single, Sync, Users};
     [
         Row(Interface::Token, Method::POST, "token", Group::Token, Token),
         Row(Interface::RegisterUsers, Method::POST, "users", Users, User),
@@ -93,6 +105,12 @@ static ROWS: [Row; 21] = {
         Row(Interface::PushSync, Method::POST, "push/sync/{target}", Sync, Push),
         Row(Interface::PushAsync, Method::POST, "push/async/{target}", Async, Push),
         Row(Interface::PushSingle, Method::POST, "push/single", Single, Push),
+        Row(Interface::PushLabel, Method::POST, "push/list/label", Lists, Push),
+        Row(Interface::PushList, Method::POST, "push/list", Lists, Push),
+        Row(Interface::PushEveryone, Method::POST, "push/task", Everyone, Push),
+        Row(Interface::Task, Method::GET, "push/task/{id}", Labels, Push),
+        Row(Interface::TaskStatistics, Method::GET, "push/task/{id}/statistics", Labels, Push),
+        Row(Interface::CancelTask, Method::DELETE, "push/task/{id}", Labels, Push),
     ]
 };
 

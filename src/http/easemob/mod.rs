@@ -13,6 +13,7 @@ mod members;
 mod outcome;
 mod push;
 mod status;
+mod task;
 mod token;
 mod users;
 
@@ -169,6 +170,12 @@ async fn dispatch(
         Interface::PushSync => push::sync(server, &call).await,
         Interface::PushAsync => push::send_one(server, &call).await,
         Interface::PushSingle => push::single(server, &call).await,
+        Interface::PushLabel => task::to_label(server, &call).await,
+        Interface::PushList => task::to_users(server, &call).await,
+        Interface::PushEveryone => task::to_everyone(server, &call).await,
+        Interface::Task => task::status(server, &call).await,
+        Interface::TaskStatistics => task::statistics(server, &call).await,
+        Interface::CancelTask => task::cancel(server, &call).await,
     }?;
     Ok((call, reply))
 }

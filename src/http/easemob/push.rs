@@ -69,20 +69,10 @@ async fn send(
     targets: &[String],
     destinations: RawJson,
 ) -> Result<(MessageId, Done), Problem> {
-    let strategy = match fields.number("strategy")? {
-        Some(number) => Strategy::from_number(number)
-            .ok_or_else(|| wrong("strategy", "must be 0, 1, 2, 3 or 4"))?,
-        None => Strategy::VendorOnly,
-    };
-    let payload = fields.raw("pushMessage");
-    let payload = payload.ok_or_else(|| bad_message("pushMessage must be provided"))?;
-    if payload.get().len() > MAX_MESSAGE_BYTES {
-        return Err(bad_message("pushMessage must not be longer than 64 KiB"));
-    }
-    Notification::parse(payload.get()).map_err(bad_message)?;
+    let strategy = strategy(fields)?;
+    let payload = Some(payload(fields)?);
     let id = server.ids.next(&server.clock).await.ok_or(Problem::Busy)?;
     let keep = i64::from(call.app.config.delivery.keep_seconds) * SECOND;
-    let payload = Some(raw_json(payload));
     let command = PushMessage {
         app: call.app.id().to_owned(),
         id,
@@ -100,6 +90,26 @@ async fn send(
     let done = call.execute_once(server, command).await?;
     let id = if done.repeated { accepted_before(server, done).await? } else { id };
     Ok((id, done))
+}
+
+/// `strategy`, or the default.
+pub(super) fn strategy(fields: &Fields<'_>) -> Result<Strategy, Problem> {
+    match fields.number("strategy")? {
+        Some(number) => Strategy::from_number(number)
+            .ok_or_else(|| wrong("strategy", "must be 0, 1, 2, 3 or 4")),
+        None => Ok(Strategy::VendorOnly),
+    }
+}
+
+/// `pushMessage`, as it came, once it is understood.
+pub(super) fn payload(fields: &Fields<'_>) -> Result<RawJson, Problem> {
+    let payload = fields.raw("pushMessage");
+    let payload = payload.ok_or_else(|| bad_message("pushMessage must be provided"))?;
+    if payload.get().len() > MAX_MESSAGE_BYTES {
+        return Err(bad_message("pushMessage must not be longer than 64 KiB"));
+    }
+    Notification::parse(payload.get()).map_err(bad_message)?;
+    Ok(raw_json(payload))
 }
 
 fn bad_message(detail: impl ToString) -> Problem {

@@ -304,6 +304,9 @@ pub fn code(interface: Interface, problem: &Problem) -> Code {
             | Rejection::UnknownLabel(_)
             | Rejection::LabelTaken(_)
             | Rejection::TooManyLabels { .. }
+            | Rejection::UnknownTask
+            | Rejection::TaskOver
+            | Rejection::TooManyTasks { .. }
             | Rejection::LabelFull { .. } => Code::Rule,
         },
         Problem::Refused(Refused::Overloaded | Refused::NoRoom | Refused::Closing) => {

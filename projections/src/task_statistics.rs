@@ -1,0 +1,386 @@
+//! The view `task_statistics`: each task, how many deliveries of it are where, and how long their
+//! steps took. What moved comes from its chunks ([`crate::task_chunks`]).
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::LazyLock,
+};
+
+use domain::{
+    Event, Recorded, Stream,
+    message::MessageId,
+    task::{Audience, TaskCreated},
+    vendor::{ONLINE, Observes, Vendor, capabilities},
+};
+
+use crate::{
+    Fault,
+    db::{self, Conn, Insert, Sql},
+    delivery_stats::Cell,
+    on, scalars,
+};
+
+static INSERT: LazyLock<Insert> = LazyLock::new(|| {
+    let columns = [
+        "task",
+        "app",
+        "position",
+        "kind",
+        "label",
+        "protocol",
+        "strategy",
+        "created_at",
+        "start_at",
+        "unresolved",
+    ];
+    Insert::new("task_statistics", &columns, "")
+});
+static ADD_DELIVERIES: LazyLock<Insert> = LazyLock::new(|| {
+    let tail = "ON CONFLICT (task, way, stage, ended) \
+                DO UPDATE SET deliveries = task_deliveries.deliveries + excluded.deliveries";
+    Insert::new("task_deliveries", &["task", "way", "stage", "ended", "deliveries"], tail)
+});
+static ADD_LATENCIES: LazyLock<Insert> = LazyLock::new(|| {
+    let tail = "ON CONFLICT (task, step, bucket) \
+                DO UPDATE SET deliveries = task_latencies.deliveries + excluded.deliveries";
+    Insert::new("task_latencies", &["task", "step", "bucket", "deliveries"], tail)
+});
+
+/// What chunks have to know of their task.
+#[derive(Debug, Clone)]
+pub(crate) struct Traits {
+    pub(crate) app: String,
+    pub(crate) protocol: String,
+    pub(crate) started_at: i64,
+    pub(crate) expires_at: i64,
+}
+
+/// Folds the tasks of a page; gives what its chunks have to know of theirs.
+pub(crate) async fn apply(
+    conn: &mut Conn<'_>,
+    page: &[Recorded],
+) -> Result<BTreeMap<i64, Traits>, Fault> {
+    let mut of_chunks: BTreeSet<i64> = BTreeSet::new();
+    for recorded in page {
+        match (&recorded.stream, &recorded.event) {
+            (Stream::Chunk(task, _), _) => {
+                of_chunks.insert(task.0);
+            }
+            (Stream::Task(task), Event::TaskCreated(e)) => {
+                created(conn, *task, recorded, e).await?;
+            }
+            (Stream::Task(task), Event::TaskStarted(e)) => {
+                const SQL: &str = "UPDATE task_statistics SET started_position = $2, \
+                     started_at = $3, expires_at = $4 WHERE task = $1";
+                on!(conn.again(), c => {
+                    let query = sqlx::query(SQL).bind(task.0).bind(recorded.position);
+                    let query = query.bind(recorded.recorded_at).bind(e.expires_at);
+                    query.execute(&mut *c).await?.rows_affected()
+                });
+            }
+            (Stream::Task(task), Event::TaskEnded(e)) => {
+                const SQL: &str = "UPDATE task_statistics SET ended = $2, ended_at = $3, \
+                     users = $4, unbound = $5 WHERE task = $1";
+                let counts = [e.totals.users, e.totals.unbound];
+                let [users, unbound] = counts.map(|n| i64::try_from(n).unwrap_or(i64::MAX));
+                on!(conn.again(), c => {
+                    let query = sqlx::query(SQL).bind(task.0).bind(e.how.name());
+                    let query = query.bind(recorded.recorded_at).bind(users).bind(unbound);
+                    query.execute(&mut *c).await?.rows_affected()
+                });
+            }
+            _ => {}
+        }
+    }
+    traits(conn, of_chunks.into_iter().collect()).await
+}
+
+async fn created(
+    conn: &mut Conn<'_>,
+    task: MessageId,
+    recorded: &Recorded,
+    e: &TaskCreated,
+) -> Result<(), Fault> {
+    let label = match &e.audience {
+        Audience::Label { name, .. } => Some(name.clone()),
+        Audience::Everyone | Audience::Users(_) => None,
+    };
+    let values = vec![
+        task.0.into(),
+        recorded.app.as_str().into(),
+        recorded.position.into(),
+        e.audience.kind().into(),
+        label.into(),
+        e.protocol.name().into(),
+        db::name_of(e.strategy)?.into(),
+        recorded.recorded_at.into(),
+        e.start_at.into(),
+        i64::from(e.unresolved).into(),
+    ];
+    INSERT.run(conn, values).await
+}
+
+async fn traits(conn: &mut Conn<'_>, tasks: Vec<i64>) -> Result<BTreeMap<i64, Traits>, Fault> {
+    if tasks.is_empty() {
+        return Ok(BTreeMap::new());
+    }
+    const SQL: Sql = scalars!(
+        "SELECT task, app, protocol, started_at, expires_at FROM task_statistics \
+         WHERE started_at IS NOT NULL AND task IN (SELECT CAST(value AS BIGINT) FROM ",
+        ")"
+    );
+    let (sql, tasks) = (conn.text(SQL), db::list(&tasks)?);
+    let rows: Vec<(i64, String, String, i64, i64)> = on!(conn.again(), c => {
+        sqlx::query_as(sql).bind(tasks).fetch_all(&mut *c).await?
+    });
+    let traits = |(task, app, protocol, started_at, expires_at)| {
+        (task, Traits { app, protocol, started_at, expires_at })
+    };
+    Ok(rows.into_iter().map(traits).collect())
+}
+
+/// A step whose time is measured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Step {
+    /// From the start of the task until it was handed over.
+    HandedOver,
+    /// From then until the device had it.
+    Received,
+}
+
+/// What moved of a task's deliveries, and how long steps took, in buckets.
+#[derive(Debug, Default)]
+pub(crate) struct Moved {
+    pub(crate) cells: BTreeMap<(i64, Cell), i64>,
+    pub(crate) latencies: BTreeMap<(i64, Step, i64), i64>,
+}
+
+/// Adds what moved.
+pub(crate) async fn add(conn: &mut Conn<'_>, moved: Moved) -> Result<(), Fault> {
+    let mut values = Vec::new();
+    let mut less = false;
+    for ((task, cell), deliveries) in moved.cells {
+        if deliveries != 0 {
+            values.push(task.into());
+            values.extend(cell.names()?.map(Into::into));
+            values.push(deliveries.into());
+            less |= deliveries < 0;
+        }
+    }
+    ADD_DELIVERIES.run(conn, values).await?;
+    if less {
+        const SQL: &str = "DELETE FROM task_deliveries WHERE deliveries = 0";
+        on!(conn.again(), c => sqlx::query(SQL).execute(&mut *c).await?.rows_affected());
+    }
+    let mut values = Vec::new();
+    for ((task, step, bucket), deliveries) in moved.latencies {
+        let step = match step {
+            Step::HandedOver => "handed_over",
+            Step::Received => "received",
+        };
+        values.extend([task.into(), step.into(), bucket.into(), deliveries.into()]);
+    }
+    ADD_LATENCIES.run(conn, values).await
+}
+
+/// A task as the view keeps it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TaskRow {
+    /// The task.
+    pub task: MessageId,
+    /// The app.
+    pub app: String,
+    /// Position of its creation.
+    pub position: i64,
+    /// `everyone`, `label` or `users`.
+    pub kind: String,
+    /// The label's name.
+    pub label: Option<String>,
+    /// How it came.
+    pub protocol: String,
+    /// How it travels.
+    pub strategy: String,
+    /// When it was created, and is to start, in µs.
+    pub created_at: i64,
+    /// When it is to start, in µs.
+    pub start_at: Option<i64>,
+    /// When it started, in µs.
+    pub started_at: Option<i64>,
+    /// When it expires, in µs.
+    pub expires_at: Option<i64>,
+    /// When it ended, in µs.
+    pub ended_at: Option<i64>,
+    /// `finished` or `cancelled`.
+    pub ended: Option<String>,
+    /// Users of its audience, once it ended.
+    pub users: Option<i64>,
+    /// Those of them without a device.
+    pub unbound: Option<i64>,
+    /// Users that were named and that nobody knows.
+    pub unresolved: i64,
+}
+
+/// Deliveries that are in the same cell.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CellRow {
+    /// `online`, a vendor, or nothing as long as there is none.
+    pub way: String,
+    /// The stage.
+    pub stage: String,
+    /// The reason for its end, or nothing.
+    pub ended: String,
+    /// Deliveries.
+    pub deliveries: i64,
+}
+
+impl CellRow {
+    /// What can be told of these deliveries once they were handed over. What can't is unobservable:
+    /// neither pending nor zero.
+    #[must_use]
+    pub fn observes(&self) -> Observes {
+        let vendor = Vendor::ALL.into_iter().find(|vendor| vendor.name() == self.way);
+        vendor.map_or(ONLINE, capabilities)
+    }
+
+    /// Whether these were handed over, and nobody will say whether the device has them.
+    #[must_use]
+    pub fn unobservable(&self) -> bool {
+        self.stage == "sent" && !self.observes().received
+    }
+}
+
+/// A task with its counts. The deliveries of all cells together are its targets so far.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TaskStatistics {
+    /// The task.
+    pub task: TaskRow,
+    /// Deliveries by way, stage and reason.
+    pub cells: Vec<CellRow>,
+    /// Time from the start of the task until a delivery was handed over: buckets
+    /// ([`crate::histogram`]) with their deliveries, in order.
+    pub handed_over: Vec<(i64, i64)>,
+    /// Time from then until the device had it.
+    pub received: Vec<(i64, i64)>,
+}
+
+impl TaskStatistics {
+    /// Devices that had their turn so far.
+    #[must_use]
+    pub fn targets(&self) -> i64 {
+        self.cells.iter().map(|cell| cell.deliveries).sum()
+    }
+
+    /// Deliveries that are handed over, and nobody will say whether the device has them.
+    #[must_use]
+    pub fn unobservable(&self) -> i64 {
+        let all = self.cells.iter().filter(|cell| cell.unobservable());
+        all.map(|cell| cell.deliveries).sum()
+    }
+}
+
+macro_rules! select_tasks {
+    ($tail:literal) => {
+        concat!(
+            "SELECT task, app, position, kind, label, protocol, strategy, created_at, start_at, ",
+            "started_at, expires_at, ended_at, ended, users, unbound, unresolved ",
+            "FROM task_statistics ",
+            $tail
+        )
+    };
+}
+
+type Stored = (
+    i64,
+    String,
+    i64,
+    String,
+    Option<String>,
+    String,
+    String,
+    i64,
+    Option<i64>,
+    Option<i64>,
+    Option<i64>,
+    Option<i64>,
+    Option<String>,
+    Option<i64>,
+    Option<i64>,
+    i64,
+);
+
+fn row(stored: Stored) -> TaskRow {
+    let (task, app, position, kind, label, protocol, strategy, created_at, ..) = stored;
+    TaskRow {
+        task: MessageId(task),
+        app,
+        position,
+        kind,
+        label,
+        protocol,
+        strategy,
+        created_at,
+        start_at: stored.8,
+        started_at: stored.9,
+        expires_at: stored.10,
+        ended_at: stored.11,
+        ended: stored.12,
+        users: stored.13,
+        unbound: stored.14,
+        unresolved: stored.15,
+    }
+}
+
+/// Tasks of an app before a position, newest first.
+///
+/// # Errors
+/// [`Fault`] when the database fails.
+pub async fn tasks(
+    conn: &mut Conn<'_>,
+    app: &str,
+    before: i64,
+    limit: i64,
+) -> Result<Vec<TaskRow>, Fault> {
+    const SQL: &str =
+        select_tasks!("WHERE app = $1 AND position < $2 ORDER BY position DESC LIMIT $3");
+    let rows: Vec<Stored> = on!(conn.again(), c => {
+        sqlx::query_as(SQL).bind(app).bind(before).bind(limit).fetch_all(&mut *c).await?
+    });
+    Ok(rows.into_iter().map(row).collect())
+}
+
+/// One task of an app with its counts.
+///
+/// # Errors
+/// [`Fault`] when the database fails.
+pub async fn find(
+    conn: &mut Conn<'_>,
+    app: &str,
+    task: MessageId,
+) -> Result<Option<TaskStatistics>, Fault> {
+    const TASK: &str = select_tasks!("WHERE app = $1 AND task = $2");
+    const CELLS: &str = "SELECT way, stage, ended, deliveries FROM task_deliveries \
+         WHERE task = $1 ORDER BY way, stage, ended";
+    const LATENCIES: &str = "SELECT step, bucket, deliveries FROM task_latencies \
+         WHERE task = $1 ORDER BY step, bucket";
+    let found: Option<Stored> = on!(conn.again(), c => {
+        sqlx::query_as(TASK).bind(app).bind(task.0).fetch_optional(&mut *c).await?
+    });
+    let Some(found) = found else { return Ok(None) };
+    let cells: Vec<(String, String, String, i64)> = on!(conn.again(), c => {
+        sqlx::query_as(CELLS).bind(task.0).fetch_all(&mut *c).await?
+    });
+    let times: Vec<(String, i64, i64)> = on!(conn.again(), c => {
+        sqlx::query_as(LATENCIES).bind(task.0).fetch_all(&mut *c).await?
+    });
+    let of = |wanted: &str| {
+        let own = times.iter().filter(|(step, ..)| step == wanted);
+        own.map(|(_, bucket, deliveries)| (*bucket, *deliveries)).collect()
+    };
+    let cell = |(way, stage, ended, deliveries)| CellRow { way, stage, ended, deliveries };
+    Ok(Some(TaskStatistics {
+        task: row(found),
+        cells: cells.into_iter().map(cell).collect(),
+        handed_over: of("handed_over"),
+        received: of("received"),
+    }))
+}

@@ -1,0 +1,197 @@
+//! `/{org}/{app}/push/{list/label,list,task}`: pushes to a label, to a list of users and to
+//! everyone, now or later. Each becomes a task. Reading how one is doing and cancelling it are our
+//! own additions: the documents say that the id is for statistics, and name no call for them.
+
+use chrono::{Duration, LocalResult, NaiveDateTime, TimeZone, Utc};
+use domain::{
+    Stream,
+    message::{MessageId, MessagePrivate, Protocol, RawJson},
+    task::{CancelTask, CreateTask, TaskAudience, TaskLimits, Totals},
+};
+use projections::{
+    histogram,
+    task_statistics::{self, CellRow, TaskStatistics},
+};
+use serde_json::{Map, Value, json, value::to_raw_value};
+
+use super::{
+    Reply,
+    errors::Problem,
+    fields::{Fields, raw_json, wrong},
+    gate::Call,
+    push::{payload, strategy},
+};
+use crate::{app::Server, ledger::Done};
+
+/// How soon and how late a task may be scheduled.
+const SOONEST: Duration = Duration::hours(1);
+const LATEST: Duration = Duration::days(30);
+/// Form of `startDate`, in the app's zone.
+const DATE: &str = "%Y-%m-%d %H:%M:%S";
+/// Longest wait for the views to know a task.
+const VIEWS: std::time::Duration = std::time::Duration::from_secs(5);
+
+pub(super) async fn to_label(server: &Server, call: &Call) -> Result<Reply, Problem> {
+    let fields = call.fields()?;
+    let mut labels = fields.texts("targets", 1)?;
+    let label = labels.pop().ok_or_else(|| wrong("targets", "must be provided"))?;
+    let (id, done) = create(server, call, &fields, TaskAudience::Label(label)).await?;
+    Ok(Reply::data(json!({ "taskId": id.0 })).after(done))
+}
+
+pub(super) async fn to_users(server: &Server, call: &Call) -> Result<Reply, Problem> {
+    let fields = call.fields()?;
+    let most = usize::try_from(call.easemob().limits.targets).unwrap_or(usize::MAX);
+    let users = fields.texts("targets", most)?;
+    let users = users.iter().map(|user| user.to_lowercase()).collect();
+    let (id, done) = create(server, call, &fields, TaskAudience::Users(users)).await?;
+    Ok(Reply::data(json!({ "taskId": id.0 })).after(done))
+}
+
+pub(super) async fn to_everyone(server: &Server, call: &Call) -> Result<Reply, Problem> {
+    let fields = call.fields()?;
+    let (id, done) = create(server, call, &fields, TaskAudience::Everyone).await?;
+    Ok(Reply::data(id.0).after(done))
+}
+
+async fn create(
+    server: &Server,
+    call: &Call,
+    fields: &Fields<'_>,
+    audience: TaskAudience,
+) -> Result<(MessageId, Done), Problem> {
+    let now = server.clock.now();
+    let (app, limits) = (&call.app.config, &call.easemob().limits);
+    let destinations = match fields.raw("targets") {
+        Some(targets) => raw_json(targets),
+        None => {
+            RawJson(to_raw_value(&Value::Null).map_err(|e| projections::Fault::stored("null", e))?)
+        }
+    };
+    let id = server.ids.next(&server.clock).await.ok_or(Problem::Busy)?;
+    let command = CreateTask {
+        app: app.app_id.clone(),
+        id,
+        protocol: Protocol::Easemob,
+        audience,
+        strategy: strategy(fields)?,
+        keep_seconds: app.delivery.keep_seconds,
+        start_at: start_at(call, fields, now)?,
+        now,
+        limits: TaskLimits { running: limits.running_tasks, created: limits.created_tasks },
+        private: MessagePrivate { destinations, payload: Some(payload(fields)?) },
+    };
+    let done = call.execute_once(server, command).await?;
+    let id = if done.repeated { created_before(server, done).await? } else { id };
+    Ok((id, done))
+}
+
+/// The task that an earlier request with the same idempotency key made.
+async fn created_before(server: &Server, done: Done) -> Result<MessageId, Problem> {
+    let page = server.ledger.read(done.first - 1, done.last - done.first + 1).await?;
+    let task = page.events.iter().find_map(|event| match &event.stream {
+        Stream::Task(id) => Some(*id),
+        _ => None,
+    });
+    task.ok_or_else(|| projections::Fault::stored("idempotency", "no task").into())
+}
+
+/// `startDate` in µs. A time that a change of clocks skips or repeats is the first after it.
+fn start_at(call: &Call, fields: &Fields<'_>, now: i64) -> Result<Option<i64>, Problem> {
+    let Some(text) = fields.text("startDate")? else { return Ok(None) };
+    let form = || wrong("startDate", "must have the form yyyy-MM-dd HH:mm:ss");
+    let date = NaiveDateTime::parse_from_str(&text, DATE).map_err(|_| form())?;
+    let at = match call.app.timezone.from_local_datetime(&date) {
+        LocalResult::Single(at) | LocalResult::Ambiguous(at, _) => at,
+        LocalResult::None => {
+            let later = call.app.timezone.from_local_datetime(&(date + Duration::hours(1)));
+            later.earliest().ok_or_else(form)?
+        }
+    };
+    let now = chrono::DateTime::<Utc>::from_timestamp_micros(now).unwrap_or_default();
+    let wait = at.with_timezone(&Utc) - now;
+    if wait < SOONEST || wait > LATEST {
+        return Err(wrong("startDate", "must be 1 hour to 30 days from now"));
+    }
+    Ok(Some(at.timestamp_micros()))
+}
+
+/// How a task is doing.
+pub(super) async fn status(server: &Server, call: &Call) -> Result<Reply, Problem> {
+    let found = find(server, call).await?;
+    let task = &found.task;
+    let state = match (&task.ended, task.started_at) {
+        (Some(how), _) => how.as_str(),
+        (None, Some(_)) => "running",
+        (None, None) => "scheduled",
+    };
+    let date = |at: Option<i64>| at.map(|at| call.app.time(at));
+    Ok(Reply::data(json!({
+        "taskId": task.task.0, "status": state, "audience": task.kind, "label": task.label,
+        "startDate": date(task.start_at), "createdAt": task.created_at / 1_000,
+        "startedAt": task.started_at.map(|at| at / 1_000),
+        "endedAt": task.ended_at.map(|at| at / 1_000),
+        "users": task.users, "usersWithoutDevice": task.unbound, "targets": found.targets(),
+    })))
+}
+
+/// What became of a task's deliveries. `targets` is the sum of `deliveries`, always.
+pub(super) async fn statistics(server: &Server, call: &Call) -> Result<Reply, Problem> {
+    let found = find(server, call).await?;
+    let reached = |stages: &[&str]| -> i64 {
+        let those = found.cells.iter().filter(|cell| stages.contains(&cell.stage.as_str()));
+        those.map(|cell| cell.deliveries).sum()
+    };
+    let mut ended = Map::new();
+    for cell in found.cells.iter().filter(|cell| !cell.ended.is_empty()) {
+        let before = ended.get(&cell.ended).and_then(Value::as_i64).unwrap_or(0);
+        ended.insert(cell.ended.clone(), (before + cell.deliveries).into());
+    }
+    let cell = |cell: &CellRow| {
+        json!({ "channel": cell.way, "stage": cell.stage, "ended": cell.ended,
+                "deliveries": cell.deliveries })
+    };
+    Ok(Reply::data(json!({
+        "taskId": found.task.task.0,
+        "users": found.task.users, "usersWithoutDevice": found.task.unbound,
+        "targets": found.targets(),
+        "sent": reached(&["sent", "received", "displayed", "acknowledged"]),
+        "received": reached(&["received", "displayed", "acknowledged"]),
+        "displayed": reached(&["displayed", "acknowledged"]),
+        "acknowledged": reached(&["acknowledged"]),
+        "unobservable": found.unobservable(),
+        "ended": ended,
+        "deliveries": found.cells.iter().map(cell).collect::<Vec<_>>(),
+        "latencyMs": { "handedOver": quantiles(&found.handed_over), "received": quantiles(&found.received) },
+    })))
+}
+
+/// The median and the 99th percentile of a histogram, in ms; `null` without any.
+fn quantiles(buckets: &[(i64, i64)]) -> Value {
+    let of = |share: f64| histogram::quantile(buckets, share);
+    json!({ "p50": of(0.5), "p99": of(0.99) })
+}
+
+/// Cancels a task: devices that had no turn yet get none.
+pub(super) async fn cancel(server: &Server, call: &Call) -> Result<Reply, Problem> {
+    let task = id(call)?;
+    let app = call.app.id().to_owned();
+    // Those who fan it out know what it came to; until they saw this, nothing more is known here.
+    let done = call.execute(server, CancelTask { app, task, totals: Totals::default() }).await?;
+    Ok(Reply::data("success").after(done))
+}
+
+fn id(call: &Call) -> Result<MessageId, Problem> {
+    call.name().parse().map_err(|_| domain::Rejection::UnknownTask.into())
+}
+
+async fn find(server: &Server, call: &Call) -> Result<TaskStatistics, Problem> {
+    let task = id(call)?;
+    let head = server.ledger.fresh_head().await?;
+    if server.views.reached(head, VIEWS).await.is_err() {
+        return Err(Problem::Busy);
+    }
+    let mut checkout = server.ledger.database().views_read.checkout().await?;
+    let found = task_statistics::find(&mut checkout.conn(), call.app.id(), task).await?;
+    found.ok_or_else(|| domain::Rejection::UnknownTask.into())
+}
