@@ -138,8 +138,7 @@ impl Call {
         server: &Server,
         command: impl Decide + Send + Sync + 'static,
     ) -> Result<Done, Problem> {
-        let context = Context { app: self.app.id().to_owned(), metadata: self.metadata.clone() };
-        Ok(server.ledger.execute(Lane::Interactive, context, command).await?)
+        Ok(server.ledger.execute(Lane::Interactive, self.context(), command).await?)
     }
 
     /// The same, once for an idempotency key, if the caller sent one.
@@ -148,7 +147,17 @@ impl Call {
         server: &Server,
         command: impl Decide + Send + Sync + 'static,
     ) -> Result<Done, Problem> {
-        let mut metadata = self.metadata.clone();
+        Ok(server.ledger.execute(Lane::Interactive, self.context_once(server)?, command).await?)
+    }
+
+    /// Who calls, and how, for the ledger.
+    pub fn context(&self) -> Context {
+        Context { app: self.app.id().to_owned(), metadata: self.metadata.clone() }
+    }
+
+    /// The same with the caller's idempotency key, if it sent one.
+    pub fn context_once(&self, server: &Server) -> Result<Context, Problem> {
+        let mut context = self.context();
         let key = self.headers.get("idempotency-key").filter(|key| !key.is_empty());
         if let Some(key) = key {
             if key.len() > MAX_KEY_BYTES {
@@ -157,13 +166,12 @@ impl Call {
             }
             let app = self.app.id().as_bytes();
             let path = (self.interface.path().as_bytes(), self.name().as_bytes());
-            metadata.idempotency = Some(IdempotencyRef {
+            context.metadata.idempotency = Some(IdempotencyRef {
                 key: server.master.fingerprint(&[b"easemob key", app, key.as_bytes()]),
                 request: server.master.fingerprint(&[b"request", app, path.0, path.1, &self.body]),
             });
         }
-        let context = Context { app: self.app.id().to_owned(), metadata };
-        Ok(server.ledger.execute(Lane::Interactive, context, command).await?)
+        Ok(context)
     }
 }
 

@@ -2,15 +2,16 @@
 //! everyone, now or later. Each becomes a task. Reading how one is doing and cancelling it are our
 //! own additions: the documents say that the id is for statistics, and name no call for them.
 
+use std::sync::Arc;
+
 use chrono::{Duration, LocalResult, NaiveDateTime, TimeZone, Utc};
 use domain::{
-    Stream,
     message::{MessageId, MessagePrivate, Protocol, RawJson},
-    task::{CancelTask, CreateTask, TaskAudience, TaskLimits, Totals},
+    task::{TaskAudience, TaskLimits},
 };
 use projections::{
-    histogram,
-    task_statistics::{self, CellRow, TaskStatistics},
+    Fault, histogram,
+    task_statistics::{CellRow, TaskStatistics},
 };
 use serde_json::{Map, Value, json, value::to_raw_value};
 
@@ -21,7 +22,11 @@ use super::{
     gate::Call,
     push::{payload, strategy},
 };
-use crate::{app::Server, ledger::Done};
+use crate::{
+    app::Server,
+    delivery::tasks::{self, NewTask},
+    ledger::Done,
+};
 
 /// How soon and how late a task may be scheduled.
 const SOONEST: Duration = Duration::hours(1);
@@ -31,7 +36,7 @@ const DATE: &str = "%Y-%m-%d %H:%M:%S";
 /// Longest wait for the views to know a task.
 const VIEWS: std::time::Duration = std::time::Duration::from_secs(5);
 
-pub(super) async fn to_label(server: &Server, call: &Call) -> Result<Reply, Problem> {
+pub(super) async fn to_label(server: &Arc<Server>, call: &Call) -> Result<Reply, Problem> {
     let fields = call.fields()?;
     let mut labels = fields.texts("targets", 1)?;
     let label = labels.pop().ok_or_else(|| wrong("targets", "must be provided"))?;
@@ -39,7 +44,7 @@ pub(super) async fn to_label(server: &Server, call: &Call) -> Result<Reply, Prob
     Ok(Reply::data(json!({ "taskId": id.0 })).after(done))
 }
 
-pub(super) async fn to_users(server: &Server, call: &Call) -> Result<Reply, Problem> {
+pub(super) async fn to_users(server: &Arc<Server>, call: &Call) -> Result<Reply, Problem> {
     let fields = call.fields()?;
     let most = usize::try_from(call.easemob().limits.targets).unwrap_or(usize::MAX);
     let users = fields.texts("targets", most)?;
@@ -48,14 +53,14 @@ pub(super) async fn to_users(server: &Server, call: &Call) -> Result<Reply, Prob
     Ok(Reply::data(json!({ "taskId": id.0 })).after(done))
 }
 
-pub(super) async fn to_everyone(server: &Server, call: &Call) -> Result<Reply, Problem> {
+pub(super) async fn to_everyone(server: &Arc<Server>, call: &Call) -> Result<Reply, Problem> {
     let fields = call.fields()?;
     let (id, done) = create(server, call, &fields, TaskAudience::Everyone).await?;
     Ok(Reply::data(id.0).after(done))
 }
 
 async fn create(
-    server: &Server,
+    server: &Arc<Server>,
     call: &Call,
     fields: &Fields<'_>,
     audience: TaskAudience,
@@ -64,36 +69,18 @@ async fn create(
     let (app, limits) = (&call.app.config, &call.easemob().limits);
     let destinations = match fields.raw("targets") {
         Some(targets) => raw_json(targets),
-        None => {
-            RawJson(to_raw_value(&Value::Null).map_err(|e| projections::Fault::stored("null", e))?)
-        }
+        None => RawJson(to_raw_value(&Value::Null).map_err(|e| Fault::stored("null", e))?),
     };
-    let id = server.ids.next(&server.clock).await.ok_or(Problem::Busy)?;
-    let command = CreateTask {
-        app: app.app_id.clone(),
-        id,
+    let new = NewTask {
         protocol: Protocol::Easemob,
         audience,
         strategy: strategy(fields)?,
         keep_seconds: app.delivery.keep_seconds,
         start_at: start_at(call, fields, now)?,
-        now,
         limits: TaskLimits { running: limits.running_tasks, created: limits.created_tasks },
         private: MessagePrivate { destinations, payload: Some(payload(fields)?) },
     };
-    let done = call.execute_once(server, command).await?;
-    let id = if done.repeated { created_before(server, done).await? } else { id };
-    Ok((id, done))
-}
-
-/// The task that an earlier request with the same idempotency key made.
-async fn created_before(server: &Server, done: Done) -> Result<MessageId, Problem> {
-    let page = server.ledger.read(done.first - 1, done.last - done.first + 1).await?;
-    let task = page.events.iter().find_map(|event| match &event.stream {
-        Stream::Task(id) => Some(*id),
-        _ => None,
-    });
-    task.ok_or_else(|| projections::Fault::stored("idempotency", "no task").into())
+    Ok(tasks::create(server, call.context_once(server)?, new).await?)
 }
 
 /// `startDate` in µs. A time that a change of clocks skips or repeats is the first after it.
@@ -117,7 +104,7 @@ fn start_at(call: &Call, fields: &Fields<'_>, now: i64) -> Result<Option<i64>, P
 }
 
 /// How a task is doing.
-pub(super) async fn status(server: &Server, call: &Call) -> Result<Reply, Problem> {
+pub(super) async fn status(server: &Arc<Server>, call: &Call) -> Result<Reply, Problem> {
     let found = find(server, call).await?;
     let task = &found.task;
     let state = match (&task.ended, task.started_at) {
@@ -136,7 +123,7 @@ pub(super) async fn status(server: &Server, call: &Call) -> Result<Reply, Proble
 }
 
 /// What became of a task's deliveries. `targets` is the sum of `deliveries`, always.
-pub(super) async fn statistics(server: &Server, call: &Call) -> Result<Reply, Problem> {
+pub(super) async fn statistics(server: &Arc<Server>, call: &Call) -> Result<Reply, Problem> {
     let found = find(server, call).await?;
     let reached = |stages: &[&str]| -> i64 {
         let those = found.cells.iter().filter(|cell| stages.contains(&cell.stage.as_str()));
@@ -173,11 +160,8 @@ fn quantiles(buckets: &[(i64, i64)]) -> Value {
 }
 
 /// Cancels a task: devices that had no turn yet get none.
-pub(super) async fn cancel(server: &Server, call: &Call) -> Result<Reply, Problem> {
-    let task = id(call)?;
-    let app = call.app.id().to_owned();
-    // Those who fan it out know what it came to; until they saw this, nothing more is known here.
-    let done = call.execute(server, CancelTask { app, task, totals: Totals::default() }).await?;
+pub(super) async fn cancel(server: &Arc<Server>, call: &Call) -> Result<Reply, Problem> {
+    let done = tasks::cancel(server, call.context(), id(call)?).await?;
     Ok(Reply::data("success").after(done))
 }
 
@@ -185,13 +169,12 @@ fn id(call: &Call) -> Result<MessageId, Problem> {
     call.name().parse().map_err(|_| domain::Rejection::UnknownTask.into())
 }
 
-async fn find(server: &Server, call: &Call) -> Result<TaskStatistics, Problem> {
+async fn find(server: &Arc<Server>, call: &Call) -> Result<TaskStatistics, Problem> {
     let task = id(call)?;
     let head = server.ledger.fresh_head().await?;
     if server.views.reached(head, VIEWS).await.is_err() {
         return Err(Problem::Busy);
     }
-    let mut checkout = server.ledger.database().views_read.checkout().await?;
-    let found = task_statistics::find(&mut checkout.conn(), call.app.id(), task).await?;
+    let found = tasks::statistics(server, call.app.id(), task).await?;
     found.ok_or_else(|| domain::Rejection::UnknownTask.into())
 }
