@@ -12,6 +12,7 @@ mod push;
 mod refusals;
 mod status;
 mod sync;
+mod tasks;
 mod tokens;
 mod users;
 

@@ -1,0 +1,256 @@
+//! Tasks: pushes to a label, to a list and to everyone, and our own calls that read and cancel
+//! them. What statistics say is compared with what the vendor counted.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use sim::fakes::{Jpush, JpushFake, Options};
+
+use super::{Easemob, change_app, hello, ok, refused};
+use crate::harness::{PATIENCE, merge};
+
+/// An app with JPush, and users bound to it: `u-0` to `u-9`, of which `u-8` is bound to a vendor
+/// that the app does not have, and `u-9` has no device.
+async fn audience() -> (Easemob, JpushFake) {
+    let easemob = Easemob::with_clock().await;
+    easemob
+        .configure(json!({ "limits": { "listPerSecond": 10_000, "taskPerSecond": 10_000,
+                                          "labelPerSecond": 10_000, "labelUserPerSecond": 10_000,
+                                          "userPerSecond": 10_000, "tokenPerSecond": 10_000 } }))
+        .await;
+    let jpush = JpushFake::start(Jpush::default(), Options::default()).await.unwrap();
+    let own = jpush.credentials();
+    let credentials = json!({ "vendor": "jpush", "baseUrl": jpush.url(), "appKey": own.app_key,
+                              "masterSecret": own.master_secret });
+    let vendors = json!([{ "name": "jpush-cert", "credentials": credentials }]);
+    change_app(&easemob.world, json!({ "vendors": vendors })).await;
+    easemob.label("fans").await;
+    let names: Vec<String> = (0..10).map(|n| format!("u-{n}")).collect();
+    for (n, name) in names.iter().enumerate() {
+        easemob.user(name).await;
+        if n < 9 {
+            let certificate = if n == 8 { "no-such-cert" } else { "jpush-cert" };
+            easemob.bind(name, "phone", certificate, &format!("token-{n}")).await;
+        }
+    }
+    let body = json!({ "usernames": names });
+    ok(easemob.cloud.post("/push/label/fans/user", Some(&body)).await.unwrap());
+    (easemob, jpush)
+}
+
+fn push(more: Value) -> Value {
+    let mut body = json!({ "pushMessage": hello() });
+    merge(&mut body, more);
+    body
+}
+
+async fn create(easemob: &Easemob, path: &str, more: Value) -> i64 {
+    let answer = ok(easemob.cloud.post(path, Some(&push(more))).await.unwrap());
+    let data = &answer["data"];
+    data["taskId"].as_i64().or(data.as_i64()).unwrap_or_else(|| panic!("no task in {answer}"))
+}
+
+async fn status(easemob: &Easemob, task: i64) -> Value {
+    ok(easemob.cloud.get(&format!("/push/task/{task}"), None).await.unwrap())["data"].clone()
+}
+
+async fn statistics(easemob: &Easemob, task: i64) -> Value {
+    let path = format!("/push/task/{task}/statistics");
+    ok(easemob.cloud.get(&path, None).await.unwrap())["data"].clone()
+}
+
+/// Waits until a task has a status, while time passes.
+async fn until(easemob: &Easemob, task: i64, wanted: &str) -> Value {
+    let reached = async {
+        loop {
+            let status = status(easemob, task).await;
+            if status["status"] == wanted {
+                return status;
+            }
+            easemob.world.clock.advance(Duration::from_millis(100));
+        }
+    };
+    tokio::time::timeout(PATIENCE, reached).await.expect("the task never came so far")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_push_to_a_label_reaches_its_users_and_counts_every_outcome() {
+    let (easemob, jpush) = audience().await;
+    let task = create(&easemob, "/push/list/label", json!({ "targets": ["fans"] })).await;
+    let done = until(&easemob, task, "finished").await;
+    assert_eq!(
+        (&done["users"], &done["usersWithoutDevice"], &done["targets"]),
+        (&json!(10), &json!(1), &json!(9)),
+        "{done}"
+    );
+    assert_eq!((&done["audience"], &done["label"]), (&json!("label"), &json!("fans")));
+    let found = statistics(&easemob, task).await;
+    assert_eq!((&found["sent"], &found["unobservable"]), (&json!(8), &json!(8)), "{found}");
+    assert_eq!(found["ended"], json!({ "no_binding": 1 }), "{found}");
+    let all: i64 = found["deliveries"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|cell| cell["deliveries"].as_i64().unwrap())
+        .sum();
+    assert_eq!(Some(all), found["targets"].as_i64());
+    // What the vendor counted is what the statistics say.
+    let stats = jpush.stats();
+    assert_eq!((stats.tokens_accepted, stats.tokens_repeated), (8, 0));
+    assert!(found["latencyMs"]["handedOver"]["p50"].is_i64(), "{found}");
+    easemob.world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_push_to_a_list_and_to_everyone_are_tasks_too() {
+    let (easemob, jpush) = audience().await;
+    let list = json!({ "targets": ["u-0", "U-1", "nobody"] });
+    let listed = create(&easemob, "/push/list", list).await;
+    until(&easemob, listed, "finished").await;
+    assert_eq!(statistics(&easemob, listed).await["sent"], 2);
+    assert_eq!((jpush.accepted("token-0"), jpush.accepted("token-1")), (1, 1));
+    let everyone = create(&easemob, "/push/task", json!({})).await;
+    let done = until(&easemob, everyone, "finished").await;
+    assert_eq!(done["audience"], "everyone");
+    assert_eq!(statistics(&easemob, everyone).await["sent"], 8);
+    assert_eq!((jpush.accepted("token-0"), jpush.accepted("token-7")), (2, 1));
+    easemob.world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_task_starts_at_its_time_in_the_app_s_zone_and_not_before() {
+    let (easemob, jpush) = audience().await;
+    // The clock stands at 2023-11-15 06:13:20 in Shanghai.
+    let at = json!({ "targets": ["fans"], "startDate": "2023-11-15 08:00:00" });
+    let task = create(&easemob, "/push/list/label", at).await;
+    let waiting = status(&easemob, task).await;
+    assert_eq!(
+        (&waiting["status"], &waiting["startDate"]),
+        (&json!("scheduled"), &json!("2023-11-15 08:00:00"))
+    );
+    easemob.world.clock.advance(Duration::from_secs(3_600));
+    assert_eq!(status(&easemob, task).await["status"], "scheduled");
+    assert_eq!(jpush.stats().pushes_accepted, 0);
+    // A restart does not make it forget.
+    let Easemob { world, cloud } = easemob;
+    let world = world.restart().await;
+    let cloud = sim::Admin::new(super::base(&world), cloud.token);
+    let easemob = Easemob { world, cloud };
+    easemob.world.clock.advance(Duration::from_secs(2_800));
+    until(&easemob, task, "finished").await;
+    assert_eq!(jpush.stats().tokens_accepted, 8);
+    easemob.world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_task_that_waits_is_cancelled_and_never_starts() {
+    let (easemob, jpush) = audience().await;
+    let at = json!({ "startDate": "2023-11-15 08:00:00" });
+    let task = create(&easemob, "/push/task", at).await;
+    let path = format!("/push/task/{task}");
+    assert_eq!(ok(easemob.cloud.delete(&path, None).await.unwrap())["data"], "success");
+    assert_eq!(status(&easemob, task).await["status"], "cancelled");
+    easemob.world.clock.advance(Duration::from_secs(10_000));
+    // Another task that starts later is done: the cancelled one would have been, too.
+    let other = create(&easemob, "/push/list", json!({ "targets": ["u-0"] })).await;
+    until(&easemob, other, "finished").await;
+    assert_eq!(jpush.stats().tokens_accepted, 1);
+    let again = easemob.cloud.delete(&path, None).await.unwrap();
+    assert_eq!(again.0, 400, "{}", again.1);
+    easemob.world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_task_keeps_for_a_device_that_is_away_comes_when_it_does() {
+    let (easemob, jpush) = audience().await;
+    let task =
+        create(&easemob, "/push/list/label", json!({ "targets": ["fans"], "strategy": 1 })).await;
+    until(&easemob, task, "finished").await;
+    assert_eq!(jpush.stats().pushes_accepted, 0);
+    let mut device = easemob.connect("u-3", "phone").await;
+    let (id, payload) = crate::harness::message(&mut device).await;
+    assert_eq!((id, &payload["content"]), (task.to_string(), &json!("Hello")));
+    let taken = tokio::spawn(async move { while device.next().await.is_some() {} });
+    let received = async {
+        while statistics(&easemob, task).await["received"] != 1 {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, received).await.expect("the acknowledgement never counted");
+    taken.abort();
+    // It is not kept any more.
+    let mut again = easemob.connect("u-3", "phone").await;
+    let marker = json!({ "targets": ["u-3"], "strategy": 1, "pushMessage": hello() });
+    let answer = ok(easemob.cloud.post("/push/single", Some(&marker)).await.unwrap());
+    assert_eq!(answer["data"][0]["pushStatus"], "ASYNC_SUCCESS");
+    assert_ne!(crate::harness::message(&mut again).await.0, task.to_string());
+    drop(again);
+    easemob.world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_fourth_task_within_five_minutes_is_refused_and_full_pushes_count_though_they_ended() {
+    let (easemob, _jpush) = audience().await;
+    for _ in 0..3 {
+        let task = create(&easemob, "/push/task", json!({})).await;
+        until(&easemob, task, "finished").await;
+    }
+    for (path, more) in [("/push/task", json!({})), ("/push/list", json!({ "targets": ["u-0"] }))] {
+        let answer = easemob.cloud.post(path, Some(&push(more))).await.unwrap();
+        refused(&answer, 403, "LimitException", "limit request");
+    }
+    easemob.world.clock.advance(Duration::from_secs(301));
+    create(&easemob, "/push/task", json!({})).await;
+    easemob.world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_push_to_a_label_gives_its_slot_back_when_it_ended() {
+    let (easemob, _jpush) = audience().await;
+    for _ in 0..5 {
+        let task = create(&easemob, "/push/list/label", json!({ "targets": ["fans"] })).await;
+        until(&easemob, task, "finished").await;
+    }
+    easemob.world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_wrong_with_a_task_is_told_and_nothing_is_stored() {
+    let (easemob, _jpush) = audience().await;
+    let head = easemob.world.head().await;
+    let illegal = "IllegalArgumentException";
+    let date = "startDate must have the form yyyy-MM-dd HH:mm:ss";
+    let span = "startDate must be 1 hour to 30 days from now";
+    for (path, body, error, description) in [
+        ("/push/list/label", push(json!({})), illegal, "targets must be provided"),
+        (
+            "/push/list/label",
+            push(json!({ "targets": ["a", "b"] })),
+            illegal,
+            "targets must have 1 to 1 items",
+        ),
+        (
+            "/push/list/label",
+            push(json!({ "targets": ["nope"] })),
+            "ResourceNotFoundException",
+            "push label not exists of nope",
+        ),
+        ("/push/list", push(json!({ "targets": [] })), illegal, "targets must have 1 to 100 items"),
+        ("/push/task", json!({}), "MessageException", "bad_request"),
+        ("/push/task", push(json!({ "pushMessage": [] })), "MessageException", "bad_request"),
+        ("/push/task", push(json!({ "strategy": 5 })), illegal, "strategy must be 0, 1, 2, 3 or 4"),
+        ("/push/task", push(json!({ "startDate": "tomorrow" })), illegal, date),
+        ("/push/task", push(json!({ "startDate": "2023-13-01 00:00:00" })), illegal, date),
+        ("/push/task", push(json!({ "startDate": "2023-11-15 07:13:19" })), illegal, span),
+        ("/push/task", push(json!({ "startDate": "2023-12-15 06:13:21" })), illegal, span),
+    ] {
+        let answer = easemob.cloud.post(path, Some(&body)).await.unwrap();
+        refused(&answer, 400, error, description);
+    }
+    for path in ["/push/task/1", "/push/task/x", "/push/task/1/statistics"] {
+        let answer = easemob.cloud.get(path, None).await.unwrap();
+        refused(&answer, 404, "service_resource_not_found", "push task not exists");
+    }
+    assert_eq!(easemob.world.head().await, head);
+    easemob.world.stop().await;
+}
