@@ -10,6 +10,7 @@
 mod apps;
 mod bad_input;
 mod channels;
+mod conformance;
 mod contracts;
 mod crash;
 mod easemob;

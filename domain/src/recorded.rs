@@ -31,7 +31,7 @@ pub struct Recorded {
 pub struct Metadata {
     /// A role (`terminal`, `cloud`, `server`) or the number of an operator (`operator:3`).
     pub actor: String,
-    /// The interface (`ums`, `admin`, `socket`, `cli`), or the server's own work (`expiry`,
+    /// The interface (`ums`, `easemob`, `admin`, `socket`, `cli`), or the server's own work (`expiry`,
     /// `endings`).
     pub via: String,
     /// The request's id, as in logs and the reply's `X-Request-ID`.

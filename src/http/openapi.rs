@@ -16,6 +16,7 @@ use utoipa::{
 
 use super::{
     admin::{apps, messages, operators, owners, tokens},
+    easemob::interface as easemob,
     ums::codes::{Code, Interface},
 };
 
@@ -23,7 +24,7 @@ use super::{
 #[openapi(
     info(
         title = "pushledger",
-        description = "An event-sourced push-messaging server. Admin calls take a bearer token; UMS calls are signed. Any command that changes an app, its owners, devices or messages takes an Idempotency-Key; access tokens and operators do not, since their replies hold secrets. A reply's Ledger-Position says which position includes its effect."
+        description = "An event-sourced push-messaging server. Admin and Easemob calls take a bearer token, each of its own kind; UMS calls are signed. Any command that changes an app, its owners, devices or messages takes an Idempotency-Key; access tokens and operators do not, since their replies hold secrets. A reply's Ledger-Position says which position includes its effect."
     ),
     paths(
         apps::create,
@@ -49,6 +50,7 @@ pub fn document() -> &'static str {
     static TEXT: LazyLock<String> = LazyLock::new(|| {
         let mut document = Described::openapi();
         describe_ums(&mut document);
+        describe_easemob(&mut document);
         document.to_pretty_json().unwrap_or_default() + "\n"
     });
     &TEXT
@@ -94,5 +96,57 @@ fn describe_ums(document: &mut openapi::OpenApi) {
         }
         let item = PathItem::new(HttpMethod::Post, operation);
         document.paths.paths.insert(interface.path().to_owned(), item);
+    }
+}
+
+fn describe_easemob(document: &mut openapi::OpenApi) {
+    let text = || ObjectBuilder::new().schema_type(Type::String);
+    let number = || ObjectBuilder::new().schema_type(Type::Integer);
+    let refusal = ObjectBuilder::new()
+        .property("error", text().description(Some("what to branch on")))
+        .property("exception", text())
+        .property("error_description", text())
+        .property("timestamp", number())
+        .property("duration", number());
+    let components = document.components.get_or_insert_default();
+    components.schemas.insert("EasemobRefusal".to_owned(), refusal.into());
+    let any = || ObjectBuilder::new().schema_type(Type::Object);
+    for interface in easemob::Interface::all() {
+        let path = format!("/{{org}}/{{app}}/{}", interface.path());
+        let refused = ResponseBuilder::new().description("A refusal").content(
+            "application/json",
+            openapi::Content::new(Some(Ref::from_schema_name("EasemobRefusal"))),
+        );
+        let success = ResponseBuilder::new()
+            .description("See docs/protocols/easemob-push.md")
+            .content("application/json", openapi::Content::new(Some(any())));
+        let mut operation = OperationBuilder::new()
+            .tag("easemob")
+            .summary(Some(format!("{interface:?}")))
+            .response("200", success)
+            .response("default", refused);
+        if interface.reads_body() {
+            let body = RequestBodyBuilder::new()
+                .description(Some("See docs/protocols/easemob-push.md"))
+                .content("application/json", openapi::Content::new(Some(any())));
+            operation = operation.request_body(Some(body.build()));
+        }
+        let names = path.split('/').filter_map(|part| part.strip_prefix('{')?.strip_suffix('}'));
+        for name in names {
+            let parameter = ParameterBuilder::new()
+                .name(name)
+                .parameter_in(ParameterIn::Path)
+                .required(openapi::Required::True)
+                .schema(Some(text()));
+            operation = operation.parameter(parameter);
+        }
+        let method = match interface.method().as_str() {
+            "GET" => HttpMethod::Get,
+            "PUT" => HttpMethod::Put,
+            "DELETE" => HttpMethod::Delete,
+            _ => HttpMethod::Post,
+        };
+        let item = document.paths.paths.entry(path).or_default();
+        item.merge_operations(PathItem::new(method, operation));
     }
 }

@@ -41,6 +41,17 @@ fn ret_code(reply: &RawReply) -> String {
     code
 }
 
+/// Status and type of an Easemob refusal, which must have its five names.
+fn easemob_error(reply: &RawReply) -> (u16, String) {
+    let body: Value = serde_json::from_slice(&reply.body).unwrap_or_default();
+    for name in ["error", "exception", "error_description"] {
+        assert!(body[name].is_string(), "{reply:?}");
+    }
+    assert!(body["timestamp"].is_i64() && body["duration"].is_i64(), "{reply:?}");
+    assert_eq!(reply.headers["content-type"], "application/json;charset=UTF-8");
+    (reply.status, body["error"].as_str().unwrap().to_owned())
+}
+
 /// The code, or what stands in for it where the call's list lacks it.
 fn listed(interface: Interface, exact: Code) -> &'static str {
     if interface.listed().contains(&exact) { exact.code() } else { "B00004" }
@@ -49,11 +60,15 @@ fn listed(interface: Interface, exact: Code) -> &'static str {
 #[tokio::test(flavor = "multi_thread")]
 async fn every_described_route_refuses_a_call_without_credentials() {
     let world = World::new().await;
+    // What stands for the names in a path is an app's path too.
+    let section = json!({ "easemob": { "orgName": "1", "appName": "1" } });
+    world.admin.patch("/admin/v1/apps/demo", Some(&section)).await.unwrap();
     let mut raw = RawClient::new(&world);
     let head = world.head().await;
     let document: Value = serde_json::from_str(openapi::document()).unwrap();
     let mut ums_calls = 0;
     let mut admin_calls = 0;
+    let mut easemob_calls = 0;
     for (path, methods) in document["paths"].as_object().unwrap() {
         let parts = path.split('/').map(|part| if part.starts_with('{') { "1" } else { part });
         let target = parts.collect::<Vec<_>>().join("/");
@@ -62,6 +77,13 @@ async fn every_described_route_refuses_a_call_without_credentials() {
             if let Some(interface) = Interface::ALL.iter().find(|known| known.path() == path) {
                 assert_eq!(ret_code(&reply), listed(*interface, Code::Missing), "{path}");
                 ums_calls += 1;
+            } else if path == "/{org}/{app}/token" {
+                // It is what credentials are for: they are in its body.
+                assert_eq!(easemob_error(&reply), (400, "illegal_argument".to_owned()));
+                easemob_calls += 1;
+            } else if path.starts_with("/{org}/{app}/") {
+                assert_eq!(easemob_error(&reply), (401, "unauthorized".to_owned()), "{path}");
+                easemob_calls += 1;
             } else {
                 assert_eq!(reply.status, 401, "{method} {path}");
                 assert_eq!(reply.headers["content-type"], "application/problem+json");
@@ -70,7 +92,8 @@ async fn every_described_route_refuses_a_call_without_credentials() {
             }
         }
     }
-    assert_eq!((ums_calls, admin_calls), (12, 13), "a route came or went");
+    let calls = (ums_calls, admin_calls, easemob_calls);
+    assert_eq!(calls, (12, 13, 21), "a route came or went");
     assert_eq!(
         raw.send("POST", "/graphql", &[], br#"{"query":"{apps{appId}}"}"#).await.status,
         401

@@ -6,8 +6,9 @@ use pushledger::http::ums::codes::{Code, Interface};
 use serde_json::{Value, json};
 use sim::Caller;
 
-use super::{ret_code, signed, upgrade};
+use super::{easemob_error, ret_code, signed, upgrade};
 use crate::{
+    easemob::{self, APP, CLIENT, ORG, PASSWORD, SECRET, hello},
     harness::{ADMIN_TOKEN, PACKAGE, RawClient, RawReply},
     ums_v2::Ready,
 };
@@ -232,13 +233,62 @@ fn other_calls(message: &str) -> Vec<(&'static str, String, Value)> {
     ]
 }
 
+/// Calls over Easemob's interface, on users that come and go; none of them waits for an outcome.
+fn easemob_calls() -> Vec<(&'static str, String, Value)> {
+    let own = |path: &str| format!("/{ORG}/{APP}/{path}");
+    let user = json!({ "username": "ann", "password": PASSWORD, "nickname": "Ann" });
+    let names = json!({ "usernames": ["ann", "bob"] });
+    let push = json!({ "strategy": 3, "targets": ["ann", "bob"], "pushMessage": {
+        "title": "Hi", "content": "Hello", "ext": { "n": 1 }, "apns": { "badge": 1 },
+        "config": { "clickAction": { "url": "x" }, "badge": { "addNum": 1 } } } });
+    let binding =
+        json!({ "device_id": "phone", "device_token": "token", "notifier_name": "jpush" });
+    vec![
+        (
+            "POST",
+            own("token"),
+            json!({ "grant_type": "client_credentials", "client_id": CLIENT,
+                    "client_secret": SECRET, "ttl": 60 }),
+        ),
+        ("POST", own("token"), json!({ "grant_type": "inherit", "username": "ann", "ttl": "60" })),
+        ("POST", own("users"), user),
+        ("GET", own("users?limit=2"), json!({})),
+        ("GET", own("users/ann"), json!({})),
+        ("DELETE", own("users/ann"), json!({})),
+        ("GET", own("users/ann/status"), json!({})),
+        ("POST", own("users/batch/status"), names.clone()),
+        ("PUT", own("users/ann/push/binding"), binding),
+        ("GET", own("users/ann/push/binding"), json!({})),
+        ("POST", own("push/label"), json!({ "name": "vip", "description": "d" })),
+        ("GET", own("push/label?limit=1"), json!({})),
+        ("GET", own("push/label/vip"), json!({})),
+        ("DELETE", own("push/label/vip"), json!({})),
+        ("POST", own("push/label/vip/user"), names.clone()),
+        ("GET", own("push/label/vip/user"), json!({})),
+        ("GET", own("push/label/vip/user/ann"), json!({})),
+        ("DELETE", own("push/label/vip/user"), names),
+        ("POST", own("push/async/ann"), push.clone()),
+        ("POST", own("push/single"), push),
+        ("POST", own("push/sync/nobody"), json!({ "pushMessage": hello() })),
+    ]
+}
+
 struct Town {
     ready: Ready,
     ums: Vec<Value>,
     others: Vec<(&'static str, String, Value)>,
+    easemob: Vec<(&'static str, String, Value)>,
+    /// The token of an app's server.
+    token: String,
 }
 
 impl Town {
+    async fn new() -> Town {
+        let ready = Ready::new().await;
+        let token = easemob::speak(&ready.world).await;
+        Town { ready, ums: Vec::new(), others: Vec::new(), easemob: easemob_calls(), token }
+    }
+
     /// Every call with a body that is valid now.
     async fn refresh(&mut self) {
         self.ums.clear();
@@ -253,6 +303,8 @@ impl Town {
 
     fn request(&self, chance: &mut Chance) -> Request {
         let mut request = if chance.one_in(3) {
+            self.easemob_request(chance)
+        } else if chance.one_in(3) {
             self.other_request(chance)
         } else {
             let interface = Interface::ALL[chance.below(Interface::ALL.len())];
@@ -274,6 +326,13 @@ impl Town {
         let signs: &[u8] = if chance.one_in(2) { b"{}" } else { &body };
         let headers = signed(caller, path, signs);
         Request { method: "POST", target: path.to_owned(), headers, body }
+    }
+
+    fn easemob_request(&self, chance: &mut Chance) -> Request {
+        let (method, target, body) = &self.easemob[chance.below(self.easemob.len())];
+        let body = mutated(chance, body);
+        let headers = vec![("Authorization".to_owned(), format!("Bearer {}", self.token))];
+        Request { method, target: target.clone(), headers, body }
     }
 
     fn other_request(&self, chance: &mut Chance) -> Request {
@@ -307,6 +366,9 @@ fn accepted(request: &Request, reply: &RawReply) -> Result<bool, &'static str> {
         return Err("a fault");
     }
     let path = request.target.split('?').next().unwrap();
+    if path.starts_with("/acme/") && reply.status >= 400 {
+        easemob_error(reply);
+    }
     if !path.starts_with("/ums") {
         return Ok(reply.status < 400);
     }
@@ -327,7 +389,7 @@ fn accepted(request: &Request, reply: &RawReply) -> Result<bool, &'static str> {
 #[tokio::test(flavor = "multi_thread")]
 async fn requests_that_are_nearly_right_never_cause_a_fault_and_store_nothing_when_refused() {
     let mut chance = Chance(SEED);
-    let mut town = Town { ready: Ready::new().await, ums: Vec::new(), others: Vec::new() };
+    let mut town = Town::new().await;
     let mut raw = RawClient::new(&town.ready.world);
     let (mut taken, mut refused, mut head) = (0, 0, 0);
     for number in 0..REQUESTS {
@@ -354,7 +416,8 @@ async fn requests_that_are_nearly_right_never_cause_a_fault_and_store_nothing_wh
         refused += 1;
         // What the server does by itself, such as ending deliveries, may go on meanwhile.
         let new = town.ready.world.running.server.ledger.read(before, 1_000).await.unwrap();
-        let called = new.events.iter().find(|e| ["ums", "admin"].contains(&&*e.metadata.via));
+        let called =
+            new.events.iter().find(|e| ["ums", "admin", "easemob"].contains(&&*e.metadata.via));
         assert!(called.is_none(), "{called:?} was stored though refused: {reply:?} to {shown}");
     }
     // Chance must try both sides of every door.

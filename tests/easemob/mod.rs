@@ -36,25 +36,16 @@ pub struct Easemob {
 impl Easemob {
     /// An app that may call as often as a test likes, on the machine's clock.
     pub async fn new() -> Easemob {
-        Easemob::in_world(World::new().await).await
+        Easemob::of(World::new().await).await
     }
 
     /// The same on a clock that the test moves.
     pub async fn with_clock() -> Easemob {
-        Easemob::in_world(World::with_clock().await).await
+        Easemob::of(World::with_clock().await).await
     }
 
-    async fn in_world(world: World) -> Easemob {
-        let limits = json!({
-            "syncPerSecond": 10_000, "asyncPerSecond": 10_000, "singlePerSecond": 10_000,
-            "labelPerSecond": 10_000, "labelUserPerSecond": 10_000, "userPerSecond": 10_000,
-            "tokenPerSecond": 10_000,
-        });
-        let section = json!({ "orgName": ORG, "appName": APP, "clientId": CLIENT,
-                              "clientSecret": SECRET, "limits": limits });
-        change_app(&world, json!({ "easemob": section })).await;
-        let cloud = Admin::new(base(&world), "");
-        let token = token(&cloud, json!({})).await;
+    async fn of(world: World) -> Easemob {
+        let token = speak(&world).await;
         Easemob { cloud: Admin::new(base(&world), token), world }
     }
 
@@ -119,6 +110,19 @@ impl Easemob {
         let page = self.world.running.server.ledger.read(position, 1_000).await.unwrap();
         page.events.iter().map(|recorded| recorded.event.name()).collect()
     }
+}
+
+/// Has the app speak Easemob, as often as a test likes; gives the token of its server.
+pub async fn speak(world: &World) -> String {
+    let limits = json!({
+        "syncPerSecond": 10_000, "asyncPerSecond": 10_000, "singlePerSecond": 10_000,
+        "labelPerSecond": 10_000, "labelUserPerSecond": 10_000, "userPerSecond": 10_000,
+        "tokenPerSecond": 10_000,
+    });
+    let section = json!({ "orgName": ORG, "appName": APP, "clientId": CLIENT,
+                          "clientSecret": SECRET, "limits": limits });
+    change_app(world, json!({ "easemob": section })).await;
+    token(&Admin::new(base(world), ""), json!({})).await
 }
 
 /// The address of the app's calls.

@@ -193,6 +193,34 @@ impl Interface {
         self.row().4
     }
 
+    /// Whether its body is read.
+    #[must_use]
+    pub fn reads_body(self) -> bool {
+        match self {
+            Interface::Token
+            | Interface::RegisterUsers
+            | Interface::UsersStatus
+            | Interface::Bind
+            | Interface::CreateLabel
+            | Interface::AddMembers
+            | Interface::RemoveMembers
+            | Interface::PushSync
+            | Interface::PushAsync
+            | Interface::PushSingle => true,
+            Interface::ListUsers
+            | Interface::RemoveUsers
+            | Interface::User
+            | Interface::RemoveUser
+            | Interface::UserStatus
+            | Interface::Bindings
+            | Interface::Labels
+            | Interface::Label
+            | Interface::DeleteLabel
+            | Interface::Members
+            | Interface::Member => false,
+        }
+    }
+
     /// Whether a user may make it for itself, with a token of its own.
     #[must_use]
     pub fn of_user(self) -> bool {
