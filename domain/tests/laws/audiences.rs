@@ -18,7 +18,7 @@ use crate::{
     histories::{Command, Turn, turns},
     ledger::Ledger,
     properties::deliveries,
-    wishes::{MOST_LABELS, MOST_MEMBERS, history},
+    wishes::{MOST_LABELS, MOST_MEMBERS, audience_history, history},
 };
 
 /// Accounts of Easemob users that were opened, and those that were closed.
@@ -67,7 +67,7 @@ fn steps(turn: &Turn) -> Vec<(Progress, Delivery, Delivery)> {
 
 proptest! {
     #[test]
-    fn a_username_has_at_most_one_open_account(wishes in history()) {
+    fn a_username_has_at_most_one_open_account(wishes in audience_history()) {
         let turns = turns(wishes);
         let Some(last) = turns.last() else { return Ok(()) };
         let mut open: BTreeMap<&str, Uuid> = BTreeMap::new();
@@ -90,7 +90,7 @@ proptest! {
     }
 
     #[test]
-    fn a_label_counts_its_members_and_has_no_more_than_it_may(wishes in history()) {
+    fn a_label_counts_its_members_and_has_no_more_than_it_may(wishes in audience_history()) {
         let turns = turns(wishes);
         let Some(last) = turns.last() else { return Ok(()) };
         let (opened, _) = accounts(&last.after);
@@ -108,7 +108,7 @@ proptest! {
     }
 
     #[test]
-    fn a_user_that_was_removed_is_in_no_label_and_has_no_registered_device(wishes in history()) {
+    fn a_user_that_was_removed_is_in_no_label_and_has_no_registered_device(wishes in audience_history()) {
         let turns = turns(wishes);
         let Some(last) = turns.last() else { return Ok(()) };
         for account in accounts(&last.after).1 {
@@ -117,7 +117,7 @@ proptest! {
     }
 
     #[test]
-    fn a_device_id_of_a_user_is_one_device(wishes in history()) {
+    fn a_device_id_of_a_user_is_one_device(wishes in audience_history()) {
         let turns = turns(wishes);
         let Some(last) = turns.last() else { return Ok(()) };
         let mut seen = BTreeSet::new();
@@ -127,7 +127,7 @@ proptest! {
     }
 
     #[test]
-    fn bindings_are_in_order_of_name_and_each_name_is_there_once(wishes in history()) {
+    fn bindings_are_in_order_of_name_and_each_name_is_there_once(wishes in audience_history()) {
         let turns = turns(wishes);
         let Some(last) = turns.last() else { return Ok(()) };
         for recorded in last.after.events() {
@@ -143,7 +143,7 @@ proptest! {
     }
 
     #[test]
-    fn a_change_of_bindings_leaves_those_under_other_names_alone(wishes in history()) {
+    fn a_change_of_bindings_leaves_those_under_other_names_alone(wishes in audience_history()) {
         for turn in turns(wishes) {
             let (Command::Bind(c), [append]) = (&turn.command, turn.appends()) else { continue };
             let Stream::Device(stream) = append.stream else { continue };
