@@ -206,7 +206,10 @@ impl Interface {
             | Interface::RemoveMembers
             | Interface::PushSync
             | Interface::PushAsync
-            | Interface::PushSingle => true,
+            | Interface::PushSingle
+            | Interface::PushLabel
+            | Interface::PushList
+            | Interface::PushEveryone => true,
             Interface::ListUsers
             | Interface::RemoveUsers
             | Interface::User
@@ -217,7 +220,10 @@ impl Interface {
             | Interface::Label
             | Interface::DeleteLabel
             | Interface::Members
-            | Interface::Member => false,
+            | Interface::Member
+            | Interface::Task
+            | Interface::TaskStatistics
+            | Interface::CancelTask => false,
         }
     }
 
