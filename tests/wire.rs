@@ -23,6 +23,7 @@ mod nodes;
 mod online;
 mod secrets;
 mod start;
+mod tasks;
 mod thread;
 mod tidy;
 mod ums_v2;

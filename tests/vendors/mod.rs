@@ -24,17 +24,17 @@ use uuid::Uuid;
 use crate::harness::{PATIENCE, World, until};
 
 /// A server on a clock that the test moves, whose app reaches its devices by JPush too.
-struct Post {
-    world: World,
-    jpush: JpushFake,
+pub(crate) struct Post {
+    pub(crate) world: World,
+    pub(crate) jpush: JpushFake,
 }
 
 impl Post {
-    async fn new() -> Post {
+    pub(crate) async fn new() -> Post {
         Post::on(World::with_clock().await).await
     }
 
-    async fn on(world: World) -> Post {
+    pub(crate) async fn on(world: World) -> Post {
         let jpush = JpushFake::start(Jpush::default(), Options::default()).await.unwrap();
         let own = jpush.credentials();
         let credentials = json!({

@@ -3,10 +3,19 @@
 
 use std::time::Duration;
 
+use domain::{
+    message::MessageId,
+    route::Strategy,
+    task::{TaskAudience, TaskLimits},
+};
+use pushledger::delivery::tasks::NewTask;
 use serde_json::{Value, json};
 use sim::{Caller, Device, DeviceOptions, Incoming};
 
-use crate::harness::{PACKAGE, World, merge, registration};
+use crate::{
+    harness::{PACKAGE, World, merge, registration},
+    tasks,
+};
 
 const CLIENTS: usize = 8;
 const USERS: usize = 3;
@@ -30,7 +39,8 @@ impl Random {
 
 /// Lives through so many steps.
 pub(super) async fn live(world: &World, seed: u64, steps: usize) {
-    let mut life = Life { world, random: Random(seed), messages: Vec::new(), devices: Vec::new() };
+    let (messages, tasks, devices) = (Vec::new(), Vec::new(), Vec::new());
+    let mut life = Life { world, random: Random(seed), messages, tasks, devices };
     for client in 0..CLIENTS {
         life.register(client, None).await;
     }
@@ -43,6 +53,7 @@ struct Life<'a> {
     world: &'a World,
     random: Random,
     messages: Vec<String>,
+    tasks: Vec<MessageId>,
     devices: Vec<Device>,
 }
 
@@ -62,6 +73,8 @@ impl Life<'_> {
             12 | 13 => self.take_back().await,
             14..=16 => self.connect(client, user).await,
             17 => self.own().await,
+            // Tasks are kept for devices, handed to them, expire, and are cancelled.
+            18 if client < CLIENTS / 2 => self.task().await,
             18 => {
                 let change = json!({ "name": format!("Name {client}") });
                 self.world.admin.patch("/admin/v1/apps/demo", Some(&change)).await.unwrap();
@@ -164,6 +177,22 @@ impl Life<'_> {
                 drop(answer);
             }
         }
+    }
+
+    async fn task(&mut self) {
+        if let Some(id) = self.random.pick(&self.tasks)
+            && self.random.below(2) == 0
+        {
+            // Most have ended by now.
+            drop(tasks::cancel(self.world, id).await);
+            return;
+        }
+        let strategy = self.random.pick(&Strategy::ALL).unwrap();
+        let keep_seconds = 1 + u32::try_from(self.random.below(60)).unwrap();
+        let limits = TaskLimits { running: 1_000, created: 1_000 };
+        let new = tasks::task(TaskAudience::Everyone, strategy);
+        let id = tasks::create(self.world, NewTask { keep_seconds, limits, ..new }).await;
+        self.tasks.push(id);
     }
 
     async fn own(&mut self) {

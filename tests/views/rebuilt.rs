@@ -62,7 +62,7 @@ async fn a_replay_of_any_history_makes_the_same_rows_in_every_view_and_in_the_re
             *kinds.entry(name).or_default() += 1;
             kinds
         });
-        assert!(kinds.len() >= 11, "seed {seed} has no rich history: {kinds:?}");
+        assert!(kinds.len() >= 14, "seed {seed} has no rich history: {kinds:?}");
         is_what_its_events_make(&before).await;
         // The same by the server itself, from nothing.
         Database::drop_views(&place.database()).await.unwrap();

@@ -1,0 +1,101 @@
+//! Tasks over our own channel: handed to devices that are here, kept for those that come.
+
+use std::time::Duration;
+
+use domain::{route::Strategy, task::TaskAudience};
+use pushledger::delivery::tasks::NewTask;
+use serde_json::json;
+use sim::{Device, DeviceOptions};
+
+use super::{all_deliveries, cancel, chunks, count, create, post_of, task, token, until_task};
+use crate::harness::{PACKAGE, World, message, ok, registration};
+
+async fn silent(world: &World, client: &str) -> Device {
+    let caller = world.terminal(client);
+    let options = DeviceOptions { auto_ack: false, ..DeviceOptions::new(&caller, PACKAGE) };
+    Device::connect(options).await.unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_task_is_kept_for_devices_that_are_away_and_ends_for_those_that_never_come() {
+    let world = World::with_clock().await;
+    for client in ["here", "late", "never", "mute"] {
+        world.register(client).await;
+    }
+    let mut here = world.connect(&world.terminal("here")).await;
+    let mut mute = silent(&world, "mute").await;
+    let new = task(TaskAudience::Everyone, Strategy::OnlineElseKept);
+    let id = create(&world, NewTask { keep_seconds: 600, ..new }).await;
+    assert_eq!(message(&mut here).await.0, id.to_string());
+    assert_eq!(message(&mut mute).await.0, id.to_string());
+    let now = until_task(&world, id, |s| {
+        count(s, "online", "received", "") == 1 && count(s, "online", "sent", "") == 1
+    });
+    let now = now.await;
+    assert_eq!((now.targets(), count(&now, "online", "routed", "")), (4, 2));
+    assert_eq!(now.task.ended.as_deref(), Some("finished"));
+
+    let mut late = world.connect(&world.terminal("late")).await;
+    let (got, payload) = message(&mut late).await;
+    assert_eq!((got, payload), (id.to_string(), json!({"title": "hello", "content": "everyone"})));
+    until_task(&world, id, |s| count(s, "online", "received", "") == 2).await;
+    // It has it: it does not come again. On another connection it reports.
+    late.reconnect().await.unwrap();
+    let other = world.push("late", json!({ "after": "that" })).await;
+    assert_eq!(message(&mut late).await.0, other);
+    late.report(&id.to_string(), 3).await.unwrap();
+    until_task(&world, id, |s| count(s, "online", "displayed", "") == 1).await;
+
+    world.clock.advance(Duration::from_secs(600));
+    let over = until_task(&world, id, |s| {
+        count(s, "online", "routed", "expired_offline") == 1
+            && count(s, "online", "sent", "expired_unacknowledged") == 1
+    });
+    let over = over.await;
+    assert_eq!(over.targets(), 4);
+    let times = |buckets: &[(i64, i64)]| buckets.iter().map(|(_, count)| count).sum::<i64>();
+    assert_eq!((times(&over.handed_over), times(&over.received)), (3, 2));
+    // The message counts beside the task.
+    let all: i64 = all_deliveries(&world).await.iter().map(|cell| cell.3).sum();
+    assert_eq!(all, 5);
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_device_that_stays_silent_is_reached_over_the_vendor_too() {
+    let post = post_of((0..3).map(token)).await;
+    let mut mute = silent(&post.world, "c-0").await;
+    let mut here = post.world.connect(&post.world.terminal("c-1")).await;
+    let id = create(&post.world, task(TaskAudience::Everyone, Strategy::OnlineElseVendor)).await;
+    assert_eq!(message(&mut mute).await.0, id.to_string());
+    assert_eq!(message(&mut here).await.0, id.to_string());
+    let done = until_task(&post.world, id, super::finished).await;
+    assert_eq!(count(&done, "jpush", "sent", ""), 2);
+    assert_eq!(count(&done, "online", "received", ""), 1);
+    assert_eq!(post.jpush.accepted(&token(0)), 1);
+    assert_eq!(post.jpush.accepted(&token(1)), 0);
+    assert_eq!(post.jpush.accepted(&token(2)), 1);
+    assert_eq!(chunks(&post.world, id).await.len(), 4);
+    post.world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_kept_of_a_task_ends_when_it_is_cancelled_or_the_device_unregisters() {
+    let world = World::with_clock().await;
+    for client in ["gone", "away"] {
+        world.register(client).await;
+    }
+    // Its limits count those under way; this one is over once all had their turn.
+    let first = create(&world, task(TaskAudience::Everyone, Strategy::OnlineElseKept)).await;
+    until_task(&world, first, |s| count(s, "online", "routed", "") == 2).await;
+    let body = json!({ "appPackage": PACKAGE });
+    ok(&world.terminal("gone"), "/ums/v2/unreg", &body).await;
+    until_task(&world, first, |s| count(s, "online", "routed", "unregistered") == 1).await;
+    let again = cancel(&world, first).await;
+    assert!(again.is_err(), "a finished task was cancelled");
+    ok(&world.terminal("gone"), "/ums/v2/register", &registration("gone")).await;
+    let mut gone = world.connect(&world.terminal("gone")).await;
+    let other = world.push("gone", json!({ "after": "that" })).await;
+    assert_eq!(message(&mut gone).await.0, other);
+    world.stop().await;
+}

@@ -1,0 +1,204 @@
+//! Tasks that go to a push vendor.
+
+use std::time::Duration;
+
+use domain::{
+    Event, Rejection,
+    account::RegisterUser,
+    device::{Bind, BindDevice},
+    label::{ChangeMembers, CreateLabel},
+    route::Strategy,
+    task::TaskAudience,
+};
+use pushledger::ledger::{Lane, Refused};
+use sim::fakes::{Fault, Outage, TokenFault};
+use uuid::Uuid;
+
+use super::{
+    all_deliveries, cancel, chunks, context, count, create, finished, post_of, recorded_once,
+    register, statistics, task, token, until_task,
+};
+use crate::{
+    harness::{PATIENCE, World, until},
+    vendors::Post,
+};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_task_to_5000_devices_counts_what_the_vendor_saw() {
+    let of = |n: usize| if n % 1_000 == 7 { String::new() } else { token(n) };
+    let post = post_of((0..5_000).map(of)).await;
+    let bad: Vec<String> = (0..5).map(|n| token(n * 1_000 + 13)).collect();
+    bad.iter().for_each(|bad| post.jpush.set_token(bad, Some(TokenFault::Malformed)));
+    let slow = Fault::TooMany { retry_after_seconds: None };
+    let failing = Fault::Status { status: 503, retry_after_seconds: None };
+    post.jpush.plan([slow, failing, Fault::Reset, Fault::Lost]);
+    for username in ["ann", "bob"] {
+        let (app, username) = ("demo".to_owned(), username.to_owned());
+        let (nickname, new_account) = (None, Uuid::now_v7());
+        let command = RegisterUser { app, username, nickname, new_account };
+        let ledger = &post.world.running.server.ledger;
+        ledger.execute(Lane::Interactive, context(), command).await.unwrap();
+    }
+    let id = create(&post.world, task(TaskAudience::Everyone, Strategy::VendorOnly)).await;
+    let done = until_task(&post.world, id, finished).await;
+
+    assert_eq!(done.targets(), 5_000);
+    assert_eq!(count(&done, "", "accepted", "no_binding"), 5);
+    let dead = done.cells.iter().filter(|cell| cell.ended == "dead_token");
+    assert_eq!(dead.map(|cell| cell.deliveries).sum::<i64>(), 5);
+    let seen = post.jpush.stats();
+    assert_eq!(count(&done, "jpush", "sent", ""), 4_990);
+    assert_eq!((seen.tokens_distinct, seen.tokens_repeated), (4_990, 0));
+    assert!(bad.iter().all(|bad| post.jpush.accepted(bad) == 0));
+    assert_eq!(done.unobservable(), 4_990);
+    assert_eq!((done.task.users, done.task.unbound), (Some(2), Some(2)));
+    let handed: i64 = done.handed_over.iter().map(|(_, deliveries)| deliveries).sum();
+    assert_eq!(handed, 4_990);
+
+    let chunks = chunks(&post.world, id).await;
+    assert_eq!(recorded_once(&chunks), 5_000);
+    let bytes: usize = chunks.iter().map(|e| e.event.encode().unwrap().0.len()).sum();
+    assert!(bytes < 5 * 5_000, "{bytes} bytes of the ledger");
+    let all: i64 = all_deliveries(&post.world).await.iter().map(|cell| cell.3).sum();
+    assert_eq!(all, 5_000);
+    post.world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_task_goes_on_behind_its_recorded_chunks_after_a_restart() {
+    let post = post_of((0..9_000).map(token)).await;
+    // The first call, and so the first chunk, has no answer when the server stops.
+    post.jpush.plan([Fault::Slow { ms: 30_000 }]);
+    let id = create(&post.world, task(TaskAudience::Everyone, Strategy::VendorOnly)).await;
+    until("no chunk was recorded", async || chunks(&post.world, id).await.len() >= 4).await;
+    let before = chunks(&post.world, id).await;
+    let Post { world, jpush } = post;
+    let world = world.restart().await;
+    let done = until_task(&world, id, finished).await;
+    let after = chunks(&world, id).await;
+    assert_eq!(recorded_once(&after), 9_000);
+    assert_eq!(after[..before.len()], before);
+    assert_eq!(count(&done, "jpush", "sent", ""), 9_000);
+    let seen = jpush.stats();
+    assert_eq!(seen.tokens_distinct, 9_000);
+    assert!(seen.tokens_repeated <= 2_000, "{} were sent again", seen.tokens_repeated);
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_vendor_that_is_away_through_a_restart_gets_all_of_a_task_once_it_is_back() {
+    let post = post_of((0..3_000).map(token)).await;
+    post.jpush.set_outage(Outage::Unavailable).await;
+    let id = create(&post.world, task(TaskAudience::Everyone, Strategy::VendorOnly)).await;
+    let waits =
+        |s: &projections::task_statistics::TaskStatistics| count(s, "jpush", "routed", "") == 3_000;
+    until_task(&post.world, id, waits).await;
+    let Post { world, jpush } = post;
+    let world = world.restart().await;
+    jpush.set_outage(Outage::None).await;
+    let done = until_task(&world, id, finished).await;
+    assert_eq!(count(&done, "jpush", "sent", ""), 3_000);
+    assert_eq!(done.targets(), 3_000);
+    let seen = jpush.stats();
+    assert_eq!((seen.tokens_distinct, seen.tokens_repeated), (3_000, 0));
+    assert_eq!(recorded_once(&chunks(&world, id).await), 3_000);
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_scheduled_task_starts_once_on_two_servers_and_after_a_restart() {
+    let post = post_of((0..100).map(token)).await;
+    let Post { world, jpush } = post;
+    let start_at = Some(world.clock.now() + 3_600_000_000);
+    let new = task(TaskAudience::Everyone, Strategy::VendorOnly);
+    let id = create(&world, pushledger::delivery::tasks::NewTask { start_at, ..new }).await;
+    let world = world.restart().await;
+    let second = world.second().await;
+    world.clock.advance(Duration::from_secs(3_590));
+    assert_eq!(statistics(&world, id).await.task.started_at, None);
+    // One who registers before the start is among the audience.
+    register(&world.running.server, (0..101).map(token)).await;
+    let done = until_task(&world, id, finished).await;
+    assert_eq!(count(&done, "jpush", "sent", ""), 101);
+    assert!(done.task.started_at >= start_at);
+    let events = world.running.server.ledger.read(0, i64::MAX).await.unwrap().events;
+    let starts = events.iter().filter(|e| matches!(e.event, Event::TaskStarted(_)));
+    assert_eq!(starts.count(), 1);
+    let seen = jpush.stats();
+    assert_eq!((seen.tokens_distinct, seen.tokens_repeated), (101, 0));
+    second.shutdown().await;
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_task_that_is_cancelled_on_its_way_sends_nothing_more() {
+    let post = post_of((0..3_000).map(token)).await;
+    post.jpush.set_outage(Outage::Unavailable).await;
+    let id = create(&post.world, task(TaskAudience::Everyone, Strategy::VendorOnly)).await;
+    until_task(&post.world, id, |s| count(s, "jpush", "routed", "") == 3_000).await;
+    cancel(&post.world, id).await.unwrap();
+    let over = until_task(&post.world, id, |s| count(s, "jpush", "routed", "recalled") == 3_000);
+    let over = over.await;
+    assert_eq!(over.task.ended.as_deref(), Some("cancelled"));
+    post.jpush.set_outage(Outage::None).await;
+    let asked = post.jpush.stats().requests;
+    for _ in 0..2_000 {
+        post.world.clock.advance(Duration::from_secs(1));
+        tokio::task::yield_now().await;
+    }
+    let seen = post.jpush.stats();
+    assert_eq!((seen.tokens_accepted, seen.requests), (0, asked));
+    let again = cancel(&post.world, id).await;
+    assert!(matches!(again, Err(Refused::Rejected(Rejection::TaskOver))), "{again:?}");
+    post.world.stop().await;
+}
+
+/// An Easemob user, with a device that is bound to the vendor or without any.
+async fn user(world: &World, username: &str, bound: bool) {
+    let ledger = &world.running.server.ledger;
+    let (app, username) = ("demo".to_owned(), username.to_owned());
+    let (nickname, new_account) = (None, Uuid::now_v7());
+    let command =
+        RegisterUser { app: app.clone(), username: username.clone(), nickname, new_account };
+    ledger.execute(Lane::Interactive, context(), command).await.unwrap();
+    if bound {
+        let change = Bind::Token("jpush-cert".to_owned(), format!("push-{username}"));
+        let (device_id, new_device) = ("phone".to_owned(), Uuid::now_v7());
+        let command = BindDevice { app, username, device_id, change, new_device };
+        ledger.execute(Lane::Interactive, context(), command).await.unwrap();
+    }
+}
+
+async fn change(world: &World, usernames: &[&str], join: bool) {
+    let usernames = usernames.iter().map(|name| (*name).to_owned()).collect();
+    let (app, name, most) = ("demo".to_owned(), "vip".to_owned(), 100);
+    let command = ChangeMembers { app, name, usernames, join, most };
+    let ledger = &world.running.server.ledger;
+    ledger.execute(Lane::Interactive, context(), command).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_label_is_who_is_in_it_when_the_task_starts() {
+    let Post { world, jpush } = Post::new().await;
+    for (username, bound) in [("ann", true), ("bob", true), ("eve", true), ("zoe", false)] {
+        user(&world, username, bound).await;
+    }
+    let (app, name) = ("demo".to_owned(), "vip".to_owned());
+    let (description, most, new_label) = (String::new(), 9, Uuid::now_v7());
+    let command = CreateLabel { app, name, description, most, new_label };
+    world.running.server.ledger.execute(Lane::Interactive, context(), command).await.unwrap();
+    change(&world, &["ann", "bob", "zoe"], true).await;
+    let start_at = Some(world.clock.now() + 3_600_000_000);
+    let new = task(TaskAudience::Label("vip".to_owned()), Strategy::VendorOnly);
+    let id = create(&world, pushledger::delivery::tasks::NewTask { start_at, ..new }).await;
+    change(&world, &["bob"], false).await;
+    let started = until_task(&world, id, |s| s.task.started_at.is_some());
+    world.clock.advance(Duration::from_secs(3_590));
+    started.await;
+    change(&world, &["eve"], true).await;
+    let done = until_task(&world, id, finished).await;
+    assert_eq!((done.task.users, done.task.unbound, done.targets()), (Some(2), Some(1), 1));
+    tokio::time::timeout(PATIENCE, jpush.until(|seen| seen.tokens_accepted == 1)).await.unwrap();
+    assert_eq!(jpush.accepted("push-ann"), 1);
+    world.stop().await;
+}
