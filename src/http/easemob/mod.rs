@@ -103,7 +103,8 @@ async fn serve(State(server): State<Arc<Server>>, request: Request) -> Response 
             if answer.status.is_server_error() {
                 tracing::error!(status = answer.status.as_u16(), %problem, "a call failed");
             } else {
-                tracing::debug!(error = code, %problem, "a call was refused");
+                // What is wrong may name a user.
+                tracing::debug!(error = code, "a call was refused");
             }
             let mut response = refusal(&answer, started, duration());
             if let Problem::NoMethod(methods) = &problem {
