@@ -116,6 +116,7 @@ impl Easemob {
 pub async fn speak(world: &World) -> String {
     let limits = json!({
         "syncPerSecond": 10_000, "asyncPerSecond": 10_000, "singlePerSecond": 10_000,
+        "listPerSecond": 10_000, "taskPerSecond": 10_000,
         "labelPerSecond": 10_000, "labelUserPerSecond": 10_000, "userPerSecond": 10_000,
         "tokenPerSecond": 10_000,
     });

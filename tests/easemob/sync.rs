@@ -157,8 +157,13 @@ async fn a_user_that_is_not_there_does_not_exist() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_connected_device_was_sent_is_a_success_with_our_own_id() {
     let (easemob, _vendor) = ready().await;
+    let mut device = easemob.connect("ann", "phone").await;
+    let here = json!({ "ann": "online" });
+    until("ann never came online", async || {
+        ok(easemob.cloud.get("/users/ann/status", None).await.unwrap())["data"] == here
+    })
+    .await;
     for strategy in [1, 3, 4] {
-        let mut device = easemob.connect("ann", "phone").await;
         let under = push(&easemob, "ann", Some(strategy)).await;
         let (id, payload) = message(&mut device).await;
         assert_eq!(payload, hello());

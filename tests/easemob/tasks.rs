@@ -13,11 +13,6 @@ use crate::harness::{PATIENCE, merge};
 /// that the app does not have, and `u-9` has no device.
 async fn audience() -> (Easemob, JpushFake) {
     let easemob = Easemob::with_clock().await;
-    easemob
-        .configure(json!({ "limits": { "listPerSecond": 10_000, "taskPerSecond": 10_000,
-                                          "labelPerSecond": 10_000, "labelUserPerSecond": 10_000,
-                                          "userPerSecond": 10_000, "tokenPerSecond": 10_000 } }))
-        .await;
     let jpush = JpushFake::start(Jpush::default(), Options::default()).await.unwrap();
     let own = jpush.credentials();
     let credentials = json!({ "vendor": "jpush", "baseUrl": jpush.url(), "appKey": own.app_key,

@@ -72,7 +72,10 @@ async fn main() -> Result<(), Failure> {
     report(&server, &done, (devices, seconds, before)).await?;
     let seen = jpush.stats();
     println!("vendor: {} tokens in {} calls", seen.tokens_accepted, seen.requests);
-    println!("memory: {resting} kB before, {} kB at most, the fake vendor included", memory("VmHWM"));
+    println!(
+        "memory: {resting} kB before, {} kB at most, the fake vendor included",
+        memory("VmHWM")
+    );
     drop(server);
     running.shutdown().await;
     // With PostgreSQL there is little of ours in it.
@@ -146,7 +149,8 @@ async fn push(server: &Arc<Server>, devices: i64) -> Result<TaskStatistics, Fail
     loop {
         tokio::time::sleep(LOOK).await;
         let Some(now) = tasks::statistics(server, APP, id).await? else { continue };
-        let settled = now.cells.iter().filter(|cell| cell.stage == "sent" || !cell.ended.is_empty());
+        let settled =
+            now.cells.iter().filter(|cell| cell.stage == "sent" || !cell.ended.is_empty());
         if settled.map(|cell| cell.deliveries).sum::<i64>() == devices {
             return Ok(now);
         }
@@ -160,7 +164,10 @@ async fn report(
 ) -> Result<(), Failure> {
     #[expect(clippy::cast_precision_loss, reason = "far below 2^52")]
     let (count, bytes) = (devices as f64, bytes_after(server, before).await? as f64);
-    println!("delivered: {devices} in {seconds:.2} s = {:.0}/s, seen in statistics", count / seconds);
+    println!(
+        "delivered: {devices} in {seconds:.2} s = {:.0}/s, seen in statistics",
+        count / seconds
+    );
     println!("ledger: {:.2} bytes a delivery", bytes / count);
     for share in [0.5, 0.99] {
         let millis = quantile(&done.handed_over, share).unwrap_or(0);
