@@ -119,8 +119,12 @@ async fn a_scheduled_task_starts_once_on_two_servers_and_after_a_restart() {
     let events = world.running.server.ledger.read(0, i64::MAX).await.unwrap().events;
     let starts = events.iter().filter(|e| matches!(e.event, Event::TaskStarted(_)));
     assert_eq!(starts.count(), 1);
+    // Each chunk is recorded once. The vendor is called at least once: the clock leapt over the
+    // lease, so the other server may have taken over while this one was still at it.
+    assert_eq!(recorded_once(&chunks(&world, id).await), 101);
     let seen = jpush.stats();
-    assert_eq!((seen.tokens_distinct, seen.tokens_repeated), (101, 0));
+    assert_eq!(seen.tokens_distinct, 101);
+    assert!(seen.tokens_repeated <= 101, "{seen:?}");
     second.shutdown().await;
     world.stop().await;
 }
