@@ -93,19 +93,35 @@ impl Moves {
 /// [`Fault`] when the database fails.
 pub(crate) async fn apply(conn: &mut Conn<'_>, moves: Moves) -> Result<(), Fault> {
     let mut values = Vec::new();
-    let mut less = false;
+    let mut fewer: Vec<(String, i64, String, [String; 3])> = Vec::new();
     for ((app, bucket, protocol), cells) in moves.0 {
         for (cell, deliveries) in cells.into_iter().filter(|(_, deliveries)| *deliveries != 0) {
             values.extend([app.as_str().into(), bucket.into(), protocol.as_str().into()]);
             values.extend(cell.names()?.map(Into::into));
             values.push(deliveries.into());
-            less |= deliveries < 0;
+            if deliveries < 0 {
+                fewer.push((app.clone(), bucket, protocol.clone(), cell.names()?));
+            }
         }
     }
     ADD.run(conn, values).await?;
-    if less {
-        const SQL: &str = "DELETE FROM delivery_stats WHERE deliveries = 0";
-        on!(conn.again(), c => sqlx::query(SQL).execute(&mut *c).await?.rows_affected());
+    remove_empty(conn, &fewer).await
+}
+
+/// Removes those of some cells that have no delivery any more.
+async fn remove_empty(
+    conn: &mut Conn<'_>,
+    cells: &[(String, i64, String, [String; 3])],
+) -> Result<(), Fault> {
+    // A page has few of them, and each is found by its key.
+    const SQL: &str = "DELETE FROM delivery_stats WHERE app = $1 AND bucket_at = $2 \
+         AND protocol = $3 AND way = $4 AND stage = $5 AND ended = $6 AND deliveries = 0";
+    for (app, bucket, protocol, [way, stage, ended]) in cells {
+        on!(conn.again(), c => {
+            let query = sqlx::query(SQL).bind(app).bind(bucket).bind(protocol);
+            let query = query.bind(way).bind(stage).bind(ended);
+            query.execute(&mut *c).await?.rows_affected()
+        });
     }
     Ok(())
 }

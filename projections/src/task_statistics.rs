@@ -158,20 +158,19 @@ pub(crate) struct Moved {
 /// Adds what moved.
 pub(crate) async fn add(conn: &mut Conn<'_>, moved: Moved) -> Result<(), Fault> {
     let mut values = Vec::new();
-    let mut less = false;
+    let mut fewer: Vec<(i64, [String; 3])> = Vec::new();
     for ((task, cell), deliveries) in moved.cells {
         if deliveries != 0 {
             values.push(task.into());
             values.extend(cell.names()?.map(Into::into));
             values.push(deliveries.into());
-            less |= deliveries < 0;
+            if deliveries < 0 {
+                fewer.push((task, cell.names()?));
+            }
         }
     }
     ADD_DELIVERIES.run(conn, values).await?;
-    if less {
-        const SQL: &str = "DELETE FROM task_deliveries WHERE deliveries = 0";
-        on!(conn.again(), c => sqlx::query(SQL).execute(&mut *c).await?.rows_affected());
-    }
+    remove_empty(conn, &fewer).await?;
     let mut values = Vec::new();
     for ((task, step, bucket), deliveries) in moved.latencies {
         let step = match step {
@@ -181,6 +180,20 @@ pub(crate) async fn add(conn: &mut Conn<'_>, moved: Moved) -> Result<(), Fault> 
         values.extend([task.into(), step.into(), bucket.into(), deliveries.into()]);
     }
     ADD_LATENCIES.run(conn, values).await
+}
+
+/// Removes those of some cells that have no delivery any more.
+async fn remove_empty(conn: &mut Conn<'_>, cells: &[(i64, [String; 3])]) -> Result<(), Fault> {
+    // A page has few of them, and each is found by its key.
+    const SQL: &str = "DELETE FROM task_deliveries \
+         WHERE task = $1 AND way = $2 AND stage = $3 AND ended = $4 AND deliveries = 0";
+    for (task, [way, stage, ended]) in cells {
+        on!(conn.again(), c => {
+            let query = sqlx::query(SQL).bind(task).bind(way).bind(stage).bind(ended);
+            query.execute(&mut *c).await?.rows_affected()
+        });
+    }
+    Ok(())
 }
 
 /// A task as the view keeps it.

@@ -220,10 +220,11 @@ static SQLITE_LEDGER: [(i64, &str, &str); 4] = [
     (3, "easemob", include_str!("../../migrations/sqlite/ledger/0003_easemob.sql")),
     (4, "tasks", include_str!("../../migrations/sqlite/ledger/0004_tasks.sql")),
 ];
-static SQLITE_VIEWS: [(i64, &str, &str); 3] = [
+static SQLITE_VIEWS: [(i64, &str, &str); 4] = [
     (1, "views", include_str!("../../migrations/sqlite/views/0001_views.sql")),
     (2, "vendors", include_str!("../../migrations/sqlite/views/0002_vendors.sql")),
     (3, "tasks", include_str!("../../migrations/sqlite/views/0003_tasks.sql")),
+    (4, "cells", include_str!("../../migrations/sqlite/views/0004_cells.sql")),
 ];
 static POSTGRES_LEDGER: [(i64, &str, &str); 4] = [
     (1, "ledger", include_str!("../../migrations/postgres/ledger/0001_ledger.sql")),
@@ -233,10 +234,11 @@ static POSTGRES_LEDGER: [(i64, &str, &str); 4] = [
 ];
 static SQLITE_PRESENCE: [(i64, &str, &str); 1] =
     [(1, "presence", include_str!("../../migrations/sqlite/presence/0001_presence.sql"))];
-static POSTGRES_VIEWS: [(i64, &str, &str); 3] = [
+static POSTGRES_VIEWS: [(i64, &str, &str); 4] = [
     (1, "views", include_str!("../../migrations/postgres/views/0001_views.sql")),
     (2, "vendors", include_str!("../../migrations/postgres/views/0002_vendors.sql")),
     (3, "tasks", include_str!("../../migrations/postgres/views/0003_tasks.sql")),
+    (4, "cells", include_str!("../../migrations/postgres/views/0004_cells.sql")),
 ];
 static POSTGRES_PRESENCE: [(i64, &str, &str); 1] =
     [(1, "presence", include_str!("../../migrations/postgres/presence/0001_presence.sql"))];
