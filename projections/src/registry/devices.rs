@@ -42,6 +42,9 @@ static INSERT_DEVICES: LazyLock<Insert> = LazyLock::new(|| {
 });
 
 /// The columns of [`DeviceRow`], in its order.
+///
+/// Where a few devices are found by a name they are sorted by `+number`: by `number` alone SQLite
+/// would rather walk all devices of the app, which an index has in that order, than sort a few.
 macro_rules! select_devices {
     ($where:literal) => {
         concat!(
@@ -219,7 +222,7 @@ fn devices(rows: Vec<DeviceRow>) -> Result<Vec<Device>, Fault> {
 /// [`Fault`] when the database fails.
 pub async fn by_client(conn: &mut Conn<'_>, app: &str, client: &str) -> Result<Vec<Device>, Fault> {
     const SQL: &str = select_devices!(
-        "app = $1 AND client_id = $2 AND protocol = 'ums' AND to_position IS NULL ORDER BY number"
+        "app = $1 AND client_id = $2 AND protocol = 'ums' AND to_position IS NULL ORDER BY +number"
     );
     devices(on!(conn.again(), c => {
         sqlx::query_as(SQL).bind(app).bind(client).fetch_all(&mut *c).await?
@@ -232,7 +235,7 @@ pub(super) async fn by_hardware(
     id: &str,
 ) -> Result<Vec<Device>, Fault> {
     const SQL: &str =
-        select_devices!("app = $1 AND hardware_id = $2 AND to_position IS NULL ORDER BY number");
+        select_devices!("app = $1 AND hardware_id = $2 AND to_position IS NULL ORDER BY +number");
     devices(on!(conn.again(), c => {
         sqlx::query_as(SQL).bind(app).bind(id).fetch_all(&mut *c).await?
     }))
@@ -243,7 +246,7 @@ pub(super) async fn by_hardware(
 /// # Errors
 /// [`Fault`] when the database fails.
 pub async fn by_account(conn: &mut Conn<'_>, account: Uuid) -> Result<Vec<Device>, Fault> {
-    const SQL: &str = select_devices!("account = $1 AND to_position IS NULL ORDER BY number");
+    const SQL: &str = select_devices!("account = $1 AND to_position IS NULL ORDER BY +number");
     devices(on!(conn.again(), c => {
         sqlx::query_as(SQL).bind(account.to_string()).fetch_all(&mut *c).await?
     }))
