@@ -4,14 +4,20 @@
 use std::time::Duration;
 
 use domain::{
+    Decide,
+    facts::{Fact, Key},
     message::MessageId,
     route::Strategy,
     task::{TaskAudience, TaskLimits},
 };
-use pushledger::delivery::tasks::NewTask;
+use pushledger::{
+    delivery::tasks::NewTask,
+    ledger::{Context, Lane, Refused},
+};
 use serde_json::{Value, json};
 use sim::{Caller, Device, DeviceOptions, Incoming};
 
+use super::commands;
 use crate::{
     harness::{PACKAGE, World, merge, registration},
     tasks,
@@ -22,17 +28,17 @@ const USERS: usize = 3;
 const MACHINES: usize = 3;
 
 /// A sequence that looks random and is the same for the same seed (xorshift).
-struct Random(u64);
+pub(super) struct Random(u64);
 
 impl Random {
-    fn below(&mut self, bound: usize) -> usize {
+    pub(super) fn below(&mut self, bound: usize) -> usize {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;
         self.0 ^= self.0 << 17;
         usize::try_from(self.0 % u64::try_from(bound).unwrap()).unwrap()
     }
 
-    fn pick<T: Clone>(&mut self, items: &[T]) -> Option<T> {
+    pub(super) fn pick<T: Clone>(&mut self, items: &[T]) -> Option<T> {
         if items.is_empty() { None } else { Some(items[self.below(items.len())].clone()) }
     }
 }
@@ -43,6 +49,9 @@ pub(super) async fn live(world: &World, seed: u64, steps: usize) {
     let mut life = Life { world, random: Random(seed), messages, tasks, devices };
     for client in 0..CLIENTS {
         life.register(client, None).await;
+    }
+    for begin in commands::BEGINNING {
+        assert!(life.execute(|_| begin()).await);
     }
     for _ in 0..steps {
         life.step().await;
@@ -61,7 +70,7 @@ impl Life<'_> {
     async fn step(&mut self) {
         let client = self.random.below(CLIENTS);
         let user = self.random.pick(&[None, Some(0), Some(1), Some(2)]).unwrap();
-        match self.random.below(20) {
+        match self.random.below(32) {
             0 | 1 => self.register(client, user).await,
             2 => {
                 let caller = self.caller(client, user).await;
@@ -79,6 +88,11 @@ impl Life<'_> {
                 let change = json!({ "name": format!("Name {client}") });
                 self.world.admin.patch("/admin/v1/apps/demo", Some(&change)).await.unwrap();
             }
+            19..=22 => drop(self.execute(commands::of_users_and_labels).await),
+            23 | 24 => drop(self.execute(commands::of_bindings).await),
+            25 => self.bury().await,
+            26 | 27 => self.push_to_easemob_users().await,
+            28..=30 => self.hear_from_vendors().await,
             _ => {
                 let seconds = 1 + self.random.below(20) as u64;
                 self.world.clock.advance(Duration::from_secs(seconds));
@@ -193,6 +207,64 @@ impl Life<'_> {
         let new = tasks::task(TaskAudience::Everyone, strategy);
         let id = tasks::create(self.world, NewTask { keep_seconds, limits, ..new }).await;
         self.tasks.push(id);
+    }
+
+    /// Executes a command that no caller can give yet; a refusal is part of life here too.
+    /// Gives whether it was accepted.
+    async fn execute<C>(&mut self, make: impl FnOnce(&mut Random) -> C) -> bool
+    where
+        C: Decide + Send + Sync + 'static,
+    {
+        let context = Context { app: "demo".to_owned(), ..Context::default() };
+        let command = make(&mut self.random);
+        let ledger = &self.world.running.server.ledger;
+        match ledger.execute(Lane::Bulk, context, command).await {
+            Ok(_) => true,
+            Err(Refused::Rejected(_)) => false,
+            Err(refused) => panic!("{refused}"),
+        }
+    }
+
+    async fn fact(&self, key: Key) -> Fact {
+        self.world.running.server.ledger.fact(key).await.unwrap()
+    }
+
+    /// A vendor says that some token of some device is dead, or one that nobody has.
+    async fn bury(&mut self) {
+        let name = self.random.pick(&commands::USERNAMES).unwrap();
+        let key = match self.random.below(3) {
+            0 => {
+                let client = format!("c-{}", self.random.below(CLIENTS));
+                Key::Client { app: "demo".to_owned(), client }
+            }
+            _ => match self.fact(Key::user("demo", name)).await {
+                Fact::User(Some(user)) => Key::AccountDevices(user.account),
+                _ => return,
+            },
+        };
+        let Fact::Devices(devices) = self.fact(key).await else { panic!("no devices") };
+        let Some(device) = self.random.pick(&devices) else { return };
+        self.execute(|random| commands::bury(random, &device)).await;
+    }
+
+    async fn push_to_easemob_users(&mut self) {
+        let (ids, clock) = (&self.world.running.server.ids, &self.world.clock);
+        let id = ids.next(clock).await.unwrap();
+        let now = clock.now();
+        if self.execute(|random| commands::push(random, id, now)).await {
+            self.messages.push(id.to_string());
+        }
+    }
+
+    /// Vendors take deliveries of some message, or do not.
+    async fn hear_from_vendors(&mut self) {
+        let Some(id) = self.random.pick(&self.messages) else { return };
+        let id: MessageId = id.parse().unwrap();
+        let Fact::Message(Some(message)) = self.fact(Key::Message(id)).await else {
+            panic!("message {id} is not there");
+        };
+        let devices: Vec<i64> = message.deliveries.keys().copied().collect();
+        self.execute(|random| commands::outcomes(random, id, &devices)).await;
     }
 
     async fn own(&mut self) {

@@ -1,6 +1,8 @@
 //! Views are folds of the ledger and nothing else: thrown away, they come back as they were, and
 //! nobody notices.
 
+mod commands;
+mod facts;
 mod history;
 mod rebuilt;
 mod unreadable;
@@ -16,7 +18,40 @@ use pushledger::{
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use crate::harness::{Place, dump};
+use crate::harness::{PATIENCE, Place, World, dump};
+
+/// A ledger on a place where no server runs, so that nothing is appended by itself.
+struct Bare {
+    ledger: Ledger,
+    tasks: TaskTracker,
+    stop: CancellationToken,
+}
+
+impl Bare {
+    async fn open(place: &Place) -> Bare {
+        let database = Database::open(&place.database()).await.unwrap();
+        let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
+        let metrics = Arc::new(Metrics::default());
+        let ledger = Ledger::start(database, Clock::System, metrics, &tasks, &stop);
+        let ledger = ledger.await.unwrap();
+        Bare { ledger, tasks, stop }
+    }
+
+    /// Everything that was ever recorded.
+    async fn events(&self) -> Vec<Recorded> {
+        let page = self.ledger.read(0, i64::MAX).await.unwrap();
+        assert_eq!(page.unreadable, []);
+        page.events
+    }
+
+    async fn close(self) {
+        self.ledger.close();
+        self.stop.cancel();
+        self.tasks.close();
+        self.tasks.wait().await;
+        self.ledger.database().close().await;
+    }
+}
 
 /// What is stored in a place where no server runs.
 #[derive(Debug)]
@@ -30,25 +65,23 @@ struct Stored {
 
 impl Stored {
     async fn read(place: &Place) -> Stored {
-        let database = Database::open(&place.database()).await.unwrap();
-        let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
-        let metrics = Arc::new(Metrics::default());
-        let ledger = Ledger::start(database.clone(), Clock::System, metrics, &tasks, &stop);
-        let ledger = ledger.await.unwrap();
-        let events = ledger.read(0, i64::MAX).await.unwrap().events;
-        ledger.close();
-        stop.cancel();
-        tasks.close();
-        tasks.wait().await;
+        let bare = Bare::open(place).await;
+        let database = bare.ledger.database();
         let stored = Stored {
-            events,
+            events: bare.events().await,
             position: position(&database.views_read).await,
             views: tables(&database.views_read, projections::TABLES).await,
             registry: tables(&database.ledger_read, projections::registry::TABLES).await,
         };
-        database.close().await;
+        bare.close().await;
         stored
     }
+}
+
+/// Waits until the views of a server have read everything.
+async fn caught_up(world: &World) {
+    let head = world.head().await;
+    world.running.server.views.reached(head, PATIENCE).await.unwrap();
 }
 
 /// The rows of some tables.

@@ -7,8 +7,8 @@ use projections::{on, registry};
 use pushledger::{clock::Clock, ledger::Database};
 use serde_json::{Value, json};
 
-use super::{Stored, history::live, position, tables};
-use crate::harness::{PATIENCE, Place, World, dump, message, ok, until};
+use super::{Stored, caught_up, history::live, position, tables};
+use crate::harness::{Place, World, dump, message, ok, until};
 
 /// Events of each page of a fold.
 const PAGES: [usize; 3] = [1, 7, 10_000];
@@ -40,12 +40,6 @@ async fn is_what_its_events_make(stored: &Stored) {
             assert_eq!(folded, live, "{name} in pages of {size}");
         }
     }
-}
-
-/// Waits until the views of a server have read everything.
-async fn caught_up(world: &World) {
-    let head = world.head().await;
-    world.running.server.views.reached(head, PATIENCE).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -307,7 +307,8 @@ pub(super) async fn package_known(
     app: &str,
     package: &str,
 ) -> Result<bool, Fault> {
-    const SQL: &str = "SELECT number FROM devices WHERE app = $1 AND app_package = $2 LIMIT 1";
+    const SQL: &str = "SELECT number FROM devices \
+         WHERE app = $1 AND app_package = $2 AND protocol = 'ums' LIMIT 1";
     let found: Option<(i64,)> = on!(conn.again(), c => {
         sqlx::query_as(SQL).bind(app).bind(package).fetch_optional(&mut *c).await?
     });

@@ -1,0 +1,169 @@
+//! Commands that are given to the ledger itself, as no interface leads to them: on Easemob users,
+//! labels and bindings, and what vendors say.
+
+use domain::{
+    Append, Decide,
+    account::{RegisterUser, RemoveUser},
+    device::{Bind, BindDevice, BuryToken, Device},
+    facts::{Facts, Stop},
+    label::{ChangeMembers, CreateLabel, DeleteLabel},
+    message::{
+        AdvanceDeliveries, Ending, MessageId, MessagePrivate, Progress, Protocol, RawJson, Step,
+    },
+    push::{Destinations, Mode, PushMessage, PushSender},
+    route::Strategy,
+    vendor::Vendor,
+};
+use uuid::Uuid;
+
+use super::history::Random;
+
+/// Names of Easemob users; one of them is a UMS user's too.
+pub(super) const USERNAMES: [&str; 4] = ["user-0", "ann", "bob", "carl"];
+/// Names of labels.
+pub(super) const LABELS: [&str; 2] = ["news", "sports"];
+const NOTIFIERS: [&str; 3] = ["apns", "fcm", "huawei"];
+
+/// Some command.
+pub(super) struct Any(Box<dyn Decide + Send + Sync>);
+
+impl Decide for Any {
+    fn decide(&self, facts: &Facts) -> Result<Vec<Append>, Stop> {
+        self.0.decide(facts)
+    }
+}
+
+fn any(command: impl Decide + Send + Sync + 'static) -> Any {
+    Any(Box::new(command))
+}
+
+fn one(random: &mut Random, names: &[&str]) -> String {
+    random.pick(names).unwrap().to_owned()
+}
+
+fn some(random: &mut Random, names: &[&str]) -> Vec<String> {
+    (0..=random.below(names.len())).map(|_| one(random, names)).collect()
+}
+
+/// What every history begins with: a user in a label, with a device.
+pub(super) const BEGINNING: [fn() -> Any; 4] = [
+    || any(register("ann".to_owned(), None)),
+    || any(create("news".to_owned())),
+    || any(change("news".to_owned(), vec!["ann".to_owned()], true)),
+    || any(bind("ann".to_owned(), "phone".to_owned(), Bind::Seen)),
+];
+
+fn register(username: String, nickname: Option<String>) -> RegisterUser {
+    RegisterUser { app: "demo".to_owned(), username, nickname, new_account: Uuid::now_v7() }
+}
+
+fn create(name: String) -> CreateLabel {
+    let (description, new_label) = ("What it is for".to_owned(), Uuid::now_v7());
+    CreateLabel { app: "demo".to_owned(), name, description, most: 2, new_label }
+}
+
+fn change(name: String, usernames: Vec<String>, join: bool) -> ChangeMembers {
+    ChangeMembers { app: "demo".to_owned(), name, usernames, join, most: 3 }
+}
+
+fn bind(username: String, device_id: String, change: Bind) -> BindDevice {
+    let (app, new_device) = ("demo".to_owned(), Uuid::now_v7());
+    BindDevice { app, username, device_id, change, new_device }
+}
+
+/// A command on an Easemob user or a label.
+pub(super) fn of_users_and_labels(random: &mut Random) -> Any {
+    let app = "demo".to_owned();
+    let (username, name) = (one(random, &USERNAMES), one(random, &LABELS));
+    match random.below(10) {
+        0..=2 => {
+            let nickname = random.pick(&[None, Some("A".to_owned())]).unwrap();
+            any(register(username, nickname))
+        }
+        3 => any(RemoveUser { app, username }),
+        4 | 5 => any(create(name)),
+        6 => any(DeleteLabel { app, name }),
+        verb => {
+            let usernames = some(random, &USERNAMES);
+            any(change(name, usernames, verb < 9))
+        }
+    }
+}
+
+/// A command on a device of an Easemob user. Some device ids are client ids of UMS devices.
+pub(super) fn of_bindings(random: &mut Random) -> BindDevice {
+    let (notifier, token) = (one(random, &NOTIFIERS), format!("t-{}", random.below(3)));
+    let change = match random.below(8) {
+        0 => Bind::Seen,
+        1 => Bind::Without(notifier),
+        2 => Bind::Nothing,
+        _ => Bind::Token(notifier, token),
+    };
+    let device_id = one(random, &["c-0", "c-1", "phone"]);
+    bind(one(random, &USERNAMES), device_id, change)
+}
+
+/// The verdict on a token that a device has, or had.
+pub(super) fn bury(random: &mut Random, device: &Device) -> BuryToken {
+    let binding = random.pick(&device.bindings());
+    let (notifier, token) = binding.map_or((None, "gone".to_owned()), |b| (b.notifier, b.token));
+    let (app, code) = ("demo".to_owned(), "410".to_owned());
+    BuryToken { app, device: device.number, notifier, token, code }
+}
+
+/// A push to some Easemob users, in any way.
+pub(super) fn push(random: &mut Random, id: MessageId, now: i64) -> PushMessage {
+    let raw = |json| RawJson(serde_json::value::to_raw_value(&json).unwrap());
+    let seconds = 1 + i64::try_from(random.below(60)).unwrap();
+    let usernames = some(random, &USERNAMES);
+    PushMessage {
+        app: "demo".to_owned(),
+        id,
+        protocol: Protocol::Easemob,
+        sender: PushSender::Cloud,
+        mode: random.pick(&[Mode::Strict, Mode::Try, Mode::TryOrNobody]).unwrap(),
+        strategy: random.pick(&Strategy::ALL).unwrap(),
+        expires_at: now + seconds * 1_000_000,
+        burn: random.below(4) == 0,
+        private: MessagePrivate {
+            destinations: raw(serde_json::json!({ "targets": usernames })),
+            payload: Some(raw(serde_json::json!({ "title": "门铃" }))),
+        },
+        destinations: Destinations::Users(usernames),
+        new_account: Uuid::now_v7(),
+    }
+}
+
+/// What vendors, and the server, say of some deliveries of a message.
+pub(super) fn outcomes(
+    random: &mut Random,
+    message: MessageId,
+    devices: &[i64],
+) -> AdvanceDeliveries {
+    let reasons = [
+        Ending::NoBinding,
+        Ending::NotPresent,
+        Ending::DeadToken,
+        Ending::Muted,
+        Ending::Unfit,
+        Ending::QuotaExhausted,
+        Ending::Misconfigured,
+        Ending::VendorUnavailable,
+        Ending::ExpiredUnsent,
+    ];
+    let mut steps = Vec::new();
+    for _ in 0..random.below(4) {
+        let Some(device) = random.pick(devices) else { break };
+        let reason = random.pick(&reasons).unwrap();
+        let vendor = random.pick(&Vendor::ALL);
+        let word = Some("word of the vendor".to_owned());
+        let step = |what| Step::of_server(device, what);
+        steps.push(match random.below(6) {
+            0 => Step { vendor, word, ..step(Progress::Ended(reason)) },
+            1 | 2 => Step { vendor, word, ..step(Progress::Failed(reason)) },
+            3 => step(Progress::Sent),
+            _ => Step { vendor, word, ..step(Progress::Sent) },
+        });
+    }
+    AdvanceDeliveries { message, steps }
+}
