@@ -24,7 +24,7 @@ use crate::harness::{Place, World, until};
 /// Events of each page of a fold.
 const PAGES: [usize; 3] = [1, 7, 10_000];
 /// Kinds of [`Key`].
-const KINDS: usize = 14;
+const KINDS: usize = 17;
 
 /// Facts by key, folded in memory. What is known before anything happened is what a ledger says
 /// that is empty.
@@ -126,7 +126,7 @@ async fn the_registry_knows_after_each_page_what_a_fold_knows_then_whatever_the_
                 keys.extend(touched(recorded.place(), &recorded.event));
             }
             for key in keys {
-                // Messages are no part of the registry.
+                // Messages and chunks are no part of the registry.
                 let Some(known) = registry::load(&mut tx.conn(), &key).await.unwrap() else {
                     continue;
                 };
