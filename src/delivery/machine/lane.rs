@@ -104,26 +104,8 @@ impl VendorLane {
         batch_tokens(self.config.vendor)
     }
 
-    /// Sends one batch until the vendor's word is final, or the message expires. One bad token that
-    /// spoils a batch is found by halving it.
+    /// Sends one batch until the vendor's word is final for each token, or the message expires.
     pub(super) async fn send(
-        &self,
-        server: &Server,
-        template: &Template,
-        tokens: &[&str],
-        expires_at: i64,
-    ) -> Vec<Said> {
-        let said = self.send_whole(server, template, tokens, expires_at).await;
-        if !self.spoiled(tokens.len(), said.iter().map(|s| (s.class, s.word.as_deref()))) {
-            return said;
-        }
-        let (left, right) = tokens.split_at(tokens.len() / 2);
-        let mut said = Box::pin(self.send(server, template, left, expires_at)).await;
-        said.extend(Box::pin(self.send(server, template, right, expires_at)).await);
-        said
-    }
-
-    async fn send_whole(
         &self,
         server: &Server,
         template: &Template,
@@ -132,38 +114,25 @@ impl VendorLane {
     ) -> Vec<Said> {
         let mut said: Vec<Option<Said>> = vec![None; tokens.len()];
         let mut open: Vec<usize> = (0..tokens.len()).collect();
-        let mut attempt = 0;
         let mut key: Option<String> = None;
-        while !open.is_empty() {
+        for attempt in 1.. {
             let left: Vec<&str> = open.iter().map(|at| tokens[*at]).collect();
-            let verdicts = self.attempt(server, template, &left, &mut key, expires_at).await;
-            attempt += 1;
-            let now = server.clock.now();
-            let mut pause = None;
-            let mut again = Vec::new();
-            for (at, verdict) in open.iter().zip(verdicts) {
-                server.metrics.vendor(self.config.vendor.name(), verdict.class.name(), 1);
-                let next = retry(verdict.class, attempt, verdict.retry_after, roll());
-                match next {
-                    Some(next) if now + next < expires_at => {
-                        pause = pause.max(Some(next));
-                        again.push(*at);
-                    }
-                    next => {
-                        let expired = next.is_some();
-                        said[*at] = Some(Said { expired, ..self.judge(verdict, now) });
+            let once = self.once(server, template, &left, (attempt, expires_at), &mut key).await;
+            let (mut again, mut pause) = (Vec::new(), 0);
+            for (at, once) in open.into_iter().zip(once) {
+                match once {
+                    Once::Said(word) => said[at] = Some(word),
+                    Once::Again(wait) => {
+                        again.push(at);
+                        pause = wait.max(pause);
                     }
                 }
             }
-            // A part that is sent again is another call than the whole.
-            if again.len() < open.len() {
-                key = None;
+            if again.is_empty() {
+                break;
             }
             open = again;
-            if let Some(pause) = pause {
-                self.not_before.fetch_max(now + pause, Ordering::AcqRel);
-                server.clock.sleep(Duration::from_micros(pause.unsigned_abs())).await;
-            }
+            server.clock.sleep(Duration::from_micros(pause.unsigned_abs())).await;
         }
         said.into_iter().flatten().collect()
     }
@@ -175,7 +144,8 @@ impl VendorLane {
     }
 
     /// Sends one batch once, as the attempt of that number. `key` is the batch's idempotency key:
-    /// given again, what the vendor took already is not pushed twice.
+    /// given again, what the vendor took already is not pushed twice. One bad token that spoils a
+    /// batch is found by halving it.
     pub(super) async fn once(
         &self,
         server: &Server,
@@ -184,11 +154,8 @@ impl VendorLane {
         (attempt, expires_at): (u32, i64),
         key: &mut Option<String>,
     ) -> Vec<Once> {
-        let mut verdicts = self.attempt(server, template, tokens, key, expires_at).await;
-        if verdicts.iter().any(|verdict| verdict.class == Class::AuthRefresh) {
-            verdicts = self.attempt(server, template, tokens, key, expires_at).await;
-        }
-        if self.spoiled(tokens.len(), verdicts.iter().map(|v| (v.class, v.code.as_deref()))) {
+        let verdicts = self.attempt(server, template, tokens, key, expires_at).await;
+        if self.spoiled(&verdicts) {
             let (left, right) = tokens.split_at(tokens.len() / 2);
             let times = (attempt, expires_at);
             let mut said = Vec::with_capacity(tokens.len());
@@ -228,15 +195,11 @@ impl VendorLane {
     }
 
     /// Whether a batch was refused as one for what may be the fault of one token in it.
-    fn spoiled<'v>(
-        &self,
-        tokens: usize,
-        mut verdicts: impl Iterator<Item = (Class, Option<&'v str>)>,
-    ) -> bool {
-        let bad = |(class, word): (Class, Option<&str>)| {
-            class == Class::Payload && word == Some(JPUSH_BAD_AUDIENCE)
+    fn spoiled(&self, verdicts: &[Verdict]) -> bool {
+        let bad = |verdict: &Verdict| {
+            verdict.class == Class::Payload && verdict.code.as_deref() == Some(JPUSH_BAD_AUDIENCE)
         };
-        self.config.vendor == Vendor::Jpush && tokens > 1 && verdicts.all(bad)
+        self.config.vendor == Vendor::Jpush && verdicts.len() > 1 && verdicts.iter().all(bad)
     }
 
     async fn attempt(

@@ -7,12 +7,9 @@ use domain::{
     Metadata,
     device::{Binding, BuryToken, Device},
     facts::{Fact, Key},
-    message::{
-        Delivery, Ending, Message, MessageAccepted, MessageId, Progress, Protocol, Stage, Step,
-    },
+    message::{Delivery, Ending, Message, MessageAccepted, MessageId, Progress, Stage, Step},
     notification::Notification,
     route::{Route, Strategy, Ways, after_silence, after_vendor, route},
-    vendor::Class,
 };
 use futures_util::{StreamExt, stream::FuturesUnordered};
 use projections::{Fault, registry};
@@ -20,6 +17,7 @@ use projections::{Fault, registry};
 use super::{
     Machine,
     lane::{Said, VendorLane},
+    shown,
 };
 use crate::{
     app::Server,
@@ -125,7 +123,11 @@ impl Job<'_> {
         numbers: &[i64],
     ) -> Result<Vec<Candidate>, Fault> {
         let mut candidates = Vec::with_capacity(numbers.len());
-        let sender = machine.sender(self.server).await?;
+        // Without vendors nobody is called, and nothing has to be ready for it.
+        let sender = match self.entry.vendors.is_empty() {
+            true => None,
+            false => Some(machine.sender(self.server).await?),
+        };
         for numbers in numbers.chunks(DEVICES) {
             let mut checkout = self.server.ledger.database().ledger_read.checkout().await?;
             let devices = registry::by_numbers(&mut checkout.conn(), numbers).await?;
@@ -136,11 +138,11 @@ impl Job<'_> {
         Ok(candidates)
     }
 
-    fn candidate(&self, machine: &Machine, sender: &Sender, device: &Device) -> Candidate {
+    fn candidate(&self, machine: &Machine, sender: Option<&Sender>, device: &Device) -> Candidate {
         let way = |binding: Binding| {
             let config = self.entry.config.vendor_of(&binding, &device.profile.app_package)?;
             let (config, channel) = self.entry.vendors.iter().find(|(own, _)| own == config)?;
-            Some((machine.lane(sender, self.entry.id(), (config, channel)), binding))
+            Some((machine.lane(sender?, self.entry.id(), (config, channel)), binding))
         };
         let ways = device.bindings().into_iter().filter_map(way).collect();
         Candidate { number: device.number, registered: device.registered(), ways }
@@ -212,13 +214,11 @@ impl Job<'_> {
         batch: &[Bound],
         notification: &Notification,
     ) -> Vec<Said> {
-        let all = |class, word: Option<String>, expired| {
-            vec![Said { class, word, bury: false, expired }; batch.len()]
-        };
+        let all = |said: Said| vec![said; batch.len()];
         let now = self.server.clock.now();
         let ttl = (self.message.expires_at - now) / 1_000_000;
         let Ok(ttl_seconds) = u32::try_from(ttl) else {
-            return all(Class::Server, None, true);
+            return all(Said::expired());
         };
         let options = Options { message: self.id, ttl_seconds, now };
         match template(lane.channel().config(), notification, &options) {
@@ -226,7 +226,7 @@ impl Job<'_> {
                 let tokens: Vec<&str> = batch.iter().map(|(_, b)| b.token.as_str()).collect();
                 lane.send(self.server, &template, &tokens, self.message.expires_at).await
             }
-            Err(unfit) => all(Class::Payload, Some(unfit.to_string()), false),
+            Err(unfit) => all(Said::unfit(unfit)),
         }
     }
 
@@ -239,14 +239,7 @@ impl Job<'_> {
         else {
             return Err(Fault::stored("message", "its event cannot be read"));
         };
-        let payload = private.and_then(|private| private.payload);
-        let text = payload.as_ref().map_or("null", |payload| payload.0.get());
-        match protocol {
-            Protocol::Ums => Ok(Notification::opaque(text)),
-            Protocol::Easemob => {
-                Notification::parse(text).map_err(|error| Fault::stored("pushMessage", error))
-            }
-        }
+        shown(protocol, private)
     }
 
     /// Waits for the devices that were connected; those that stay silent go to the vendor too, or

@@ -23,7 +23,8 @@ use std::{
 use domain::{
     Event, Recorded, Stream,
     app::VendorRef,
-    message::{MessageAccepted, MessageId},
+    message::{MessageAccepted, MessageId, MessagePrivate, Protocol},
+    notification::Notification,
     route::Strategy,
 };
 use projections::{Fault, message_status, pending};
@@ -90,6 +91,10 @@ async fn messages(machine: &Arc<Machine>, server: &Arc<Server>) -> Result<(), Fa
                 if machine.spilled.swap(false, Ordering::AcqRel) {
                     machine.find_due(server, follower.position(), &mut tasks).await?;
                 }
+                if follower.position() > noted {
+                    noted = follower.position();
+                    effects::advance(&server.ledger, NAME, noted).await?;
+                }
                 continue;
             }
         };
@@ -97,7 +102,9 @@ async fn messages(machine: &Arc<Machine>, server: &Arc<Server>) -> Result<(), Fa
             machine.concern(server, recorded, &mut tasks);
         }
         server.metrics.lag(NAME, server.ledger.head() - batch.last());
-        if batch.last() - noted >= CHECKPOINT_EVENTS || !tasks.is_empty() {
+        // A note waits in line with the appends, so there are few: what is taken up again after a
+        // restart does no harm.
+        if batch.last() - noted >= CHECKPOINT_EVENTS {
             noted = batch.last();
             effects::advance(&server.ledger, NAME, noted).await?;
         }
@@ -114,6 +121,15 @@ struct Machine {
     busy: Mutex<HashSet<MessageId>>,
     /// Whether a message found no room.
     spilled: AtomicBool,
+}
+
+/// A message that is worked on, until this is dropped, however the work ends.
+struct UnderWay(Arc<Machine>, MessageId);
+
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        self.0.busy().remove(&self.1);
+    }
 }
 
 impl Default for Machine {
@@ -161,13 +177,13 @@ impl Machine {
         if !self.busy().insert(id) {
             return;
         }
-        let (machine, server) = (Arc::clone(self), Arc::clone(server));
+        let (under_way, server) = (UnderWay(Arc::clone(self), id), Arc::clone(server));
         tasks.spawn(async move {
-            if let Err(fault) = message::deliver(&machine, &server, &app, id).await {
+            let machine = &under_way.0;
+            if let Err(fault) = message::deliver(machine, &server, &app, id).await {
                 tracing::error!(%fault, message = %id, "a message could not be delivered; it is tried again");
                 machine.spilled.store(true, Ordering::Release);
             }
-            machine.busy().remove(&id);
             drop(room);
         });
     }
@@ -229,6 +245,18 @@ impl Machine {
     fn busy(&self) -> MutexGuard<'_, HashSet<MessageId>> {
         // Nothing that holds the lock can panic half-way, so a poisoned one is still whole.
         self.busy.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What a vendor shows: an Easemob `pushMessage`, or the payload of another protocol as data.
+fn shown(protocol: Protocol, private: Option<MessagePrivate>) -> Result<Notification, Fault> {
+    let payload = private.and_then(|private| private.payload);
+    let text = payload.as_ref().map_or("null", |payload| payload.0.get());
+    match protocol {
+        Protocol::Ums => Ok(Notification::opaque(text)),
+        Protocol::Easemob => {
+            Notification::parse(text).map_err(|error| Fault::stored("pushMessage", error))
+        }
     }
 }
 

@@ -13,7 +13,7 @@ use domain::{
     Decide, Event, Metadata, Recorded, Stream,
     device::Binding,
     facts::{Fact, Key},
-    message::{MessageId, Protocol},
+    message::MessageId,
     notification::Notification,
     route::Strategy,
     task::{Audience, FinishTask, StartTask, Started, Task, Totals},
@@ -35,6 +35,7 @@ use super::{
     Machine,
     chunk::{self, Begin},
     lane::VendorLane,
+    shown,
 };
 use crate::{
     app::Server,
@@ -180,14 +181,7 @@ async fn notification(server: &Server, task: &Task) -> Result<Notification, Faul
     let Some(Event::TaskCreated(created)) = created else {
         return Err(Fault::stored("task", "its event cannot be read"));
     };
-    let payload = created.private.and_then(|private| private.payload);
-    let text = payload.as_ref().map_or("null", |payload| payload.0.get());
-    match created.protocol {
-        Protocol::Ums => Ok(Notification::opaque(text)),
-        Protocol::Easemob => {
-            Notification::parse(text).map_err(|error| Fault::stored("pushMessage", error))
-        }
-    }
+    shown(created.protocol, created.private)
 }
 
 /// A task under way.
