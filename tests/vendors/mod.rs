@@ -1,7 +1,9 @@
 //! The delivery machine with strict fake vendors at the other end: which way a delivery goes, what
 //! it does when a vendor refuses, fails or is away, and that nothing is lost or sent twice.
 
+mod each;
 mod faults;
+mod line;
 mod ways;
 
 use std::time::Duration;
