@@ -1,6 +1,7 @@
 //! `/{org}/{app}/push/{list/label,list,task,task/broadcast}`: pushes to a label, to a list of users
-//! and to everyone, now or later. Each becomes a task. Reading how one is doing and cancelling it are our
-//! own additions: the documents say that the id is for statistics, and name no call for them.
+//! and to everyone, now or later. Each becomes a task. Reading how one is doing and cancelling it
+//! are our own additions: the documents say that the id is for statistics, and name no call for
+//! them.
 
 use std::sync::Arc;
 
