@@ -49,6 +49,8 @@ pub(super) struct Said {
     pub(super) word: Option<String>,
     /// Whether the token is to be buried.
     pub(super) bury: bool,
+    /// When it died, in µs, if the vendor says so.
+    pub(super) since: Option<i64>,
     /// Whether it would have been asked again, had the message not expired by then.
     pub(super) expired: bool,
 }
@@ -56,12 +58,16 @@ pub(super) struct Said {
 impl Said {
     /// The message expired before the vendor was asked.
     pub(super) fn expired() -> Said {
-        Said { class: Class::Server, word: None, bury: false, expired: true }
+        Said { expired: true, ..Said::of(Class::Server, None) }
     }
 
     /// The vendor cannot be sent such a message.
     pub(super) fn unfit(unfit: Unfit) -> Said {
-        Said { class: Class::Payload, word: Some(unfit.to_string()), bury: false, expired: false }
+        Said::of(Class::Payload, Some(unfit.to_string()))
+    }
+
+    fn of(class: Class, word: Option<String>) -> Said {
+        Said { class, word, bury: false, since: None, expired: false }
     }
 }
 
@@ -247,7 +253,8 @@ impl VendorLane {
     fn judge(&self, verdict: Verdict, now: i64) -> Said {
         let vouched = now - self.succeeded.load(Ordering::Acquire) < VOUCHED_MICROS;
         let bury = verdict.class == Class::Dead && (!verdict.suspect || vouched);
-        Said { class: verdict.class, word: verdict.id.or(verdict.code), bury, expired: false }
+        let Verdict { class, since, id, code, .. } = verdict;
+        Said { bury, since, ..Said::of(class, id.or(code)) }
     }
 }
 

@@ -212,15 +212,7 @@ impl Job {
         Arc::clone(&self.turns).acquire_owned().await.ok()
     }
 
-    /// Has a command decided and recorded.
-    pub(super) async fn execute(
-        &self,
-        command: impl Decide + Send + Sync + 'static,
-    ) -> Result<(), Refused> {
-        execute(&self.server, self.entry.id(), command).await
-    }
-
-    /// The same, again and again while the ledger fails.
+    /// Has a command decided and recorded, again and again while the ledger fails.
     pub(super) async fn must(
         &self,
         command: impl Decide + Clone + Send + Sync + 'static,
