@@ -71,6 +71,8 @@ pub struct Server {
     pub outbound: Arc<Outbound>,
     /// The query API.
     pub schema: Schema,
+    /// Devices of one chunk of a new task.
+    pub chunk_devices: u32,
     stop: CancellationToken,
 }
 
@@ -176,6 +178,7 @@ impl Running {
             recorder,
             outbound,
             schema,
+            chunk_devices: config.chunk_devices,
             stop,
         });
         duties.spawn(duty(Arc::clone(&server), node, stop_duties.clone()));
