@@ -28,7 +28,7 @@ use projections::{
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::{
-    lane::{Once, Said, VendorLane},
+    lane::{Once, Said, Turn, VendorLane},
     task::Job,
 };
 use crate::{
@@ -146,7 +146,6 @@ impl Job {
         let Work { attempt, done, dead, left, .. } = work;
         let burials = dead.into_iter().map(|(device, binding, said)| {
             let command = BuryToken {
-                app: self.entry.id().to_owned(),
                 device,
                 notifier: binding.notifier,
                 token: binding.token,
@@ -453,7 +452,8 @@ async fn said(
     match template(lane.channel().config(), &job.notification, &options) {
         Ok(template) => {
             let tokens: Vec<&str> = batch.iter().map(|(_, b)| b.token.as_str()).collect();
-            lane.once(&job.server, &template, &tokens, (attempt, expires_at), key).await
+            let turn = Turn { message: job.id, attempt, expires_at };
+            lane.once(&job.server, &template, &tokens, turn, key).await
         }
         Err(unfit) => all(Once::Said(Said::unfit(unfit))),
     }

@@ -224,7 +224,8 @@ impl Job<'_> {
         match template(lane.channel().config(), notification, &options) {
             Ok(template) => {
                 let tokens: Vec<&str> = batch.iter().map(|(_, b)| b.token.as_str()).collect();
-                lane.send(self.server, &template, &tokens, self.message.expires_at).await
+                let about = (self.id, self.message.expires_at);
+                lane.send(self.server, &template, &tokens, about).await
             }
             Err(unfit) => all(Said::unfit(unfit)),
         }
@@ -270,7 +271,6 @@ impl Job<'_> {
 
     async fn bury(&self, device: i64, binding: Binding, said: &Said) {
         let command = BuryToken {
-            app: self.entry.id().to_owned(),
             device,
             notifier: binding.notifier,
             token: binding.token,
