@@ -35,14 +35,14 @@ use crate::{
 };
 
 /// Users, each with one phone.
-pub(super) const USERS: usize = 4_000;
+pub(super) const USERS: i64 = 4_000;
 /// Each label with every how many of the users are in it.
-const LABELS: [(&str, usize); 2] = [("news", 2), ("sport", 5)];
+const LABELS: [(&str, i64); 2] = [("news", 2), ("sport", 5)];
 /// Of every so many phones one has no token: its user said no to notifications.
-const MUTE: usize = 125;
+const MUTE: i64 = 125;
 /// Of every so many phones one answers. Of those that do, each fifth opens what came, two of five
 /// leave it, and the others only have it.
-const ANSWERS: usize = 7;
+const ANSWERS: i64 = 7;
 /// Users registered at once, and put into a label by one command.
 const AT_ONCE: usize = 2_000;
 const MEMBERS: usize = 500;
@@ -150,7 +150,7 @@ impl Crowd {
     }
 }
 
-fn user(number: usize) -> String {
+fn user(number: i64) -> String {
     format!("user-{number:04}")
 }
 
@@ -169,7 +169,7 @@ async fn execute(
 
 /// Registers users and phones, in few commits, and fills the labels.
 async fn register(server: &Arc<Server>) -> Result<(), Failure> {
-    let one = |number: usize| async move {
+    let one = |number: i64| async move {
         let (app, username) = (APP.to_owned(), user(number));
         let (nickname, new_account) = (None, Uuid::now_v7());
         let known = server.ledger.fact(Key::user(APP, &username)).await?;
@@ -214,7 +214,7 @@ async fn phones(server: &Arc<Server>) -> Result<HashMap<i64, Arc<Phone>>, Failur
     let mut checkout = server.ledger.database().ledger_read.checkout().await?;
     let all = targets_after(&mut checkout.conn(), APP, i64::MAX, 0, i64::MAX).await?;
     drop(checkout);
-    let users: HashMap<String, usize> = (1..=USERS).map(|n| (token(&user(n)), n)).collect();
+    let users: HashMap<String, i64> = (1..=USERS).map(|n| (token(&user(n)), n)).collect();
     let phone = |target: projections::registry::audience::TargetRow| {
         let token = &target.bindings.first()?.token;
         let number = *users.get(token).filter(|number| **number % ANSWERS == 0)?;

@@ -164,13 +164,13 @@ async fn introduce(running: &Running, url: &str, call: &tasks::Call) -> Result<(
     say(&format!(
         "\n  {title}   {url}\n\n  \
          phone-1 and fridge-1 (alice) and phone-2 (bob) are connected; tv-1 (alice) is away.\n  \
-         {users} more users have a phone behind a simulated JPush; some are in label news or sport.\n\n  \
+         {users} more users have a phone behind a simulated JPush; labels: news, sport.\n\n  \
          {step1}\n\n{push_all}\n\n  {step2}\n\n{push_label}\n\n  {step3}\n\n{push_everyone}\n\n  \
          {step4}\n\ncurl -sS {url}/graphql -H 'Authorization: Bearer {token}' \\\n  -d '{query}'\n\n  \
          Explorer {url}/graphql · metrics {url}/metrics · API {url}/openapi.json\n  \
          Admin token {token}\n",
         title = bold("pushledger"),
-        users = crowd::USERS,
+        users = tasks::grouped(crowd::USERS),
         step1 = bold("UMS: push to all of alice's devices; tv-1 gets it when it connects:"),
         push_all = cloud.curl("/umse/v2/msgPush", &all),
         step2 = bold("Easemob: push to a label:"),

@@ -7,7 +7,7 @@ use domain::{
 };
 
 use crate::{
-    cast::{ANN, APP, BOB, Handset, device, handset, opened, user_opened},
+    cast::{ANN, BOB, Handset, device, handset, opened, user_opened},
     ledger::at,
     scenario::{Scenario, given},
 };
