@@ -246,7 +246,16 @@ pub struct CellRow {
     pub deliveries: i64,
 }
 
+/// The stages from which on a delivery is handed over, in order.
+pub const HANDED_OVER: [&str; 4] = ["sent", "received", "displayed", "acknowledged"];
+
 impl CellRow {
+    /// Whether these got to a stage (one of [`HANDED_OVER`]), or further.
+    #[must_use]
+    pub fn got_to(&self, stage: &str) -> bool {
+        HANDED_OVER.iter().skip_while(|known| **known != stage).any(|known| *known == self.stage)
+    }
+
     /// What can be told of these deliveries once they were handed over. What can't is unobservable:
     /// neither pending nor zero.
     #[must_use]
@@ -281,6 +290,13 @@ impl TaskStatistics {
     #[must_use]
     pub fn targets(&self) -> i64 {
         self.cells.iter().map(|cell| cell.deliveries).sum()
+    }
+
+    /// Deliveries that got to a stage (one of [`HANDED_OVER`]), or further.
+    #[must_use]
+    pub fn reached(&self, stage: &str) -> i64 {
+        let got = self.cells.iter().filter(|cell| cell.got_to(stage));
+        got.map(|cell| cell.deliveries).sum()
     }
 
     /// Deliveries that are handed over, and nobody will say whether the device has them.

@@ -232,16 +232,20 @@ static POSTGRES_LEDGER: [(i64, &str, &str); 4] = [
     (3, "easemob", include_str!("../../migrations/postgres/ledger/0003_easemob.sql")),
     (4, "tasks", include_str!("../../migrations/postgres/ledger/0004_tasks.sql")),
 ];
-static SQLITE_PRESENCE: [(i64, &str, &str); 1] =
-    [(1, "presence", include_str!("../../migrations/sqlite/presence/0001_presence.sql"))];
+static SQLITE_PRESENCE: [(i64, &str, &str); 2] = [
+    (1, "presence", include_str!("../../migrations/sqlite/presence/0001_presence.sql")),
+    (2, "vendor_calls", include_str!("../../migrations/sqlite/presence/0002_vendor_calls.sql")),
+];
 static POSTGRES_VIEWS: [(i64, &str, &str); 4] = [
     (1, "views", include_str!("../../migrations/postgres/views/0001_views.sql")),
     (2, "vendors", include_str!("../../migrations/postgres/views/0002_vendors.sql")),
     (3, "tasks", include_str!("../../migrations/postgres/views/0003_tasks.sql")),
     (4, "cells", include_str!("../../migrations/postgres/views/0004_cells.sql")),
 ];
-static POSTGRES_PRESENCE: [(i64, &str, &str); 1] =
-    [(1, "presence", include_str!("../../migrations/postgres/presence/0001_presence.sql"))];
+static POSTGRES_PRESENCE: [(i64, &str, &str); 2] = [
+    (1, "presence", include_str!("../../migrations/postgres/presence/0001_presence.sql")),
+    (2, "vendor_calls", include_str!("../../migrations/postgres/presence/0002_vendor_calls.sql")),
+];
 
 fn migrator(scripts: &'static Scripts) -> Migrator {
     let migration = |(version, name, sql): &(i64, &'static str, &'static str)| {

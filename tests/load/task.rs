@@ -21,7 +21,7 @@ use projections::{histogram::quantile, on, task_statistics::TaskStatistics};
 use pushledger::{
     app::{Running, Server},
     clock::Clock,
-    config::Config,
+    config::{CHUNK_DEVICES, Config},
     delivery::tasks::{self, NewTask},
     ledger::{Context, Lane},
 };
@@ -54,6 +54,7 @@ async fn main() -> Result<(), Failure> {
         master_key: None,
         admin_token: Some(TOKEN.to_owned()),
         callback_allow: vec!["127.0.0.1/32".parse()?],
+        chunk_devices: CHUNK_DEVICES,
     };
     let running = Running::start(&config, Clock::System).await?;
     let server = Arc::clone(&running.server);

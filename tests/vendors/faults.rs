@@ -11,6 +11,7 @@ use domain::{
 use sim::fakes::{Fault, Outage, TokenFault};
 
 use super::{DAY, Post, token};
+use crate::harness::PATIENCE;
 
 async fn post_with(clients: &[&str]) -> Post {
     let post = Post::new().await;
@@ -57,6 +58,28 @@ async fn a_vendor_that_was_away_for_ten_minutes_gets_everything_that_is_still_va
         assert_eq!(post.jpush.accepted(&token(client)), 1);
     }
     assert_eq!(post.jpush.accepted(&token("c")), 0);
+    post.world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_call_whose_answer_a_restart_lost_is_made_again_with_its_cid_and_pushed_once() {
+    let Post { world, jpush } = post_with(&["a", "b"]).await;
+    // Taken at once, and answered when the server that asked is gone.
+    jpush.plan([Fault::Slow { ms: 60_000 }]);
+    let post = Post { world, jpush };
+    let id = post.push(&["a", "b"], Strategy::VendorOnly, DAY).await;
+    let taken = post.jpush.until(|seen| seen.tokens_accepted == 2);
+    tokio::time::timeout(PATIENCE, taken).await.unwrap();
+    let Post { world, jpush } = post;
+    let post = Post { world: world.restart().await, jpush };
+    for client in ["a", "b"] {
+        post.while_time_passes(id, client, |delivery| delivery.vendor.is_some()).await;
+        assert_eq!(post.jpush.accepted(&token(client)), 1);
+    }
+    let pushes = post.jpush.requests().into_iter().filter(|request| request.path == "/v3/push");
+    let cids: Vec<_> = pushes.map(|push| push.json()["cid"].clone()).collect();
+    assert_eq!(cids.len(), 2, "{cids:?}");
+    assert_eq!(cids[0], cids[1]);
     post.world.stop().await;
 }
 

@@ -31,7 +31,6 @@ pub(super) async fn bury(
         Err(fault) => return tracing::error!(device, %fault, "a dead token stays bound"),
     }
     let command = BuryToken {
-        app: app.to_owned(),
         device,
         notifier: binding.notifier,
         token: binding.token,

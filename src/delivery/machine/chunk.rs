@@ -29,7 +29,7 @@ use tokio::sync::OwnedSemaphorePermit;
 
 use super::{
     burial,
-    lane::{Once, Said, VendorLane},
+    lane::{Once, Said, Turn, VendorLane},
     task::Job,
 };
 use crate::delivery::channel::{Options, template};
@@ -440,7 +440,8 @@ async fn said(
     match template(lane.channel().config(), &job.notification, &options) {
         Ok(template) => {
             let tokens: Vec<&str> = batch.iter().map(|(_, b)| b.token.as_str()).collect();
-            lane.once(&job.server, &template, &tokens, (attempt, expires_at), key).await
+            let turn = Turn { message: job.id, attempt, expires_at };
+            lane.once(&job.server, &template, &tokens, turn, key).await
         }
         Err(unfit) => all(Once::Said(Said::unfit(unfit))),
     }

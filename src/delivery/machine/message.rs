@@ -223,7 +223,8 @@ impl Job<'_> {
         match template(lane.channel().config(), notification, &options) {
             Ok(template) => {
                 let tokens: Vec<&str> = batch.iter().map(|(_, b)| b.token.as_str()).collect();
-                lane.send(self.server, &template, &tokens, self.message.expires_at).await
+                let about = (self.id, self.message.expires_at);
+                lane.send(self.server, &template, &tokens, about).await
             }
             Err(unfit) => all(Said::unfit(unfit)),
         }

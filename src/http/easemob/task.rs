@@ -139,10 +139,6 @@ pub(super) async fn status(server: &Arc<Server>, call: &Call) -> Result<Reply, P
 /// What became of a task's deliveries. `targets` is the sum of `deliveries`, always.
 pub(super) async fn statistics(server: &Arc<Server>, call: &Call) -> Result<Reply, Problem> {
     let found = find(server, call).await?;
-    let reached = |stages: &[&str]| -> i64 {
-        let those = found.cells.iter().filter(|cell| stages.contains(&cell.stage.as_str()));
-        those.map(|cell| cell.deliveries).sum()
-    };
     let mut ended = Map::new();
     for cell in found.cells.iter().filter(|cell| !cell.ended.is_empty()) {
         let before = ended.get(&cell.ended).and_then(Value::as_i64).unwrap_or(0);
@@ -156,10 +152,10 @@ pub(super) async fn statistics(server: &Arc<Server>, call: &Call) -> Result<Repl
         "taskId": found.task.task.0,
         "users": found.task.users, "usersWithoutDevice": found.task.unbound,
         "targets": found.targets(),
-        "sent": reached(&["sent", "received", "displayed", "acknowledged"]),
-        "received": reached(&["received", "displayed", "acknowledged"]),
-        "displayed": reached(&["displayed", "acknowledged"]),
-        "acknowledged": reached(&["acknowledged"]),
+        "sent": found.reached("sent"),
+        "received": found.reached("received"),
+        "displayed": found.reached("displayed"),
+        "acknowledged": found.reached("acknowledged"),
         "unobservable": found.unobservable(),
         "ended": ended,
         "deliveries": found.cells.iter().map(cell).collect::<Vec<_>>(),
