@@ -353,6 +353,7 @@ fn concern(connections: &HashMap<i64, Connection>, recorded: &Recorded, tasks: &
         | Event::LabelDeleted(_)
         | Event::LabelMembersChanged(_)
         | Event::DeviceBound(_)
+        | Event::DeviceAdmitted(_)
         | Event::TokenDied(_)
         | Event::DeviceRegistered(_)
         | Event::OwnerSet(_)

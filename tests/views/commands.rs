@@ -125,6 +125,8 @@ pub(super) fn push(random: &mut Random, id: MessageId, now: i64) -> PushMessage 
         strategy: random.pick(&Strategy::ALL).unwrap(),
         expires_at: now + seconds * 1_000_000,
         burn: random.below(4) == 0,
+        resend: None,
+        callback: false,
         private: MessagePrivate {
             destinations: raw(serde_json::json!({ "targets": usernames })),
             payload: Some(raw(serde_json::json!({ "title": "门铃" }))),

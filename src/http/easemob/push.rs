@@ -84,6 +84,8 @@ async fn send(
         strategy,
         expires_at: server.clock.now() + keep,
         burn: false,
+        resend: None,
+        callback: false,
         private: MessagePrivate { destinations, payload },
         new_account: Uuid::now_v7(),
     };
