@@ -82,7 +82,8 @@ mod tests {
     fn a_token_has_three_numbers_of_32_bits_and_one_part_more() {
         assert_eq!(numbers("5_0_7_d"), Some([5, 0, 7]));
         assert_eq!(numbers("4294967295_4294967295_4294967295_"), Some([u32::MAX; 3]));
-        for text in ["", "5_0_7", "5_0_7_d_e", "4294967296_0_7_d", "-1_0_7_d", "5_x_7_d", "5__7_d"] {
+        for text in ["", "5_0_7", "5_0_7_d_e", "4294967296_0_7_d", "-1_0_7_d", "5_x_7_d", "5__7_d"]
+        {
             assert_eq!(numbers(text), None, "{text}");
         }
     }

@@ -124,8 +124,7 @@ pub fn named(what: &str, text: &str, most: usize) -> Result<(), InputError> {
 /// # Errors
 /// [`InputError::Bad`] says which URL is wrong.
 pub fn callable(what: &str, url: String) -> Result<String, InputError> {
-    let wrong =
-        || bad(format!("{what} must be a URL of http or https without user or fragment"));
+    let wrong = || bad(format!("{what} must be a URL of http or https without user or fragment"));
     let parsed: Url = url.parse().map_err(|_| wrong())?;
     let plain = parsed.username().is_empty() && parsed.password().is_none();
     let plain = plain && parsed.fragment().is_none() && url.len() <= MAX_URL_BYTES;

@@ -89,8 +89,7 @@ fn shown(cid: u32, state: u8) -> Value {
 pub(super) fn ids(call: &Call) -> Reply {
     let antelope = call.antelope();
     let ranges = || antelope.cid_ranges.iter();
-    let range =
-        |&(first, last): &_| json!({ "begin": first, "end": last, "usage": PUBLISHER });
+    let range = |&(first, last): &_| json!({ "begin": first, "end": last, "usage": PUBLISHER });
     // So an earlier edition of the document words it.
     let segment = |&(first, last): &_| json!({ "from": first, "to": last });
     Reply::of(json!({

@@ -77,11 +77,7 @@ struct Push {
     callback: bool,
 }
 
-pub(super) async fn of_device(
-    server: &Server,
-    call: &Call,
-    source: u32,
-) -> Result<Reply, Problem> {
+pub(super) async fn of_device(server: &Server, call: &Call, source: u32) -> Result<Reply, Problem> {
     let ClientPush { msg, flag, callback, access_tokens } = call.body()?;
     let callback = match callback {
         0 => false,
