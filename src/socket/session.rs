@@ -363,8 +363,8 @@ impl Session {
             return Ok(());
         }
         self.fly((frame.id, None), frame.text.len());
-        self.send(frame.text.clone()).await?;
         self.waiting.sent(frame, self.server.clock.now());
+        self.send(frame.text.clone()).await?;
         self.record(frame.id, Progress::Sent, Reporter::Server).await
     }
 

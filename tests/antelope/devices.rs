@@ -1,5 +1,6 @@
 //! Antelope devices on the device socket.
 
+use domain::message::Stage;
 use pushledger::antelope::sign;
 use serde_json::{Value, json};
 use sim::{Device, DeviceOptions, Error, Incoming};
@@ -123,5 +124,27 @@ async fn a_token_that_ends_does_not_end_the_connection_that_it_opened() {
     assert_eq!(message(&mut device).await.1, seen(HELLO, 0));
     let refused = Device::connect(options).await;
     assert!(matches!(refused, Err(Error::Refused { status: 401, .. })), "{refused:?}");
+    antelope.world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_device_gets_what_another_node_accepted_and_ends_its_sending_there() {
+    let antelope = Antelope::new().await;
+    let other = antelope.world.second().await;
+    let url = format!("http://{}", other.address);
+    let mut device = Device::connect(DeviceOptions::of_antelope(url, token(BOB))).await.unwrap();
+    let number = antelope.number(BOB).await;
+    let presence = &antelope.world.running.server.presence;
+    crate::harness::until("it is not known to be there", async || {
+        presence.present(&[number]).await.unwrap().contains(&number)
+    })
+    .await;
+    let (id, _) = antelope.push_to(&[BOB], 2).await;
+    assert_eq!(message(&mut device).await, (id.to_string(), seen(HELLO, 0)));
+    device.next_within(std::time::Duration::from_millis(1)).await;
+    antelope.until(id, BOB, |delivery| delivery.stage == Stage::Received).await;
+    assert_eq!(antelope.delivery(id, BOB).await.ended, None);
+    drop(device);
+    other.shutdown().await;
     antelope.world.stop().await;
 }

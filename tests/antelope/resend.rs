@@ -81,6 +81,7 @@ async fn an_answer_ends_the_sending_whenever_it_comes() {
     let mut device = antelope.quiet(BOB).await;
     let (id, _) = antelope.push_to(&[BOB], 2).await;
     message(&mut device).await;
+    antelope.until(id, BOB, |delivery| delivery.stage == Stage::Sent).await;
     advance(&antelope, 1_000);
     again(&mut device, 1).await;
     device.ack(&id.to_string()).await.unwrap();
