@@ -48,6 +48,8 @@ pub struct AppEntry {
     pub ums_jwt: Option<Verifier>,
     /// Secrets that may ask for Easemob app tokens, each with its fingerprint.
     pub easemob_secrets: Vec<(String, String)>,
+    /// Keys that its server may show over Antelope's interface, and that may sign tokens there.
+    pub antelope_keys: Vec<String>,
     /// Its push vendors that can be spoken to, in the order of its configuration.
     pub vendors: Vec<(VendorRef, Arc<Channel>)>,
 }
@@ -80,6 +82,9 @@ struct Apps {
     by_ums_system: HashMap<String, Arc<AppEntry>>,
     /// By organization and name, both in lower case.
     by_easemob: HashMap<(String, String), Arc<AppEntry>>,
+    by_antelope_app: HashMap<String, Arc<AppEntry>>,
+    /// First and last number of each range of Antelope devices.
+    by_cid: Vec<(u32, u32, Arc<AppEntry>)>,
 }
 
 /// All apps that are not deleted.
@@ -146,8 +151,14 @@ impl Directory {
                 let path = (easemob.org_name.to_lowercase(), easemob.app_name.to_lowercase());
                 apps.by_easemob.insert(path, Arc::clone(&entry));
             }
+            if let Some(antelope) = &app.config.antelope {
+                apps.by_antelope_app.insert(antelope.app_id.clone(), Arc::clone(&entry));
+                let ranges = antelope.cid_ranges.iter();
+                apps.by_cid.extend(ranges.map(|&(first, last)| (first, last, Arc::clone(&entry))));
+            }
             apps.by_id.insert(app.config.app_id.clone(), entry);
         }
+        apps.by_cid.sort_unstable_by_key(|(first, ..)| *first);
         *self.apps.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(apps);
         *loaded = Instant::now();
         Ok(())
@@ -168,12 +179,16 @@ impl Directory {
             ums_system_keys: Vec::new(),
             ums_jwt: None,
             easemob_secrets: Vec::new(),
+            antelope_keys: Vec::new(),
             vendors: self.vendors(conn, &app.config, former).await?,
         };
         if let Some(easemob) = &app.config.easemob {
             let secrets = self.secrets(conn, &easemob.client_secrets).await?;
             let prints = easemob.client_secrets.iter().map(|secret| secret.fingerprint.clone());
             entry.easemob_secrets = prints.zip(secrets).collect();
+        }
+        if let Some(antelope) = &app.config.antelope {
+            entry.antelope_keys = self.secrets(conn, &antelope.app_keys).await?;
         }
         if let Some(ums) = &app.config.ums {
             entry.ums_app_keys = self.secrets(conn, &ums.app_keys).await?;
@@ -289,6 +304,27 @@ impl Directory {
     ) -> Result<Option<Arc<AppEntry>>, SecretError> {
         let path = (org.to_lowercase(), name.to_lowercase());
         self.find(|apps| apps.by_easemob.get(&path).cloned()).await
+    }
+
+    /// The app whose server sends that header `X-APP-ID` over Antelope's interface.
+    ///
+    /// # Errors
+    /// [`SecretError`] when looking again fails.
+    pub async fn antelope(&self, id: &str) -> Result<Option<Arc<AppEntry>>, SecretError> {
+        self.find(|apps| apps.by_antelope_app.get(id).cloned()).await
+    }
+
+    /// The app that an Antelope device belongs to by its number.
+    ///
+    /// # Errors
+    /// [`SecretError`] when looking again fails.
+    pub async fn antelope_of_cid(&self, cid: u32) -> Result<Option<Arc<AppEntry>>, SecretError> {
+        self.find(|apps| {
+            let after = apps.by_cid.partition_point(|(first, ..)| *first <= cid);
+            let (_, last, app) = apps.by_cid.get(after.checked_sub(1)?)?;
+            (cid <= *last).then(|| Arc::clone(app))
+        })
+        .await
     }
 
     /// All apps, in order of id.

@@ -27,6 +27,9 @@ pub struct AppConfig {
     /// Easemob push, if the app speaks it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub easemob: Option<EasemobConfig>,
+    /// Antelope custom messages, if the app speaks it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub antelope: Option<AntelopeConfig>,
     /// The push vendors that its devices can be reached by.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub vendors: Vec<VendorRef>,
@@ -152,6 +155,31 @@ impl Default for EasemobLimits {
     }
 }
 
+/// The Antelope side of an app.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AntelopeConfig {
+    /// Header `X-APP-ID` of the app's server.
+    pub app_id: String,
+    /// Keys that the app's server shows and that sign tokens; several while a rotation overlaps.
+    pub app_keys: Vec<SecretRef>,
+    /// The numbers that its devices may have: first and last of each range.
+    pub cid_ranges: Vec<(u32, u32)>,
+    /// Where devices' messages are called back to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub webhook: Option<String>,
+    /// Where changes of devices' states are called back to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub state_webhook: Option<String>,
+}
+
+impl AntelopeConfig {
+    /// Whether a device may have that number.
+    #[must_use]
+    pub fn owns(&self, cid: u32) -> bool {
+        self.cid_ranges.iter().any(|&(first, last)| (first..=last).contains(&cid))
+    }
+}
+
 /// A push vendor that an app has credentials for.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct VendorRef {
@@ -198,6 +226,7 @@ impl AppConfig {
             timezone: timezone.to_owned(),
             ums: None,
             easemob: None,
+            antelope: None,
             vendors: Vec::new(),
             delivery: DeliveryConfig::default(),
         }
@@ -350,6 +379,21 @@ fn ids_are_free(apps: &[App], config: &AppConfig) -> Result<(), Rejection> {
         let path = Some((org.clone(), name.clone()));
         if others().any(|app| app.config.easemob_path() == path) {
             return Err(Rejection::AppTaken(format!("{org}#{name}")));
+        }
+    }
+    if let Some(antelope) = &config.antelope {
+        let others = || others().filter_map(|app| app.config.antelope.as_ref());
+        if others().any(|other| other.app_id == antelope.app_id) {
+            return Err(Rejection::AppTaken(antelope.app_id.clone()));
+        }
+        // The number alone says whose a device is.
+        for &(first, last) in &antelope.cid_ranges {
+            let meets = |&(other_first, other_last): &(u32, u32)| {
+                first <= other_last && other_first <= last
+            };
+            if others().any(|other| other.cid_ranges.iter().any(meets)) {
+                return Err(Rejection::AppTaken(format!("a cid of {first} to {last}")));
+            }
         }
     }
     Ok(())

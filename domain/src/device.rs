@@ -69,8 +69,8 @@ impl Channel {
 }
 
 impl Profile {
-    /// The profile of an Easemob device, which tells nothing of what it is.
-    fn of_easemob() -> Profile {
+    /// The profile of a device that tells nothing of what it is.
+    fn untold() -> Profile {
         let (app_package, device_type) = (String::new(), String::new());
         Profile { app_package, device_type, type_id: None, channel: Channel::None }
     }
@@ -244,7 +244,8 @@ pub struct Device {
     pub registered_at: i64,
     /// What it is.
     pub profile: Profile,
-    /// Who it is. An Easemob device has its device id as client id, and no more.
+    /// Who it is. An Easemob device has its device id as client id, an Antelope device its number,
+    /// and no more.
     pub identity: Identity,
     /// The certificate names and tokens of an Easemob device, in order of name.
     pub bound: Vec<(String, String)>,
@@ -262,6 +263,13 @@ impl Device {
         let own = self.profile.channel == Channel::Jpush && !token.is_empty();
         let own = own.then(|| Binding { notifier: None, token: token.clone() });
         bound.chain(own).collect()
+    }
+
+    /// Its number in the protocol, if it is an Antelope device that was not erased.
+    #[must_use]
+    pub fn cid(&self) -> Option<u32> {
+        let number = || self.identity.client_id.parse().ok();
+        (self.protocol == Protocol::Antelope).then(number).flatten()
     }
 
     /// Its names, for an event to be found by.
@@ -347,9 +355,24 @@ impl Device {
                     status: Status::Registered,
                     account: Some(e.account),
                     registered_at: before.map_or(recorded_at, |d| d.registered_at),
-                    profile: Profile::of_easemob(),
+                    profile: Profile::untold(),
                     identity,
                     bound,
+                })
+            }
+            Event::DeviceAdmitted(e) => {
+                let cid = e.private.map(|cid| cid.cid.to_string()).unwrap_or_default();
+                Some(Device {
+                    number: position,
+                    stream,
+                    version,
+                    protocol: Protocol::Antelope,
+                    status: Status::Registered,
+                    account: None,
+                    registered_at: recorded_at,
+                    profile: Profile::untold(),
+                    identity: Identity { client_id: cid, ..Identity::default() },
+                    bound: Vec::new(),
                 })
             }
             Event::TokenDied(e) => before.map(|mut device| {

@@ -10,6 +10,7 @@ use serde::{Serialize, de::DeserializeOwned};
 use crate::{
     account::{AccountClosed, AccountOpened},
     app::{AppChanged, AppCreated, AppDeleted},
+    cid::DeviceAdmitted,
     device::{
         DeviceBound, DeviceRegistered, DeviceReturned, DeviceUnregistered, DeviceUpdated, TokenDied,
     },
@@ -160,6 +161,8 @@ events! {
     "device.returned" 1 DeviceReturned,
     /// An Easemob device was seen for the first time, or its bindings changed.
     "device.bound" 1 DeviceBound,
+    /// An Antelope device connected for the first time.
+    "device.admitted" 1 DeviceAdmitted,
     /// A push vendor said that a device's token is dead.
     "token.died" 1 TokenDied,
     /// A physical device got an owner and a bind key.

@@ -68,6 +68,13 @@ pub enum Key {
         /// The client id.
         client: String,
     },
+    /// The Antelope device of a number.
+    Cid {
+        /// The app.
+        app: String,
+        /// The device's number in the protocol.
+        cid: u32,
+    },
     /// UMS devices by hardware id.
     Hardware {
         /// The app.
@@ -112,6 +119,12 @@ impl Key {
     #[must_use]
     pub fn user(app: &str, username: &str) -> Key {
         Key::User { app: app.to_owned(), username: username.to_owned() }
+    }
+
+    /// The key of an Antelope device.
+    #[must_use]
+    pub fn cid(app: &str, cid: u32) -> Key {
+        Key::Cid { app: app.to_owned(), cid }
     }
 
     /// The key of a label.
@@ -337,6 +350,14 @@ impl Facts {
         Ok(self.devices(&Key::Device(number))?.first().cloned())
     }
 
+    /// The Antelope device of a number.
+    ///
+    /// # Errors
+    /// [`Stop::Need`] if not loaded.
+    pub fn device_of_cid(&self, app: &str, cid: u32) -> Result<Option<Arc<Device>>, Stop> {
+        Ok(self.devices(&Key::cid(app, cid))?.first().cloned())
+    }
+
     /// The ownership of a physical device.
     ///
     /// # Errors
@@ -453,6 +474,10 @@ pub fn touched(place: Place<'_>, event: &Event) -> Vec<Key> {
         Event::DeviceUnregistered(e) => device_keys(place, e.device, [e.account, None], &e.private),
         Event::DeviceBound(e) => {
             device_keys(place, e.device.unwrap_or(place.position), [Some(e.account), None], &None)
+        }
+        Event::DeviceAdmitted(e) => {
+            let cid = e.private.iter().map(|cid| Key::cid(place.app, cid.cid));
+            cid.chain([Key::Device(place.position)]).collect()
         }
         Event::TokenDied(e) => device_keys(place, e.device, [e.account, None], &e.private),
         Event::OwnerSet(e) => owner_key(place.app, e.private.as_ref()),
@@ -647,6 +672,7 @@ fn belongs(key: &Key, device: &Device) -> bool {
         Key::Client { client, .. } => {
             device.protocol == Protocol::Ums && device.identity.client_id == *client
         }
+        Key::Cid { cid, .. } => device.cid() == Some(*cid),
         Key::Hardware { id, .. } => device.identity.device_id.as_ref() == Some(id),
         Key::AccountDevices(account) => device.account == Some(*account),
         Key::Device(number) => device.number == *number,

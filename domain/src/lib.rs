@@ -7,6 +7,7 @@
 
 pub mod account;
 pub mod app;
+pub mod cid;
 pub mod device;
 pub mod event;
 pub mod facts;
@@ -18,6 +19,7 @@ pub mod owner;
 pub mod push;
 mod recorded;
 mod rejection;
+pub mod resend;
 pub mod route;
 pub mod stream;
 pub mod task;

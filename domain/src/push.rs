@@ -10,6 +10,7 @@ use crate::{
     device::Device,
     facts::{Facts, Key, Stop},
     message::{MessageAccepted, MessageId, MessagePrivate, Protocol, Sender, Target},
+    resend::Resend,
     route::Strategy,
 };
 
@@ -31,6 +32,8 @@ pub enum Destinations {
     Packages(Vec<String>, Vec<String>),
     /// Every device of these Easemob users, whose names are in lower case.
     Users(Vec<String>),
+    /// Antelope devices by their numbers.
+    Cids(Vec<u32>),
     /// The phones of whoever owns this physical device and knows its bind key.
     OwnerOf {
         /// The hardware id.
@@ -72,6 +75,10 @@ pub struct PushMessage {
     pub expires_at: i64,
     /// Whether it burns after display.
     pub burn: bool,
+    /// How often it is sent to a device that does not answer, if that is for the caller to say.
+    pub resend: Option<Resend>,
+    /// Whether the app's server is to be told of it.
+    pub callback: bool,
     /// The caller's own words.
     pub private: MessagePrivate,
     /// Account of the sending user, if this opens it.
@@ -133,6 +140,8 @@ impl Decide for PushMessage {
             strategy: self.strategy,
             expires_at: self.expires_at,
             burn: self.burn,
+            resend: self.resend,
+            callback: self.callback,
             targets: targets.map(|(device, account)| Target { device, account }).collect(),
             unresolved: reached.unresolved,
             users: reached.users,
@@ -145,16 +154,44 @@ impl Decide for PushMessage {
     }
 }
 
+/// Pushes several messages to Antelope devices, all or none.
+#[derive(Debug, Clone)]
+pub struct PushMessages(pub Vec<PushMessage>);
+
+impl Decide for PushMessages {
+    fn decide(&self, facts: &Facts) -> Result<Vec<Append>, Stop> {
+        // All facts at once: rounds of loading are bounded.
+        facts.want(self.0.iter().flat_map(PushMessage::cids))?;
+        let appends: Result<Vec<_>, Stop> = self.0.iter().map(|push| push.decide(facts)).collect();
+        Ok(appends?.into_iter().flatten().collect())
+    }
+}
+
 impl PushMessage {
+    /// The keys of the Antelope devices that it goes to.
+    fn cids(&self) -> impl Iterator<Item = Key> {
+        let cids: &[u32] = match &self.destinations {
+            Destinations::Cids(cids) => cids,
+            Destinations::Clients(_)
+            | Destinations::Hardware(_)
+            | Destinations::HardwareOf(..)
+            | Destinations::Types(..)
+            | Destinations::Packages(..)
+            | Destinations::Users(_)
+            | Destinations::OwnerOf { .. } => &[],
+        };
+        cids.iter().map(|cid| Key::cid(&self.app, *cid))
+    }
+
     fn resolve(&self, facts: &Facts) -> Result<Reached, Stop> {
         let app = self.app.clone();
         match &self.destinations {
             Destinations::Clients(clients) => by_name(facts, clients, |client| Key::Client {
                 app: app.clone(),
-                client: client.to_owned(),
+                client: client.clone(),
             }),
             Destinations::Hardware(ids) => {
-                by_name(facts, ids, |id| Key::Hardware { app: app.clone(), id: id.to_owned() })
+                by_name(facts, ids, |id| Key::Hardware { app: app.clone(), id: id.clone() })
             }
             Destinations::HardwareOf(user, ids) => {
                 let account = facts.account(&self.app, user)?;
@@ -171,6 +208,7 @@ impl PushMessage {
                 self.of_users(facts, users, packages, |d| Some(&d.profile.app_package))
             }
             Destinations::Users(users) => by_username(facts, &self.app, users),
+            Destinations::Cids(cids) => by_name(facts, cids, |cid| Key::cid(&app, *cid)),
             Destinations::OwnerOf { device_id, bind_key } => {
                 self.of_owner(facts, device_id, bind_key)
             }
@@ -251,8 +289,8 @@ fn by_username(facts: &Facts, app: &str, usernames: &[String]) -> Result<Reached
 }
 
 /// Devices found by a name that is looked up for each destination.
-fn by_name(facts: &Facts, names: &[String], key: impl Fn(&str) -> Key) -> Result<Reached, Stop> {
-    let names: BTreeSet<&String> = names.iter().collect();
+fn by_name<N: Ord>(facts: &Facts, names: &[N], key: impl Fn(&N) -> Key) -> Result<Reached, Stop> {
+    let names: BTreeSet<&N> = names.iter().collect();
     facts.want(names.iter().map(|name| key(name)))?;
     let mut reached = Reached::default();
     for name in names {

@@ -87,6 +87,8 @@ enum DeliveryEnding {
     VendorUnavailable,
     /// It expired before the vendor took it.
     ExpiredUnsent,
+    /// It was sent as often as its sender wanted, and the device never said that it has it.
+    Unacknowledged,
 }
 
 /// What is done to a message that was sent.

@@ -9,7 +9,7 @@ use std::{
 
 use domain::{
     Event, Recorded, Stream,
-    message::{Delivery, MessageId, Progress, Sender, Stage},
+    message::{Delivery, MessageAccepted, MessageId, Progress, Sender, Stage},
     route::Strategy,
 };
 use uuid::Uuid;
@@ -32,8 +32,44 @@ pub struct DeliveryRow {
     pub delivery: Delivery,
     /// When it was handed over, received, displayed, acknowledged and ended, in µs.
     pub times: [Option<i64>; 5],
-    /// Whether it is kept nowhere and waits for its way to be chosen, or for a push vendor.
-    pub due: bool,
+    /// What it waits for, if it is kept nowhere.
+    pub due: Due,
+}
+
+/// What a delivery that is kept nowhere waits for. The numbers are stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Due {
+    /// Nothing: it is kept, or decided.
+    Nothing = 0,
+    /// Its way to be chosen, or a push vendor.
+    Way = 1,
+    /// Its device's answer: it was to be sent now or never, and ends if none comes.
+    Answer = 2,
+}
+
+impl Due {
+    /// Of a delivery that was just accepted.
+    fn first(push: &MessageAccepted) -> Due {
+        match push.resend {
+            _ if push.strategy.kept_at_once() => Due::Nothing,
+            Some(_) => Due::Answer,
+            None => Due::Way,
+        }
+    }
+
+    /// After something became of the delivery.
+    fn after(self, delivery: &Delivery) -> Due {
+        match self {
+            Due::Way if undecided(delivery) => Due::Way,
+            Due::Answer if delivery.open() => Due::Answer,
+            Due::Nothing | Due::Way | Due::Answer => Due::Nothing,
+        }
+    }
+
+    fn from_number(number: i64) -> Due {
+        let some = [Due::Way, Due::Answer].into_iter();
+        some.fold(Due::Nothing, |found, due| if due as i64 == number { due } else { found })
+    }
 }
 
 /// One message as the view keeps it.
@@ -167,7 +203,7 @@ fn fold(rows: &mut Rows, dirty: &mut BTreeSet<(i64, i64)>, id: MessageId, record
         Event::MessageAccepted(e) => {
             for target in &e.targets {
                 let (device, delivery) = (target.device, target.delivery());
-                let due = !e.strategy.kept_at_once();
+                let due = Due::first(e);
                 let row = DeliveryRow { message: id, device, delivery, times: [None; 5], due };
                 rows.insert((id.0, device), row);
                 dirty.insert((id.0, device));
@@ -177,7 +213,7 @@ fn fold(rows: &mut Rows, dirty: &mut BTreeSet<(i64, i64)>, id: MessageId, record
             for step in &e.steps {
                 let Some(row) = rows.get_mut(&(id.0, step.device)) else { continue };
                 row.delivery.advance(step);
-                row.due &= undecided(&row.delivery);
+                row.due = row.due.after(&row.delivery);
                 if let Some(index) = time_of(step.what) {
                     row.times[index].get_or_insert(at);
                 }
@@ -192,7 +228,7 @@ fn fold(rows: &mut Rows, dirty: &mut BTreeSet<(i64, i64)>, id: MessageId, record
             for recalled in &e.results {
                 let Some(row) = rows.get_mut(&(id.0, recalled.device)) else { continue };
                 row.delivery.recall(e.op, recalled.result);
-                row.due &= undecided(&row.delivery);
+                row.due = row.due.after(&row.delivery);
                 row.times[4] = row.delivery.ended.map(|_| row.times[4].unwrap_or(at));
                 dirty.insert((id.0, recalled.device));
             }
@@ -206,6 +242,7 @@ fn fold(rows: &mut Rows, dirty: &mut BTreeSet<(i64, i64)>, id: MessageId, record
         | Event::LabelDeleted(_)
         | Event::LabelMembersChanged(_)
         | Event::DeviceBound(_)
+        | Event::DeviceAdmitted(_)
         | Event::TokenDied(_)
         | Event::DeviceRegistered(_)
         | Event::DeviceUpdated(_)
@@ -278,7 +315,7 @@ fn push_delivery(values: &mut Vec<Value>, row: DeliveryRow) -> Result<(), Fault>
     values.extend(row.times.map(Value::Int));
     values.push(vendor.map(db::name_of).transpose()?.into());
     values.push(failed.map(db::name_of).transpose()?.into());
-    values.push(i64::from(row.due).into());
+    values.push((row.due as i64).into());
     Ok(())
 }
 
@@ -331,7 +368,13 @@ fn delivery(row: StoredDelivery) -> Result<DeliveryRow, Fault> {
         vendor: vendor.map(db::from_name).transpose()?,
         failed: failed.map(db::from_name).transpose()?,
     };
-    Ok(DeliveryRow { message: MessageId(message), device, delivery, times, due: due != 0 })
+    Ok(DeliveryRow {
+        message: MessageId(message),
+        device,
+        delivery,
+        times,
+        due: Due::from_number(due),
+    })
 }
 
 fn stage_of(number: i64) -> Result<Stage, Fault> {
@@ -405,13 +448,15 @@ fn message(row: StoredMessage) -> MessageRow {
     }
 }
 
-/// Messages, each with its app, of which deliveries are kept nowhere and wait for their way.
+/// Messages, each with its app, of which deliveries are kept nowhere and wait for their way, or for
+/// an answer.
 ///
 /// # Errors
 /// [`Fault`] when the database fails.
 pub async fn due(conn: &mut Conn<'_>) -> Result<Vec<(String, MessageId)>, Fault> {
-    const SQL: &str = "SELECT DISTINCT m.app, m.message FROM deliveries d \
-         JOIN messages m ON m.message = d.message WHERE d.due = 1 ORDER BY m.message";
+    const SQL: &str = "SELECT m.app, m.message FROM messages m WHERE m.message IN \
+         (SELECT message FROM deliveries WHERE due = 1 UNION SELECT message FROM deliveries WHERE due = 2) \
+         ORDER BY m.message";
     let rows: Vec<(String, i64)> =
         on!(conn.again(), c => sqlx::query_as(SQL).fetch_all(&mut *c).await?);
     Ok(rows.into_iter().map(|(app, message)| (app, MessageId(message))).collect())

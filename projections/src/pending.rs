@@ -143,6 +143,7 @@ pub async fn apply(conn: &mut Conn<'_>, page: &[Recorded]) -> Result<(), Fault> 
             | Event::LabelDeleted(_)
             | Event::LabelMembersChanged(_)
             | Event::DeviceBound(_)
+            | Event::DeviceAdmitted(_)
             | Event::TokenDied(_)
             | Event::DeviceRegistered(_)
             | Event::DeviceUpdated(_)

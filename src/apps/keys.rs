@@ -51,6 +51,8 @@ pub struct NewKeys {
     pub jwt: Option<String>,
     /// The last new client secret of the Easemob side.
     pub easemob: Option<String>,
+    /// The last new key of the Antelope side.
+    pub antelope: Option<String>,
 }
 
 impl Vault<'_> {

@@ -2,6 +2,7 @@
 //! go into the vault, and what is shown later has fingerprints only. The admin API, the command
 //! line and the demo all come through here. Each section of an app has a file.
 
+pub mod antelope;
 pub mod delivery;
 pub mod easemob;
 pub mod keys;
@@ -10,10 +11,12 @@ pub mod vendors;
 
 use domain::app::AppConfig;
 use projections::db::Pool;
+use reqwest::Url;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::secrets::{MasterKey, Sealed, SecretError};
+use antelope::{AntelopeInput, AntelopeOutput};
 use delivery::{DeliveryInput, DeliveryOutput};
 use easemob::{EasemobInput, EasemobOutput};
 use keys::NewKeys;
@@ -24,6 +27,8 @@ use vendors::{VendorInput, VendorOutput};
 const MAX_NAME: usize = 100;
 /// Longest id of an app, in characters.
 const MAX_APP_ID: usize = 40;
+/// Longest URL, in bytes.
+const MAX_URL_BYTES: usize = 1_000;
 
 /// A new app, or what to change of one. What is absent keeps its value or gets a default.
 #[derive(Debug, Default, Deserialize, ToSchema)]
@@ -39,6 +44,8 @@ pub struct AppInput {
     pub ums: Option<UmsInput>,
     /// The Easemob side.
     pub easemob: Option<EasemobInput>,
+    /// The Antelope side.
+    pub antelope: Option<AntelopeInput>,
     /// All push vendors that its devices can be reached by, in the order in which they are asked
     /// for.
     pub vendors: Option<Vec<VendorInput>>,
@@ -64,6 +71,9 @@ pub struct AppOutput {
     #[serde(skip_serializing_if = "Option::is_none")]
     /// The Easemob side.
     pub easemob: Option<EasemobOutput>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    /// The Antelope side.
+    pub antelope: Option<AntelopeOutput>,
     /// The push vendors that its devices can be reached by.
     pub vendors: Vec<VendorOutput>,
     /// How its messages are delivered.
@@ -107,6 +117,21 @@ pub fn named(what: &str, text: &str, most: usize) -> Result<(), InputError> {
         return Err(bad(format!("{what} must have 1 to {most} printable characters")));
     }
     Ok(())
+}
+
+/// A URL that could be called. Whether its host may be reached shows only when it is: names move.
+///
+/// # Errors
+/// [`InputError::Bad`] says which URL is wrong.
+pub fn callable(what: &str, url: String) -> Result<String, InputError> {
+    let wrong = || bad(format!("{what} must be a URL of http or https without user or fragment"));
+    let parsed: Url = url.parse().map_err(|_| wrong())?;
+    let plain = parsed.username().is_empty() && parsed.password().is_none();
+    let plain = plain && parsed.fragment().is_none() && url.len() <= MAX_URL_BYTES;
+    if !plain || !matches!(parsed.scheme(), "http" | "https") {
+        return Err(wrong());
+    }
+    Ok(url)
 }
 
 /// The configuration of a new app, with every secret stored.
@@ -155,6 +180,10 @@ impl Vault<'_> {
             let (app, before) = (&config.app_id, config.easemob.take());
             config.easemob = Some(self.merge_easemob(app, before, easemob, &mut keys).await?);
         }
+        if let Some(antelope) = input.antelope {
+            let (app, before) = (&config.app_id, config.antelope.take());
+            config.antelope = Some(self.merge_antelope(app, before, antelope, &mut keys).await?);
+        }
         if let Some(vendors) = input.vendors {
             config.vendors = self.replace_vendors(&config.app_id, &config.vendors, vendors).await?;
         }
@@ -175,6 +204,7 @@ pub fn output(config: &AppConfig, version: i64, mut keys: NewKeys) -> AppOutput 
         version,
         ums: config.ums.as_ref().map(|ums| UmsOutput::of(ums, &mut keys)),
         easemob: config.easemob.as_ref().map(|easemob| EasemobOutput::of(easemob, &mut keys)),
+        antelope: config.antelope.as_ref().map(|antelope| AntelopeOutput::of(antelope, &mut keys)),
         vendors: config.vendors.iter().map(VendorOutput::of).collect(),
         delivery: DeliveryOutput::of(&config.delivery),
     }

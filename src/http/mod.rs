@@ -1,6 +1,7 @@
 //! The front door. The whole URL map is in [`router`]; each protocol has a folder or a file.
 
 pub mod admin;
+pub mod antelope;
 mod body;
 pub mod easemob;
 mod graphql;
@@ -41,6 +42,7 @@ pub fn router(server: Arc<Server>) -> Router {
         .route("/readyz", get(system::readyz))
         .route("/metrics", get(system::metrics))
         .route("/openapi.json", get(system::openapi))
+        .merge(antelope::routes())
         .merge(easemob::routes())
         .fallback(not_found)
         .with_state(server)
@@ -63,8 +65,9 @@ async fn identify(mut request: Request, next: Next) -> Response {
     let span = tracing::info_span!("request", id = %id, path = path.unwrap_or_default());
     request.extensions_mut().insert(RequestId(Arc::clone(&id)));
     let mut response = next.run(request).instrument(span).await;
+    // An answer that is given again has the id of the first.
     if let Ok(id) = HeaderValue::from_str(&id) {
-        response.headers_mut().insert("x-request-id", id);
+        response.headers_mut().entry("x-request-id").or_insert(id);
     }
     response
 }

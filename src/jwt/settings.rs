@@ -2,12 +2,11 @@
 //! vault, and what is shown has fingerprints only. `apps` comes here with the section `ums.jwt`.
 
 use domain::app::{JwtConfig, JwtKeys, SecretRef};
-use reqwest::Url;
 use serde::{Deserialize, Deserializer, Serialize};
 use utoipa::ToSchema;
 
 use crate::apps::{
-    InputError, Vault, bad,
+    InputError, Vault, bad, callable,
     keys::{KeyInput, KeyOutput, shown, wanted},
     named,
 };
@@ -16,8 +15,6 @@ use crate::apps::{
 const MIN_SECRET_BYTES: usize = 32;
 /// Longest issuer and audience, in characters.
 const MAX_CLAIM: usize = 200;
-/// Longest URL, in bytes.
-const MAX_URL_BYTES: usize = 1_000;
 
 /// Access tokens that the app signs itself (JWT). It replaces what was there before; `null` ends
 /// it. Either secrets or a URL.
@@ -109,22 +106,10 @@ pub async fn replace(
             let (list, told) = vault.key_list(app, before.to_vec(), Some(secrets)).await?;
             (JwtKeys::Hs256(list), told)
         }
-        (None, Some(url)) => (JwtKeys::JwksUrl(checked(url)?), None),
+        (None, Some(url)) => (JwtKeys::JwksUrl(callable("ums.jwt.jwksUrl", url)?), None),
         (Some(_), Some(_)) | (None, None) => {
             return Err(bad("ums.jwt needs either hs256Secret or hs256Secrets, or jwksUrl"));
         }
     };
     Ok((JwtConfig { keys, issuer: input.issuer, audience: input.audience }, secret))
-}
-
-/// A URL that could be called. Whether its host may be reached shows only when it is: names move.
-fn checked(url: String) -> Result<String, InputError> {
-    let wrong = || bad("ums.jwt.jwksUrl must be a URL of http or https without user or fragment");
-    let parsed: Url = url.parse().map_err(|_| wrong())?;
-    let plain = parsed.username().is_empty() && parsed.password().is_none();
-    let plain = plain && parsed.fragment().is_none() && url.len() <= MAX_URL_BYTES;
-    if !plain || !matches!(parsed.scheme(), "http" | "https") {
-        return Err(wrong());
-    }
-    Ok(url)
 }

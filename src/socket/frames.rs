@@ -5,6 +5,7 @@ use std::sync::Arc;
 use domain::{
     Event, Recorded, Stream,
     message::{MessageId, RawJson, RecallOp},
+    resend::Resend,
 };
 use projections::Fault;
 use serde::{Deserialize, Serialize};
@@ -67,6 +68,8 @@ pub(super) struct MessageFrame {
     pub(super) chunk: Option<i64>,
     /// When it expires, in µs.
     pub(super) expires_at: i64,
+    /// How often it is sent to a device that does not answer, if that is not for ever.
+    pub(super) resend: Option<Resend>,
     pub(super) text: String,
 }
 
@@ -81,7 +84,8 @@ impl MessageFrame {
         let frame = Outgoing::Message { id: id.to_string(), protocol, payload, expires_at };
         let text = frame.text();
         let (position, expires_at) = (recorded.position, push.expires_at);
-        Some(Arc::new(MessageFrame { id, position, chunk: None, expires_at, text }))
+        let resend = push.resend;
+        Some(Arc::new(MessageFrame { id, position, chunk: None, expires_at, resend, text }))
     }
 }
 
@@ -117,6 +121,7 @@ impl TaskFrame {
     /// The frame for the devices of a chunk, which could have it from a position on.
     pub(super) fn for_chunk(&self, chunk: i64, position: i64) -> Arc<MessageFrame> {
         let (id, expires_at, text) = (self.id, self.expires_at, self.text.clone());
-        Arc::new(MessageFrame { id, position, chunk: Some(chunk), expires_at, text })
+        let (chunk, resend) = (Some(chunk), None);
+        Arc::new(MessageFrame { id, position, chunk, expires_at, resend, text })
     }
 }

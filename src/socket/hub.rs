@@ -20,13 +20,18 @@ use tokio::sync::{Notify, mpsc};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use super::frames::{MessageFrame, TaskFrame};
+use super::{
+    frames::{MessageFrame, TaskFrame},
+    unanswered::Unanswered,
+};
 use crate::{feed::follow::Follower, ledger::Ledger, metrics::Metrics};
 
 /// Items that wait for a connection before it has to read from the database.
 const QUEUE_ITEMS: usize = 256;
 /// Tasks whose frames are remembered while their chunks come by.
 const TASKS: usize = 64;
+/// Devices that left while messages waited for their answer, and are remembered in case they return.
+const LEFT_DEVICES: usize = 10_000;
 
 type Tasks = HashMap<MessageId, TaskFrame>;
 
@@ -37,6 +42,8 @@ pub(super) enum Item {
     Message(Arc<MessageFrame>),
     /// A recall of a message.
     Control(MessageId, RecallOp),
+    /// What an older connection of the device, which this one replaced, still waited for.
+    Unanswered(Vec<Unanswered>),
 }
 
 /// A newer connection of the same device took over.
@@ -95,9 +102,11 @@ struct Closing {
 pub(super) struct Subscription {
     hub: Arc<Hub>,
     device: i64,
-    number: i64,
+    pub(super) number: i64,
     pub(super) items: mpsc::Receiver<Item>,
     pub(super) missed: Arc<Missed>,
+    /// What the device's last connection waited for.
+    pub(super) left: Vec<Unanswered>,
     /// Everything up to this position has to be read; what follows comes as items.
     pub(super) from: i64,
     /// Cancelled when the connection has to close.
@@ -137,6 +146,8 @@ pub struct Hub {
     connections: Mutex<HashMap<i64, Connection>>,
     /// Devices whose connection is another than was last made known elsewhere.
     changed: Mutex<BTreeSet<i64>>,
+    /// What connections that ended waited for, by device.
+    left: Mutex<HashMap<i64, Vec<Unanswered>>>,
     numbers: AtomicI64,
     position: AtomicI64,
     metrics: Arc<Metrics>,
@@ -149,7 +160,7 @@ impl Hub {
         let connections = Mutex::default();
         let position = AtomicI64::new(position);
         let (changed, numbers) = (Mutex::default(), AtomicI64::new(1));
-        Arc::new(Hub { connections, changed, numbers, position, metrics })
+        Arc::new(Hub { connections, changed, left: Mutex::default(), numbers, position, metrics })
     }
 
     fn connections(&self) -> MutexGuard<'_, HashMap<i64, Connection>> {
@@ -159,6 +170,32 @@ impl Hub {
 
     fn changed(&self) -> MutexGuard<'_, BTreeSet<i64>> {
         self.changed.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn left(&self) -> MutexGuard<'_, HashMap<i64, Vec<Unanswered>>> {
+        self.left.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes what a connection that ends waited for: its device's next connection goes on with it.
+    /// What none takes ends without us (`delivery/machine`).
+    pub(super) fn leave(&self, device: i64, number: i64, waiting: Vec<Unanswered>, now: i64) {
+        if waiting.is_empty() {
+            return;
+        }
+        let connections = self.connections();
+        match connections.get(&device).filter(|own| own.number != number) {
+            // Without room for it there, it is given up.
+            Some(newer) => drop(newer.items.try_send(Item::Unanswered(waiting))),
+            None => {
+                let mut left = self.left();
+                if left.len() >= LEFT_DEVICES {
+                    left.retain(|_, waiting| waiting.iter().any(|own| own.over_at() > now));
+                }
+                if left.len() < LEFT_DEVICES {
+                    left.insert(device, waiting);
+                }
+            }
+        }
     }
 
     /// Whether a device is connected to this node.
@@ -236,9 +273,11 @@ impl Hub {
         }
         // The position is moved under the same lock, after what it covers was handed out.
         let from = self.position();
+        let left = self.left().remove(&device).unwrap_or_default();
         drop(connections);
         self.changed().insert(device);
-        Subscription { hub: Arc::clone(self), device, number, items, missed, from, closed, reason }
+        let hub = Arc::clone(self);
+        Subscription { hub, device, number, items, missed, left, from, closed, reason }
     }
 
     /// Follows the ledger until told to stop.
@@ -353,6 +392,7 @@ fn concern(connections: &HashMap<i64, Connection>, recorded: &Recorded, tasks: &
         | Event::LabelDeleted(_)
         | Event::LabelMembersChanged(_)
         | Event::DeviceBound(_)
+        | Event::DeviceAdmitted(_)
         | Event::TokenDied(_)
         | Event::DeviceRegistered(_)
         | Event::OwnerSet(_)

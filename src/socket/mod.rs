@@ -1,13 +1,15 @@
 //! The device gateway: `GET /connect`, a WebSocket on which devices get their messages and answer.
 //! [`hub`] follows the ledger and hands each event to the connections it concerns; [`session`] is
-//! one connection; [`frames`] is what goes over it; [`presence`] tells other nodes who is connected
+//! one connection, [`unanswered`] what it waits for; [`frames`] is what goes over it; [`presence`] tells other nodes who is connected
 //! here. `docs/socket.md` is the contract.
 
+mod antelope;
 mod easemob;
 mod frames;
 pub mod hub;
 pub mod presence;
 mod session;
+mod unanswered;
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -23,7 +25,7 @@ use crate::{
     app::Server,
     directory::AppEntry,
     http::{
-        RequestId,
+        RequestId, antelope as calls,
         easemob::refused_handshake,
         ums::{
             codes::{Code, Input, Interface, Problem, code},
@@ -52,8 +54,11 @@ pub async fn connect(State(server): State<Arc<Server>>, request: Request) -> Res
     if server.stopping() {
         return envelope(StatusCode::SERVICE_UNAVAILABLE, Code::Unavailable, "null");
     }
-    let admitted = if easemob::is_meant(&parts.headers, &query) {
-        let request = parts.extensions.get::<RequestId>().cloned().unwrap_or_default();
+    let request = parts.extensions.get::<RequestId>().cloned().unwrap_or_default();
+    let admitted = if antelope::is_meant(&parts.headers, &query) {
+        let admitted = antelope::authenticate(&server, &parts.headers, &query, &request).await;
+        admitted.map_err(|problem| calls::refusal(&problem, &request))
+    } else if easemob::is_meant(&parts.headers, &query) {
         let admitted = easemob::authenticate(&server, &parts.headers, &query, &request.0).await;
         admitted.map_err(|problem| refused_handshake(&problem, server.clock.now()))
     } else {

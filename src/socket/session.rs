@@ -9,7 +9,7 @@ use domain::{
     Recorded,
     device::Device,
     facts::{Fact, Key},
-    message::{MessageId, Progress, RecallOp, RecallResult, Reporter, Step},
+    message::{Ending, MessageId, Progress, RecallOp, RecallResult, Reporter, Step},
 };
 use futures_util::{StreamExt, stream::FuturesUnordered};
 use projections::{
@@ -23,6 +23,7 @@ use super::{
     MAX_FRAME_BYTES,
     frames::{Incoming, MessageFrame, Outgoing, TaskFrame},
     hub::{CLOSE_CHANGED, Item, Subscription},
+    unanswered::{Turn, Waiting},
 };
 use crate::{app::Server, delivery::recorder::Outcome, directory::AppEntry, ledger::Refused};
 
@@ -81,7 +82,8 @@ pub(super) async fn run(
     device: Device,
     socket: WebSocket,
 ) {
-    let subscription = server.hub.subscribe(app.id(), &device, server.presence.now());
+    let mut subscription = server.hub.subscribe(app.id(), &device, server.presence.now());
+    let (number, left) = (subscription.number, std::mem::take(&mut subscription.left));
     let mut session = Session {
         cursor: 0,
         read_to: subscription.from,
@@ -91,12 +93,16 @@ pub(super) async fn run(
         tasks: HashMap::new(),
         full_since: server.clock.now(),
         unanswered_pings: 0,
+        waiting: Waiting::default(),
         server,
         app,
         device,
         socket,
     };
+    session.waiting.take_over(left);
     let end = session.serve(subscription).await;
+    let (hub, now) = (Arc::clone(&session.server.hub), session.server.clock.now());
+    hub.leave(session.device.number, number, session.waiting.leave(), now);
     match end {
         End::Gone => {}
         End::Close(code, reason) => {
@@ -138,6 +144,8 @@ struct Session {
     /// When the window filled, or last moved while full, in µs.
     full_since: i64,
     unanswered_pings: u32,
+    /// What was sent now or never and waits for its answer.
+    waiting: Waiting,
 }
 
 type Reports = FuturesUnordered<std::pin::Pin<Box<dyn Future<Output = String> + Send>>>;
@@ -153,6 +161,7 @@ impl Session {
         loop {
             let open = self.window_open();
             let stalled = self.full_since + STALL_MICROS;
+            let answer_by = self.waiting.next_at();
             let step = tokio::select! {
                 biased;
                 () = stop.cancelled() => Err(GOING_AWAY.into()),
@@ -166,6 +175,9 @@ impl Session {
                     self.ping().await
                 }
                 () = clock.sleep_until(stalled), if !open => Err(TOO_SLOW.into()),
+                () = clock.sleep_until(answer_by.unwrap_or(i64::MAX)), if answer_by.is_some() => {
+                    self.unanswered().await
+                }
                 () = std::future::ready(()), if open && self.backlog => self.send_kept().await,
                 Some(item) = from_hub.items.recv(), if open && !self.backlog => {
                     self.handed(item).await
@@ -328,11 +340,15 @@ impl Session {
         match item {
             Item::Message(frame) => self.send_message(&frame, frame.position).await,
             Item::Control(id, op) => self.send_control(id, op).await,
+            Item::Unanswered(left) => {
+                self.waiting.take_over(left);
+                Ok(())
+            }
         }
     }
 
     /// Sends a message that the device could have since a position, unless it had its turn.
-    async fn send_message(&mut self, frame: &MessageFrame, since: i64) -> Result<(), End> {
+    async fn send_message(&mut self, frame: &Arc<MessageFrame>, since: i64) -> Result<(), End> {
         if since <= self.cursor {
             return Ok(());
         }
@@ -347,11 +363,31 @@ impl Session {
             return Ok(());
         }
         self.fly((frame.id, None), frame.text.len());
+        self.waiting.sent(frame, self.server.clock.now());
         self.send(frame.text.clone()).await?;
         self.record(frame.id, Progress::Sent, Reporter::Server).await
     }
 
+    /// Sends again, or gives up, what was sent now or never and not answered in time.
+    async fn unanswered(&mut self) -> Result<(), End> {
+        while let Some(turn) = self.waiting.due(self.server.clock.now()) {
+            match turn {
+                Turn::SendAgain(frame) => {
+                    self.fly((frame.id, None), frame.text.len());
+                    self.send(frame.text.clone()).await?;
+                }
+                Turn::GiveUp(id) => {
+                    self.land((id, None));
+                    let what = Progress::Ended(Ending::Unacknowledged);
+                    self.record(id, what, Reporter::Server).await?;
+                }
+            }
+        }
+        Ok(())
+    }
+
     async fn send_control(&mut self, id: MessageId, op: RecallOp) -> Result<(), End> {
+        self.waiting.forget(id);
         let text = Outgoing::Control { op, id: id.to_string() }.text();
         self.fly((id, Some(op)), text.len());
         self.send(text).await
@@ -419,6 +455,7 @@ impl Session {
                     return self.refuse(Some(id), "no such message").await;
                 };
                 self.land((message, None));
+                self.waiting.forget(message);
                 // A control of what was displayed is answered by saying so.
                 if what != Progress::Received {
                     self.land((message, Some(RecallOp::Recall)));
@@ -434,6 +471,7 @@ impl Session {
 
     async fn acknowledged(&mut self, id: MessageId, op: Option<RecallOp>) -> Result<(), End> {
         self.land((id, op));
+        self.waiting.forget(id);
         let what = match op {
             None => Progress::Received,
             Some(_) => Progress::Recalled(RecallResult::ReplacedUnseen),

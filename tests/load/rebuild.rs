@@ -170,6 +170,8 @@ async fn message(
         mode: Mode::Strict,
         expires_at: now + 86_400_000_000,
         burn: false,
+        resend: None,
+        callback: false,
         private: MessagePrivate {
             destinations: RawJson(destinations),
             payload: Some(RawJson(payload)),

@@ -24,6 +24,8 @@ async fn append_slowly(other: &mut PgConnection, device: i64) -> MessageId {
         strategy: Strategy::OnlineElseVendor,
         expires_at: i64::MAX,
         burn: false,
+        resend: None,
+        callback: false,
         targets: vec![Target { device, account: None }],
         unresolved: 0,
         users: 0,

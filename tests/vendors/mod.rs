@@ -67,6 +67,8 @@ impl Post {
             strategy,
             expires_at: now + i64::try_from(keep.as_micros()).unwrap(),
             burn: false,
+            resend: None,
+            callback: false,
             private: MessagePrivate {
                 destinations: json(Value::Null),
                 payload: Some(json(json!({ "text": "hello" }))),

@@ -14,7 +14,10 @@ use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::value::RawValue;
 use uuid::Uuid;
 
-use crate::{Event, Rejection, event::with_private, facts::Place, route::Strategy, vendor::Vendor};
+use crate::{
+    Event, Rejection, event::with_private, facts::Place, resend::Resend, route::Strategy,
+    vendor::Vendor,
+};
 
 /// The number of a message: 13 digits of milliseconds, 3 of the node, then a sequence.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -55,6 +58,7 @@ impl Protocol {
         match self {
             Protocol::Ums => "ums",
             Protocol::Easemob => "easemob",
+            Protocol::Antelope => "antelope",
         }
     }
 }
@@ -67,6 +71,8 @@ pub enum Protocol {
     Ums,
     /// Easemob push.
     Easemob,
+    /// Antelope custom messages.
+    Antelope,
 }
 
 /// Who pushed.
@@ -95,6 +101,12 @@ pub struct MessageAccepted {
     /// Whether it vanishes elsewhere once one device has displayed it.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub burn: bool,
+    /// How often it is sent to a device that does not answer, where the sender says so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resend: Option<Resend>,
+    /// Whether the app's server is to be told of it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub callback: bool,
     /// Its deliveries, in order of device number.
     pub targets: Vec<Target>,
     /// Destinations that led to no registered device.
@@ -126,7 +138,7 @@ pub struct Target {
 pub struct MessagePrivate {
     /// The destinations as they came.
     pub destinations: RawJson,
-    /// The payload as it came.
+    /// The payload as it came; of Antelope, what its devices see of it.
     #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
     pub payload: Option<RawJson>,
 }
@@ -232,6 +244,8 @@ pub enum Ending {
     VendorUnavailable,
     /// It expired before the vendor took it.
     ExpiredUnsent,
+    /// It was sent as often as its sender wanted, and the device never said that it has it.
+    Unacknowledged,
 }
 
 impl Ending {
@@ -253,6 +267,7 @@ impl Ending {
             Ending::Misconfigured => "misconfigured",
             Ending::VendorUnavailable => "vendor_unavailable",
             Ending::ExpiredUnsent => "expired_unsent",
+            Ending::Unacknowledged => "unacknowledged",
         }
     }
 }
@@ -433,6 +448,8 @@ pub struct Message {
     pub expires_at: i64,
     /// Whether it burns after display.
     pub burn: bool,
+    /// How often it is sent to a device that does not answer, where the sender says so.
+    pub resend: Option<Resend>,
     /// Its deliveries by device number.
     pub deliveries: BTreeMap<i64, Delivery>,
 }
@@ -453,6 +470,7 @@ impl Message {
                 pushed_at: None,
                 expires_at: e.expires_at,
                 burn: e.burn,
+                resend: e.resend,
                 deliveries: e.targets.iter().map(|t| (t.device, t.delivery())).collect(),
             }),
             Event::DeliveriesAdvanced(e) => before.map(|mut message| {
@@ -485,6 +503,7 @@ impl Message {
             | Event::LabelDeleted(_)
             | Event::LabelMembersChanged(_)
             | Event::DeviceBound(_)
+            | Event::DeviceAdmitted(_)
             | Event::TokenDied(_)
             | Event::DeviceRegistered(_)
             | Event::DeviceUpdated(_)

@@ -42,7 +42,7 @@ const STAGES: [Stage; 6] = [
     Stage::Displayed,
     Stage::Acknowledged,
 ];
-const ENDINGS: [Ending; 14] = [
+const ENDINGS: [Ending; 15] = [
     Ending::ExpiredOffline,
     Ending::ExpiredUnacknowledged,
     Ending::OwnerChanged,
@@ -57,6 +57,7 @@ const ENDINGS: [Ending; 14] = [
     Ending::Misconfigured,
     Ending::VendorUnavailable,
     Ending::ExpiredUnsent,
+    Ending::Unacknowledged,
 ];
 const RETRYING: u16 = 1 << 13;
 

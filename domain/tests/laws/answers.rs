@@ -89,6 +89,11 @@ pub(crate) fn nothing_is_lost(turn: &Turn) -> Verdict {
             };
             prop_assert_eq!(status(after), status(&turn.before));
         }
+        Command::Admit(c) => {
+            let Fact::Devices(found) = after.fact(&Key::cid(APP, c.cid)) else { panic!() };
+            let cids: Vec<_> = found.iter().map(|device| device.cid()).collect();
+            prop_assert_eq!(cids, [Some(c.cid)]);
+        }
         Command::Register(c) => {
             let device = device(after, &c.identity.client_id, &c.profile.app_package);
             prop_assert!(device.registered());
@@ -104,6 +109,7 @@ pub(crate) fn nothing_is_lost(turn: &Turn) -> Verdict {
         Command::Push(c) => {
             let message = after.message(c.id);
             prop_assert_eq!((message.expires_at, message.burn), (c.expires_at, c.burn));
+            prop_assert_eq!(message.resend, c.resend);
             let fresh =
                 |d: &Delivery| (d.stage, d.ended, d.recall) == (Stage::Accepted, None, None);
             prop_assert!(message.deliveries.values().all(fresh));
@@ -216,6 +222,7 @@ pub(crate) fn second_answer(turn: &Turn, second: &Decision) -> Verdict {
         | Command::ChangeMembers(_)
         | Command::Bind(_)
         | Command::Bury(_)
+        | Command::Admit(_)
         | Command::Expire(_) => {
             prop_assert_eq!(&second.outcome, &Ok(Vec::new()));
         }

@@ -6,9 +6,10 @@ use domain::{
     Event,
     account::{AccountClosed, AccountOpened, AccountPrivate},
     app::{
-        AppChanged, AppConfig, AppCreated, AppDeleted, DeliveryConfig, EasemobConfig,
-        EasemobLimits, JwtConfig, JwtKeys, SecretRef, UmsConfig, VendorRef,
+        AntelopeConfig, AppChanged, AppConfig, AppCreated, AppDeleted, DeliveryConfig,
+        EasemobConfig, EasemobLimits, JwtConfig, JwtKeys, SecretRef, UmsConfig, VendorRef,
     },
+    cid::{Cid, DeviceAdmitted},
     device::{
         Channel, DeviceBound, DeviceRegistered, DeviceReturned, DeviceUnregistered, DeviceUpdated,
         Endpoint, Identity, Profile, TokenDied,
@@ -19,6 +20,7 @@ use domain::{
         RecallRequested, RecallResult, Recalled, Reporter, Sender, Step, Target,
     },
     owner::{OwnerPrivate, OwnerRemoved, OwnerSet},
+    resend::Resend,
     route::Strategy as Way,
     task::{
         Audience, ChunkDelivered, How, TaskCreated, TaskEnded, TaskStarted, Totals,
@@ -72,14 +74,15 @@ fn config() -> impl Strategy<Value = AppConfig> {
             jwt,
         },
     );
-    let parts =
-        (text(), text(), text(), of(ums), of(easemob()), vec(vendor_ref(), 0..3), delivery());
-    parts.prop_map(|(app_id, name, timezone, ums, easemob, vendors, delivery)| AppConfig {
+    let sides = (of(ums), of(easemob()), of(antelope()));
+    let parts = (text(), text(), text(), sides, vec(vendor_ref(), 0..3), delivery());
+    parts.prop_map(|(app_id, name, timezone, sides, vendors, delivery)| AppConfig {
         app_id,
         name,
         timezone,
-        ums,
-        easemob,
+        ums: sides.0,
+        easemob: sides.1,
+        antelope: sides.2,
         vendors,
         delivery,
     })
@@ -98,6 +101,19 @@ fn easemob() -> impl Strategy<Value = EasemobConfig> {
                 push_open,
                 limits: EasemobLimits { targets, ..EasemobLimits::default() },
             }
+        },
+    )
+}
+
+fn antelope() -> impl Strategy<Value = AntelopeConfig> {
+    let ranges = vec(any::<(u32, u32)>(), 0..3);
+    (text(), secrets(), ranges, of(text()), of(text())).prop_map(
+        |(app_id, app_keys, cid_ranges, webhook, state_webhook)| AntelopeConfig {
+            app_id,
+            app_keys,
+            cid_ranges,
+            webhook,
+            state_webhook,
         },
     )
 }
@@ -247,7 +263,8 @@ fn task_created() -> impl Strategy<Value = Event> {
         (id(), text()).prop_map(|(label, name)| Audience::Label { label, name }),
         vec(id(), 0..3).prop_map(Audience::Users),
     ];
-    let protocol = prop_oneof![Just(Protocol::Ums), Just(Protocol::Easemob)];
+    let protocol =
+        prop_oneof![Just(Protocol::Ums), Just(Protocol::Easemob), Just(Protocol::Antelope)];
     let strategy = proptest::sample::select(Way::ALL.to_vec());
     let private = (json(), of(json()))
         .prop_map(|(destinations, payload)| MessagePrivate { destinations, payload });
@@ -286,11 +303,19 @@ fn accepted() -> impl Strategy<Value = MessageAccepted> {
     let target = (any::<i64>(), of(id())).prop_map(|(device, account)| Target { device, account });
     let private = (json(), of(json()))
         .prop_map(|(destinations, payload)| MessagePrivate { destinations, payload });
-    let numbers = (any::<i64>(), any::<bool>(), any::<[u32; 3]>());
-    let protocol = prop_oneof![Just(Protocol::Ums), Just(Protocol::Easemob)];
+    let resend = of(proptest::sample::select(Resend::ALL.to_vec()));
+    let numbers = (any::<i64>(), any::<bool>(), any::<[u32; 3]>(), (resend, any::<bool>()));
+    let protocol =
+        prop_oneof![Just(Protocol::Ums), Just(Protocol::Easemob), Just(Protocol::Antelope)];
     let strategy = proptest::sample::select(Way::ALL.to_vec());
     (sender, (protocol, strategy), numbers, vec(target, 0..4), of(private)).prop_map(
-        |(sender, (protocol, strategy), (expires_at, burn, counts), targets, private)| {
+        |(
+            sender,
+            (protocol, strategy),
+            (expires_at, burn, counts, (resend, callback)),
+            targets,
+            private,
+        )| {
             let [unresolved, users, unbound] = counts;
             MessageAccepted {
                 protocol,
@@ -298,6 +323,8 @@ fn accepted() -> impl Strategy<Value = MessageAccepted> {
                 strategy,
                 expires_at,
                 burn,
+                resend,
+                callback,
                 targets,
                 unresolved,
                 users,
@@ -329,6 +356,9 @@ fn kinds() -> Vec<BoxedStrategy<Event>> {
             .prop_map(|(device, account, notifiers, private)| {
                 DeviceBound { device, account, notifiers, private }.into()
             })
+            .boxed(),
+        of(any::<u32>())
+            .prop_map(|cid| DeviceAdmitted { private: cid.map(|cid| Cid { cid }) }.into())
             .boxed(),
         (any::<i64>(), of(id()), of(text()), text(), identity())
             .prop_map(|(device, account, notifier, code, private)| {

@@ -42,6 +42,8 @@ fn push(mode: Mode, usernames: &[&str]) -> PushMessage {
         strategy: Strategy::VendorElseOnline,
         expires_at: EXPIRES_AT,
         burn: false,
+        resend: None,
+        callback: false,
         private: words(),
         new_account: NEW_ACCOUNT,
     }

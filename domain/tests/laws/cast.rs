@@ -312,6 +312,8 @@ pub(crate) fn push_to(devices: &[i64]) -> MessageAccepted {
         strategy: Strategy::OnlineElseVendor,
         expires_at: EXPIRES_AT,
         burn: false,
+        resend: None,
+        callback: false,
         targets: devices.iter().map(|device| Target { device: *device, account: None }).collect(),
         unresolved: 0,
         users: 0,

@@ -12,9 +12,10 @@ use domain::{
     Event,
     account::{AccountClosed, AccountOpened, AccountPrivate},
     app::{
-        AppChanged, AppConfig, AppCreated, AppDeleted, DeliveryConfig, EasemobConfig,
-        EasemobLimits, JwtConfig, JwtKeys, SecretRef, UmsConfig, VendorRef,
+        AntelopeConfig, AppChanged, AppConfig, AppCreated, AppDeleted, DeliveryConfig,
+        EasemobConfig, EasemobLimits, JwtConfig, JwtKeys, SecretRef, UmsConfig, VendorRef,
     },
+    cid::{Cid, DeviceAdmitted},
     device::{
         Channel, DeviceBound, DeviceRegistered, DeviceReturned, DeviceUnregistered, DeviceUpdated,
         Endpoint, Identity, Profile, TokenDied,
@@ -26,6 +27,7 @@ use domain::{
         RecallRequested, RecallResult, Recalled, Reporter, Sender, Step, Target,
     },
     owner::{OwnerPrivate, OwnerRemoved, OwnerSet},
+    resend::Resend,
     route::Strategy,
     task::{
         Audience, ChunkDelivered, How, TaskCreated, TaskEnded, TaskStarted, Totals,
@@ -96,6 +98,7 @@ fn config() -> AppConfig {
             jwt: None,
         }),
         easemob: None,
+        antelope: None,
         vendors: Vec::new(),
         delivery: DeliveryConfig::default(),
     }
@@ -122,6 +125,21 @@ fn easemob_config() -> AppConfig {
         delivery: DeliveryConfig { ack_wait_ms: 3_000, keep_seconds: 600 },
         ..bare_config()
     }
+}
+
+/// An app that speaks Antelope.
+fn antelope_config(webhook: Option<String>) -> AppConfig {
+    let antelope = AntelopeConfig {
+        app_id: text("Demo"),
+        app_keys: vec![
+            secret("secret/3", "89abcdef01234567"),
+            secret("secret/4", "76543210fedcba98"),
+        ],
+        cid_ranges: vec![(5_000_000, 5_009_999), (4_000_000_000, u32::MAX)],
+        state_webhook: webhook.clone().map(|url| url + "/state"),
+        webhook,
+    };
+    AppConfig { antelope: Some(antelope), ..bare_config() }
 }
 
 fn bare_config() -> AppConfig {
@@ -178,6 +196,11 @@ fn apps() -> Vec<(&'static str, Event)> {
         ("", AppCreated { config: config() }.into()),
         ("minimal", AppCreated { config: bare_config() }.into()),
         ("easemob", AppCreated { config: easemob_config() }.into()),
+        ("antelope", AppCreated { config: antelope_config(None) }.into()),
+        (
+            "antelope",
+            AppChanged { config: antelope_config(Some(text("https://example.com/hook"))) }.into(),
+        ),
         ("hs256", AppCreated { config: signing_config(hs256) }.into()),
         ("", AppChanged { config: config() }.into()),
         ("minimal", AppChanged { config: bare_config() }.into()),
@@ -272,6 +295,8 @@ fn bindings() -> Vec<(&'static str, Event)> {
         ("", bound(endpoint()).into()),
         ("minimal", first.into()),
         ("erased", bound(None).into()),
+        ("", DeviceAdmitted { private: Some(Cid { cid: 4_000_000_000 }) }.into()),
+        ("erased", DeviceAdmitted { private: None }.into()),
         ("", died.into()),
         ("minimal", bare.into()),
     ]
@@ -284,6 +309,8 @@ fn messages() -> Vec<(&'static str, Event)> {
         strategy: Strategy::OnlineElseKept,
         expires_at: SINCE,
         burn: true,
+        resend: None,
+        callback: false,
         targets: vec![
             Target { device: 42, account: Some(BOB) },
             Target { device: 43, account: None },
@@ -318,7 +345,22 @@ fn messages() -> Vec<(&'static str, Event)> {
         unbound: 1,
         ..rich.clone()
     };
+    let antelope = |resend, callback| MessageAccepted {
+        protocol: Protocol::Antelope,
+        sender: Sender::Terminal,
+        strategy: Strategy::PresentOnly,
+        burn: false,
+        resend: Some(resend),
+        callback,
+        private: Some(MessagePrivate {
+            destinations: raw("[5003062,1003775]"),
+            payload: Some(raw(r#"{"name":"PopMessage","body":"aGVsbG8=","sourceId":1003200}"#)),
+        }),
+        ..rich.clone()
+    };
     vec![
+        ("antelope-2", antelope(Resend::UntilAnswered, true).into()),
+        ("antelope-3", antelope(Resend::Once, false).into()),
         ("strategy-0", to_users(Strategy::VendorElseOnline).into()),
         ("strategy-2", to_users(Strategy::VendorOnly).into()),
         ("strategy-3", to_users(Strategy::OnlineElseVendor).into()),
@@ -331,7 +373,7 @@ fn messages() -> Vec<(&'static str, Event)> {
 }
 
 /// Every reason for an ending.
-pub(crate) const ENDINGS: [Ending; 14] = [
+pub(crate) const ENDINGS: [Ending; 15] = [
     Ending::ExpiredOffline,
     Ending::ExpiredUnacknowledged,
     Ending::OwnerChanged,
@@ -346,6 +388,7 @@ pub(crate) const ENDINGS: [Ending; 14] = [
     Ending::Misconfigured,
     Ending::VendorUnavailable,
     Ending::ExpiredUnsent,
+    Ending::Unacknowledged,
 ];
 
 /// Where a reason is in [`ENDINGS`]; a new one makes the compiler ask for its place, and its
@@ -366,8 +409,12 @@ fn place(ending: Ending) -> usize {
         Ending::Misconfigured => 11,
         Ending::VendorUnavailable => 12,
         Ending::ExpiredUnsent => 13,
+        Ending::Unacknowledged => 14,
     }
 }
+
+/// How many of [`ENDINGS`] there were when the example with vendors was written.
+const OF_VENDORS: usize = 14;
 
 /// The words of steps before there were vendors.
 const PROGRESS: [Progress; 14] = [
@@ -404,8 +451,8 @@ fn of_vendors() -> DeliveriesAdvanced {
         word: Some(text("410 Unregistered")),
         ..taken.clone()
     };
-    let endings = ENDINGS.map(Progress::Ended).into_iter();
-    let failures = ENDINGS.map(Progress::Failed);
+    let known = || ENDINGS.into_iter().take(OF_VENDORS);
+    let (endings, failures) = (known().map(Progress::Ended), known().map(Progress::Failed));
     let steps = (42..).zip(endings.chain(failures)).map(refused);
     let steps = [taken.clone()].into_iter().chain(steps).collect();
     DeliveriesAdvanced { accepted: 1_000, steps }
@@ -427,11 +474,14 @@ fn deliveries() -> Vec<(&'static str, Event)> {
     ];
     let results = (42..).zip(results).map(|(device, result)| Recalled { device, result });
     let (accepted, expires_at) = (41, SINCE);
+    let ended = Step::of_server(42, Progress::Ended(Ending::Unacknowledged));
+    let unacknowledged = DeliveriesAdvanced { accepted, steps: vec![ended] };
     let recall = |op, results| RecallRequested { accepted, expires_at, op, results }.into();
     vec![
         ("", DeliveriesAdvanced { accepted, steps: steps.map(step).collect() }.into()),
         ("minimal", DeliveriesAdvanced { accepted, steps: Vec::new() }.into()),
         ("vendors", of_vendors().into()),
+        ("unacknowledged", unacknowledged.into()),
         ("", recall(RecallOp::Recall, results.collect())),
         ("minimal", recall(RecallOp::Replace, Vec::new())),
     ]

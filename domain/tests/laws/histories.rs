@@ -7,6 +7,7 @@ use domain::{
     Append, Decide, Event, Rejection, Stream,
     account::{RegisterUser, RemoveUser},
     app::{ChangeApp, CreateApp, DeleteApp},
+    cid::AdmitDevice,
     device::{BindDevice, Binding, BuryToken, Device, RegisterDevice, UnregisterDevice},
     facts::{Fact, Facts, Key, Stop},
     label::{ChangeMembers, CreateLabel, DeleteLabel},
@@ -47,6 +48,7 @@ pub(crate) enum Command {
     Unregister(UnregisterDevice),
     Bind(BindDevice),
     Bury(BuryToken),
+    Admit(AdmitDevice),
     Push(PushMessage),
     Advance(AdvanceDeliveries),
     Expire(ExpireDeliveries),
@@ -78,6 +80,7 @@ impl Decide for Command {
             Command::Unregister(command) => command.decide(facts),
             Command::Bind(command) => command.decide(facts),
             Command::Bury(command) => command.decide(facts),
+            Command::Admit(command) => command.decide(facts),
             Command::Push(command) => command.decide(facts),
             Command::Advance(command) => command.decide(facts),
             Command::Expire(command) => command.decide(facts),
@@ -185,6 +188,7 @@ pub(crate) fn renewed(mut command: Command, turn: usize) -> Command {
         Command::CreateLabel(c) => c.new_label = fresh(4),
         Command::Register(c) => (c.new_device, c.new_account) = (fresh(3), fresh(2)),
         Command::Bind(c) => c.new_device = fresh(3),
+        Command::Admit(c) => c.new_device = fresh(3),
         Command::Push(c) => (c.id, c.new_account) = (message_of_turn(turn), fresh(2)),
         Command::CreateTask(c) => {
             c.id = message_of_turn(turn);
@@ -305,7 +309,7 @@ impl TaskWish {
 /// The numbers of all devices.
 fn numbers(ledger: &Ledger) -> Vec<i64> {
     let first = |event: &Event| match event {
-        Event::DeviceRegistered(_) => true,
+        Event::DeviceRegistered(_) | Event::DeviceAdmitted(_) => true,
         Event::DeviceBound(e) => e.device.is_none(),
         _ => false,
     };

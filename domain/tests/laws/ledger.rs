@@ -154,9 +154,11 @@ fn nothing(key: &Key) -> Fact {
         Key::Label { .. } => Fact::Label(None),
         Key::LabelCount(_) => Fact::Count(0),
         Key::AccountLabels(_) => Fact::Labels(Arc::default()),
-        Key::Client { .. } | Key::Hardware { .. } | Key::AccountDevices(_) | Key::Device(_) => {
-            Fact::Devices(Arc::default())
-        }
+        Key::Client { .. }
+        | Key::Cid { .. }
+        | Key::Hardware { .. }
+        | Key::AccountDevices(_)
+        | Key::Device(_) => Fact::Devices(Arc::default()),
         Key::Package { .. } | Key::Member { .. } => Fact::Known(false),
         Key::Owner { .. } => Fact::Owner(None),
         Key::Message(_) => Fact::Message(None),

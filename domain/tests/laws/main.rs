@@ -15,6 +15,7 @@ mod scenario;
 
 // Given a history, when a command comes, then these events or that refusal.
 mod account;
+mod antelope;
 mod app;
 mod audience;
 mod binding;

@@ -61,6 +61,8 @@ fn push(mode: Mode, destinations: Destinations) -> PushMessage {
         strategy: Strategy::OnlineElseVendor,
         expires_at: EXPIRES_AT,
         burn: false,
+        resend: None,
+        callback: false,
         private: words(),
         new_account: NEW_ACCOUNT,
     }

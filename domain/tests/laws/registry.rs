@@ -49,6 +49,10 @@ pub(crate) fn named(ledger: &Ledger, key: &Key) -> Fact {
             let ums = device.protocol == Protocol::Ums;
             ums && at == app && device.identity.client_id == *client
         }),
+        Key::Cid { app, cid } => devices(ledger, |at, device| {
+            let antelope = device.protocol == Protocol::Antelope;
+            antelope && at == app && device.identity.client_id == cid.to_string()
+        }),
         Key::Hardware { app, id } => devices(ledger, |at, device| {
             at == app && device.identity.device_id.as_ref() == Some(id)
         }),

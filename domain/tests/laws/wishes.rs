@@ -2,12 +2,17 @@
 
 use domain::{
     account::{RegisterUser, RemoveUser},
-    app::{AppConfig, ChangeApp, CreateApp, DeleteApp, EasemobConfig, EasemobLimits, UmsConfig},
+    app::{
+        AntelopeConfig, AppConfig, ChangeApp, CreateApp, DeleteApp, EasemobConfig, EasemobLimits,
+        UmsConfig,
+    },
+    cid::AdmitDevice,
     device::{Bind, BindDevice, Channel, Identity, Profile, RegisterDevice, UnregisterDevice},
     label::{ChangeMembers, CreateLabel, DeleteLabel},
     message::{MessageId, Progress, Protocol, RecallOp, ReportDelivery},
     owner::{RemoveOwner, SetOwner},
     push::{Destinations, Mode, PushMessage, PushSender},
+    resend::Resend,
     route::Strategy as Way,
     task::{CreateTask, TaskAudience, TaskLimits},
     vendor::Vendor,
@@ -50,11 +55,23 @@ fn label() -> impl Strategy<Value = String> {
 }
 
 fn client() -> impl Strategy<Value = String> {
-    word(&["client-1", "client-2", "client-3"])
+    word(&["client-1", "client-2", "client-3", "7"])
 }
 
 fn hardware() -> impl Strategy<Value = String> {
     word(&["mac-1", "mac-2", "mac-3"])
+}
+
+/// A number of an Antelope device; one of them is a client id too.
+fn cid() -> impl Strategy<Value = u32> {
+    select(&[7_u32, 8, u32::MAX])
+}
+
+fn admit() -> impl Strategy<Value = Command> {
+    cid().prop_map(|cid| {
+        let (app, new_device) = (APP.to_owned(), Uuid::nil());
+        Command::Admit(AdmitDevice { app, cid, new_device })
+    })
 }
 
 fn device_type() -> impl Strategy<Value = String> {
@@ -69,6 +86,7 @@ fn app_command() -> impl Strategy<Value = Command> {
     let names = (word(&["a", "b"]), word(&["one", "two"]), word(&["id-1", "id-2", "id-3"]));
     let config = (names, of(word(&["shop", "Shop", "mall"])));
     let config = config.prop_map(|((app_id, name, system_id), path)| {
+        let antelope = antelope_config(&app_id, &system_id);
         let ums = UmsConfig {
             app_id: format!("MB-{app_id}"),
             app_keys: Vec::new(),
@@ -86,12 +104,28 @@ fn app_command() -> impl Strategy<Value = Command> {
             push_open: true,
             limits: EasemobLimits::default(),
         });
-        AppConfig { ums: Some(ums), easemob, ..AppConfig::new(&app_id, &name, "UTC") }
+        AppConfig { ums: Some(ums), easemob, antelope, ..AppConfig::new(&app_id, &name, "UTC") }
     });
     (config, of(1i64..4), 0..5).prop_map(|(config, expected, verb)| match verb {
         0 => Command::DeleteApp(DeleteApp { app_id: config.app_id }),
         1 | 2 => Command::CreateApp(CreateApp { config }),
         _ => Command::ChangeApp(ChangeApp { config, expected }),
+    })
+}
+
+/// The Antelope side of some apps: the second's meets that of either other.
+fn antelope_config(app_id: &str, id: &str) -> Option<AntelopeConfig> {
+    let ranges = match id {
+        "id-1" => vec![(1, 9)],
+        "id-2" => vec![(20, 20), (9, 10)],
+        _ => return None,
+    };
+    Some(AntelopeConfig {
+        app_id: format!("AN-{app_id}"),
+        app_keys: Vec::new(),
+        cid_ranges: ranges,
+        webhook: None,
+        state_webhook: None,
     })
 }
 
@@ -240,6 +274,7 @@ fn destinations() -> impl Strategy<Value = Destinations> {
         1 => (users(), vec(package(), 0..3))
             .prop_map(|(users, packages)| Destinations::Packages(users, packages)),
         2 => vec(username(), 0..4).prop_map(Destinations::Users),
+        2 => vec(cid(), 0..4).prop_map(Destinations::Cids),
         1 => (hardware(), word(&["key-1", "key-2"]))
             .prop_map(|(device_id, bind_key)| Destinations::OwnerOf { device_id, bind_key }),
     ]
@@ -253,22 +288,26 @@ fn push() -> impl Strategy<Value = Command> {
         Just(PushSender::Cloud),
     ];
     let strategy = select(&Way::ALL);
-    let how = (mode, strategy, any::<bool>());
-    (destinations(), how, sender).prop_map(|(destinations, (mode, strategy, burn), sender)| {
-        Command::Push(PushMessage {
-            app: APP.to_owned(),
-            id: MessageId(0),
-            protocol: Protocol::Ums,
-            sender,
-            destinations,
-            mode,
-            strategy,
-            expires_at: at(86_400),
-            burn,
-            private: words(),
-            new_account: Uuid::nil(),
-        })
-    })
+    let how = (mode, strategy, any::<bool>(), of(select(&Resend::ALL)));
+    (destinations(), how, sender).prop_map(
+        |(destinations, (mode, strategy, burn, resend), sender)| {
+            Command::Push(PushMessage {
+                app: APP.to_owned(),
+                id: MessageId(0),
+                protocol: Protocol::Ums,
+                sender,
+                destinations,
+                mode,
+                strategy,
+                expires_at: at(86_400),
+                burn,
+                resend,
+                callback: burn,
+                private: words(),
+                new_account: Uuid::nil(),
+            })
+        },
+    )
 }
 
 fn report() -> impl Strategy<Value = Wish> {
@@ -337,6 +376,7 @@ fn any_wish() -> impl Strategy<Value = Wish> {
         9 => audience_wish(),
         5 => register().prop_map(Wish::plain),
         1 => unregister().prop_map(Wish::plain),
+        2 => admit().prop_map(Wish::plain),
         3 => push().prop_map(Wish::plain),
         6 => (any::<Index>(), steps).prop_map(|(message, steps)| Wish::Advance(message, steps)),
         1 => (any::<Index>(), vec(any::<Index>(), 0..4))

@@ -229,6 +229,59 @@ pub async fn by_client(conn: &mut Conn<'_>, app: &str, client: &str) -> Result<V
     }))
 }
 
+/// The Antelope devices with these numbers, in order of number in the ledger.
+///
+/// # Errors
+/// [`Fault`] when the database fails.
+pub async fn by_cids(conn: &mut Conn<'_>, app: &str, cids: &[u32]) -> Result<Vec<Device>, Fault> {
+    const SQL: Sql = Sql {
+        sqlite: select_devices!(
+            "app = $1 AND client_id IN (SELECT value FROM json_each($2)) \
+             AND protocol = 'antelope' AND to_position IS NULL ORDER BY +number"
+        ),
+        postgres: select_devices!(
+            "app = $1 AND client_id IN (SELECT json_array_elements_text($2::json)) \
+             AND protocol = 'antelope' AND to_position IS NULL ORDER BY +number"
+        ),
+    };
+    let cids: Vec<String> = cids.iter().map(u32::to_string).collect();
+    let (sql, cids) = (conn.text(SQL), db::list(&cids)?);
+    devices(on!(conn.again(), c => {
+        sqlx::query_as(sql).bind(app).bind(cids).fetch_all(&mut *c).await?
+    }))
+}
+
+/// A page of an app's Antelope devices, from an offset on, in order of number in the ledger.
+///
+/// # Errors
+/// [`Fault`] when the database fails.
+pub async fn page_of_cids(
+    conn: &mut Conn<'_>,
+    app: &str,
+    offset: i64,
+    limit: i64,
+) -> Result<Vec<Device>, Fault> {
+    const SQL: &str = select_devices!(
+        "app = $1 AND protocol = 'antelope' AND to_position IS NULL \
+         ORDER BY number LIMIT $2 OFFSET $3"
+    );
+    devices(on!(conn.again(), c => {
+        sqlx::query_as(SQL).bind(app).bind(limit).bind(offset).fetch_all(&mut *c).await?
+    }))
+}
+
+/// How many Antelope devices an app has.
+///
+/// # Errors
+/// [`Fault`] when the database fails.
+pub async fn count_of_cids(conn: &mut Conn<'_>, app: &str) -> Result<i64, Fault> {
+    const SQL: &str = "SELECT COUNT(*) FROM devices \
+         WHERE app = $1 AND protocol = 'antelope' AND to_position IS NULL";
+    let (count,): (i64,) =
+        on!(conn.again(), c => sqlx::query_as(SQL).bind(app).fetch_one(&mut *c).await?);
+    Ok(count)
+}
+
 pub(super) async fn by_hardware(
     conn: &mut Conn<'_>,
     app: &str,

@@ -14,7 +14,9 @@ mod tasks;
 
 pub use accounts::{account, user_page, users};
 pub use apps::apps;
-pub use devices::{by_account, by_client, by_numbers, page_of_devices};
+pub use devices::{
+    by_account, by_cids, by_client, by_numbers, count_of_cids, page_of_cids, page_of_devices,
+};
 pub use labels::{MemberRow, label_page, member, member_page};
 pub use tasks::{TaskRow, open_tasks};
 
@@ -82,6 +84,7 @@ pub async fn load(conn: &mut Conn<'_>, key: &Key) -> Result<Option<Fact>, Fault>
             devices_fact(found.into_iter().map(|(_, device)| device).collect())
         }
         Key::Client { app, client } => devices_fact(by_client(conn, app, client).await?),
+        Key::Cid { app, cid } => devices_fact(by_cids(conn, app, &[*cid]).await?),
         Key::Hardware { app, id } => devices_fact(devices::by_hardware(conn, app, id).await?),
         Key::AccountDevices(account) => devices_fact(by_account(conn, *account).await?),
         Key::Package { app, package } => {

@@ -29,6 +29,11 @@ use crate::{
 
 /// Devices that are looked up at once.
 const DEVICES: usize = 1_000;
+/// How long to leave a message that is sent again alone before it is looked at, in µs: most have
+/// been answered by then.
+const FIRST_LOOK_MICROS: i64 = 1_000_000;
+/// How much longer than its life a message is left to the connections that send it again, in µs.
+const GRACE_MICROS: i64 = 1_000_000;
 
 /// A device with the ways to it over vendors that are still to be tried, best first.
 struct Candidate {
@@ -73,7 +78,10 @@ pub(super) async fn deliver(
     let candidates = candidates.into_iter().filter(|candidate| wanted(&candidate.number));
     let (mut vendor, mut silent, mut steps) = (Vec::new(), Vec::new(), Vec::new());
     for candidate in candidates {
-        let present = present.contains(&candidate.number);
+        // What was sent once is no longer a question of presence: it waits for its answer.
+        let sent = message.resend.is_some()
+            && now.deliveries.get(&candidate.number).is_some_and(|d| d.stage >= Stage::Sent);
+        let present = sent || present.contains(&candidate.number);
         let ways = Ways { present, bound: !candidate.ways.is_empty() };
         match route(message.strategy, ways) {
             _ if !candidate.registered => {
@@ -248,8 +256,23 @@ impl Job<'_> {
         if silent.is_empty() {
             return Ok(());
         }
-        let wait = Duration::from_millis(self.entry.config.delivery.ack_wait_ms.into());
-        self.server.clock.sleep(wait).await;
+        match self.message.resend {
+            Some(resend) => {
+                let accepted_at = self.message.accepted_at;
+                self.server.clock.sleep_until(accepted_at + FIRST_LOOK_MICROS).await;
+                let fact = self.server.ledger.remembered(Key::Message(self.id)).await?;
+                let open = |m: &Message| m.deliveries.values().any(Delivery::open);
+                if !found(fact)?.is_some_and(|message| open(&message)) {
+                    return Ok(());
+                }
+                let over_at = accepted_at + resend.life_micros() + GRACE_MICROS;
+                self.server.clock.sleep_until(over_at).await;
+            }
+            None => {
+                let wait = Duration::from_millis(self.entry.config.delivery.ack_wait_ms.into());
+                self.server.clock.sleep(wait).await;
+            }
+        }
         // What this node remembers may miss an acknowledgement that has just come.
         let fact = self.server.ledger.fact(Key::Message(self.id)).await?;
         let Some(message) = found(fact)? else { return Ok(()) };
@@ -259,9 +282,8 @@ impl Job<'_> {
             let Some(delivery) = open(candidate.number) else { continue };
             if after_silence(message.strategy, !candidate.ways.is_empty()) {
                 vendor.push(candidate);
-            } else if missed(message.strategy, delivery) {
-                let what = Progress::Ended(Ending::NotPresent);
-                steps.push(Step::of_server(candidate.number, what));
+            } else if let Some(ending) = missed(&message, delivery) {
+                steps.push(Step::of_server(candidate.number, Progress::Ended(ending)));
             }
         }
         self.record(steps).await;
@@ -279,7 +301,15 @@ impl Job<'_> {
     }
 }
 
-/// Whether a message for devices that are here never got out to one.
-fn missed(strategy: Strategy, delivery: &Delivery) -> bool {
-    strategy == Strategy::PresentOnly && delivery.stage < Stage::Sent
+/// Why a message for devices that are here is over for one: it never got out to it, or it was sent
+/// as often as it may be, and the connection that did so is gone.
+fn missed(message: &Message, delivery: &Delivery) -> Option<Ending> {
+    match message.strategy {
+        Strategy::PresentOnly if delivery.stage < Stage::Sent => Some(Ending::NotPresent),
+        Strategy::PresentOnly => message.resend.map(|_| Ending::Unacknowledged),
+        Strategy::VendorElseOnline
+        | Strategy::OnlineElseKept
+        | Strategy::VendorOnly
+        | Strategy::OnlineElseVendor => None,
+    }
 }

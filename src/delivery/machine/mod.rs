@@ -254,7 +254,7 @@ fn shown(protocol: Protocol, private: Option<MessagePrivate>) -> Result<Notifica
     let payload = private.and_then(|private| private.payload);
     let text = payload.as_ref().map_or("null", |payload| payload.0.get());
     match protocol {
-        Protocol::Ums => Ok(Notification::opaque(text)),
+        Protocol::Ums | Protocol::Antelope => Ok(Notification::opaque(text)),
         Protocol::Easemob => {
             Notification::parse(text).map_err(|error| Fault::stored("pushMessage", error))
         }

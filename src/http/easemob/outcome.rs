@@ -208,6 +208,8 @@ fn ended(ending: Ending) -> Outcome {
         Ending::ExpiredOffline | Ending::ExpiredUnacknowledged | Ending::ExpiredUnsent => {
             Outcome::Failed("expire message")
         }
+        // Never of an Easemob push.
+        Ending::Unacknowledged => Outcome::Error("timeout"),
         Ending::VendorUnavailable => Outcome::Error("push yet but fail"),
     }
 }

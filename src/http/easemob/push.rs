@@ -105,6 +105,8 @@ pub(super) async fn send(
         strategy,
         expires_at: server.clock.now() + keep,
         burn: false,
+        resend: None,
+        callback: false,
         private: MessagePrivate { destinations, payload: Some(payload) },
         new_account: Uuid::now_v7(),
     };

@@ -77,6 +77,8 @@ impl Push {
             strategy: Strategy::OnlineElseVendor,
             expires_at: now + self.seconds * 1_000_000,
             burn: self.burn,
+            resend: None,
+            callback: false,
             private: MessagePrivate { destinations: self.destinations, payload: self.payload },
             new_account: Uuid::now_v7(),
         };

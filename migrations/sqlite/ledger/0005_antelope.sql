@@ -1,0 +1,3 @@
+-- Antelope devices have a number, which is unique in the app.
+CREATE UNIQUE INDEX devices_cid ON devices (app, client_id)
+    WHERE protocol = 'antelope' AND to_position IS NULL;
