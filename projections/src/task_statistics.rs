@@ -8,7 +8,7 @@ use std::{
 
 use domain::{
     Event, Recorded, Stream,
-    message::MessageId,
+    message::{MessageId, Protocol},
     task::{Audience, TaskCreated},
     vendor::{ONLINE, Observes, Vendor, capabilities},
 };
@@ -50,7 +50,7 @@ static ADD_LATENCIES: LazyLock<Insert> = LazyLock::new(|| {
 #[derive(Debug, Clone)]
 pub(crate) struct Traits {
     pub(crate) app: String,
-    pub(crate) protocol: String,
+    pub(crate) protocol: Protocol,
     pub(crate) started_at: i64,
     pub(crate) expires_at: i64,
 }
@@ -134,9 +134,10 @@ async fn traits(conn: &mut Conn<'_>, tasks: Vec<i64>) -> Result<BTreeMap<i64, Tr
         sqlx::query_as(sql).bind(tasks).fetch_all(&mut *c).await?
     });
     let traits = |(task, app, protocol, started_at, expires_at)| {
-        (task, Traits { app, protocol, started_at, expires_at })
+        let protocol = db::from_name(protocol)?;
+        Ok((task, Traits { app, protocol, started_at, expires_at }))
     };
-    Ok(rows.into_iter().map(traits).collect())
+    rows.into_iter().map(traits).collect()
 }
 
 /// A step whose time is measured.
