@@ -15,9 +15,10 @@ use utoipa::{
 };
 
 use super::{
-    admin::{apps, messages, operators, owners, tokens},
+    admin::{apps, callbacks, events, messages, operators, owners, tokens, webhooks},
     easemob::interface as easemob,
     ums::codes::{Code, Interface},
+    uplink,
 };
 
 #[derive(OpenApi)]
@@ -39,7 +40,17 @@ use super::{
         messages::replace,
         operators::create,
         operators::list,
-        operators::withdraw
+        operators::withdraw,
+        webhooks::create,
+        webhooks::list,
+        webhooks::delete,
+        webhooks::rotate,
+        webhooks::enable,
+        callbacks::list,
+        callbacks::receivers,
+        callbacks::replay,
+        events::read,
+        uplink::messages
     )
 )]
 struct Described;

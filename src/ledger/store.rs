@@ -221,12 +221,13 @@ static SQLITE_LEDGER: [(i64, &str, &str); 5] = [
     (4, "tasks", include_str!("../../migrations/sqlite/ledger/0004_tasks.sql")),
     (5, "antelope", include_str!("../../migrations/sqlite/ledger/0005_antelope.sql")),
 ];
-static SQLITE_VIEWS: [(i64, &str, &str); 5] = [
+static SQLITE_VIEWS: [(i64, &str, &str); 6] = [
     (1, "views", include_str!("../../migrations/sqlite/views/0001_views.sql")),
     (2, "vendors", include_str!("../../migrations/sqlite/views/0002_vendors.sql")),
     (3, "tasks", include_str!("../../migrations/sqlite/views/0003_tasks.sql")),
     (4, "cells", include_str!("../../migrations/sqlite/views/0004_cells.sql")),
     (5, "antelope", include_str!("../../migrations/sqlite/views/0005_antelope.sql")),
+    (6, "callbacks", include_str!("../../migrations/sqlite/views/0006_callbacks.sql")),
 ];
 static POSTGRES_LEDGER: [(i64, &str, &str); 5] = [
     (1, "ledger", include_str!("../../migrations/postgres/ledger/0001_ledger.sql")),
@@ -237,12 +238,13 @@ static POSTGRES_LEDGER: [(i64, &str, &str); 5] = [
 ];
 static SQLITE_PRESENCE: [(i64, &str, &str); 1] =
     [(1, "presence", include_str!("../../migrations/sqlite/presence/0001_presence.sql"))];
-static POSTGRES_VIEWS: [(i64, &str, &str); 5] = [
+static POSTGRES_VIEWS: [(i64, &str, &str); 6] = [
     (1, "views", include_str!("../../migrations/postgres/views/0001_views.sql")),
     (2, "vendors", include_str!("../../migrations/postgres/views/0002_vendors.sql")),
     (3, "tasks", include_str!("../../migrations/postgres/views/0003_tasks.sql")),
     (4, "cells", include_str!("../../migrations/postgres/views/0004_cells.sql")),
     (5, "antelope", include_str!("../../migrations/postgres/views/0005_antelope.sql")),
+    (6, "callbacks", include_str!("../../migrations/postgres/views/0006_callbacks.sql")),
 ];
 static POSTGRES_PRESENCE: [(i64, &str, &str); 1] =
     [(1, "presence", include_str!("../../migrations/postgres/presence/0001_presence.sql"))];

@@ -24,6 +24,7 @@ use super::{
     frames::{Incoming, MessageFrame, Outgoing, TaskFrame},
     hub::{CLOSE_CHANGED, Item, Subscription},
     unanswered::{Turn, Waiting},
+    uplink::Uplink,
 };
 use crate::{app::Server, delivery::recorder::Outcome, directory::AppEntry, ledger::Refused};
 
@@ -463,6 +464,14 @@ impl Session {
                 }
                 let receipt = self.report(message, what, status).await?;
                 reports.push(Box::pin(receipt));
+                Ok(())
+            }
+            Ok(Incoming::Uplink) => {
+                let Ok(uplink) = serde_json::from_str::<Uplink>(text) else {
+                    return self.refuse(None, "frame not understood").await;
+                };
+                let (server, app) = (Arc::clone(&self.server), self.app.id().to_owned());
+                reports.push(Box::pin(uplink.accept(server, app, self.device.clone())));
                 Ok(())
             }
             Err(_) => self.refuse(None, "frame not understood").await,
