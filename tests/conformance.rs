@@ -2,10 +2,11 @@
 
 use std::{fs, path::Path};
 
-/// A page, and the folder in which its tests stand first of all.
-const PAGES: [(&str, &str); 2] = [
-    (include_str!("../docs/protocols/haier-ums-v2.md"), "ums_v2"),
-    (include_str!("../docs/protocols/easemob-push.md"), "easemob"),
+/// A page, the folder in which its tests stand first of all, and how many it names at least.
+const PAGES: [(&str, &str, usize); 3] = [
+    (include_str!("../docs/protocols/haier-ums-v2.md"), "ums_v2", 70),
+    (include_str!("../docs/protocols/easemob-push.md"), "easemob", 70),
+    (include_str!("../docs/protocols/antelope.md"), "antelope", 60),
 ];
 
 /// What stands between backquotes.
@@ -16,7 +17,7 @@ pub fn quoted(page: &'static str) -> impl Iterator<Item = &'static str> {
 #[test]
 fn every_test_that_a_page_names_exists() {
     let tests = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests");
-    for (page, folder) in PAGES {
+    for (page, folder, least) in PAGES {
         let mut named = 0;
         for (module, name) in quoted(page).filter_map(|text| text.rsplit_once("::")) {
             let module = module.replace("::", "/");
@@ -31,6 +32,6 @@ fn every_test_that_a_page_names_exists() {
             assert!(exists, "no test {module}::{name}, which the page of {folder} names");
             named += 1;
         }
-        assert!(named > 70, "the page of {folder} names {named} tests");
+        assert!(named > least, "the page of {folder} names {named} tests");
     }
 }

@@ -21,6 +21,9 @@ const REPEAT_KEY: &str = "zq-idempotency-1234";
 const APP_KEY: &str = "zq-app-key-0123456789abcdef0123456789";
 const SYSTEM_KEY: &str = "zq-system-key-fedcba9876543210fedcba98";
 const TOKEN_SECRET: &str = "zq-token-secret-13579bdf2468ace013579bdf";
+const ANTELOPE_KEY: &str = "zq-antelope-key-0123456789abcdef";
+const ANTELOPE_MESSAGE: &str = "enEtcGF5bG9hZC15b3VyLWNvZGU=";
+const CID: u32 = 4_271_836_519;
 const KEYS_QUERY: &str = "zq-jwks-query-97531";
 
 fn admin(process: &Process) -> Admin {
@@ -130,6 +133,30 @@ async fn the_self_signed(process: &Process) -> Vec<String> {
     vec![good, expired, unsigned]
 }
 
+/// Antelope's calls, by server and by device, good and refused, and a device that connects with its
+/// token in the query.
+async fn the_antelope(process: &Process) -> String {
+    let section = json!({ "antelope": { "appId": "Logs", "appKey": ANTELOPE_KEY,
+                                        "cidRanges": [[CID, CID]] } });
+    let changed = admin(process).patch("/admin/v1/apps/logs", Some(&section)).await.unwrap();
+    assert_eq!(changed.0, 200, "{}", changed.1);
+    let token = pushledger::antelope::sign(ANTELOPE_KEY, CID, 0, 4_000_000_000);
+    let options = DeviceOptions::of_antelope(process.url(), &token);
+    let mut device = Device::connect_by_query(options).await.unwrap();
+    let open = Admin::new(process.url(), "");
+    let path = format!("/v2/message/client/push?client_token={token}");
+    // Its base64 is as private as what it says.
+    let body = json!({ "msg": ANTELOPE_MESSAGE, "callback": 1, "access_tokens": [token] });
+    assert_eq!(open.post(&path, Some(&body)).await.unwrap().0, 200);
+    message(&mut device).await;
+    let wrong =
+        json!({ "msg": ANTELOPE_MESSAGE, "callback": ANTELOPE_MESSAGE, "access_tokens": [] });
+    assert_eq!(open.post(&path, Some(&wrong)).await.unwrap().0, 400);
+    let stranger = format!("{path}{REPEAT_KEY}");
+    assert_eq!(open.post(&stranger, Some(&body)).await.unwrap().0, 401);
+    token
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn nothing_private_or_secret_is_logged_even_at_trace_level() {
     let place = Place::new().await;
@@ -149,13 +176,15 @@ async fn nothing_private_or_secret_is_logged_even_at_trace_level() {
     assert!(status < 300, "{status} {answer}");
     the_usual(&process, &token).await;
     the_refused(&process, &token).await;
-    let signed = the_self_signed(&process).await;
+    let mut signed = the_self_signed(&process).await;
+    signed.push(the_antelope(&process).await);
 
     let log = process.log().await;
     let statement =
         |line: &String| line.contains(r#""level":"DEBUG""#) && line.contains("INSERT INTO events");
     assert!(log.iter().any(statement), "not that detailed");
     assert!(log.iter().any(|line| line.contains("the call failed")), "no fetch of keys failed");
+    let cid = &*CID.to_string();
     let kept = [
         USER,
         CLIENT,
@@ -168,6 +197,9 @@ async fn nothing_private_or_secret_is_logged_even_at_trace_level() {
         SYSTEM_KEY,
         TOKEN_SECRET,
         KEYS_QUERY,
+        ANTELOPE_KEY,
+        ANTELOPE_MESSAGE,
+        cid,
     ];
     let tokens = signed.iter().map(String::as_str).chain([token.as_str(), ADMIN_TOKEN]);
     for kept in kept.into_iter().chain(tokens) {

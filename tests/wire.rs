@@ -7,8 +7,10 @@
     reason = "a test that cannot go on has failed"
 )]
 
+mod antelope;
 mod apps;
 mod bad_input;
+mod callbacks;
 mod channels;
 mod conformance;
 mod contracts;

@@ -3,6 +3,7 @@
 
 use std::sync::LazyLock;
 
+use axum::http::Method;
 use utoipa::{
     OpenApi,
     openapi::{
@@ -16,6 +17,7 @@ use utoipa::{
 
 use super::{
     admin::{apps, callbacks, events, messages, operators, owners, tokens, webhooks},
+    antelope::interface as antelope,
     easemob::interface as easemob,
     ums::codes::{Code, Interface},
     uplink,
@@ -25,7 +27,7 @@ use super::{
 #[openapi(
     info(
         title = "pushledger",
-        description = "An event-sourced push-messaging server. Admin and Easemob calls take a bearer token, each of its own kind; UMS calls are signed. Any command that changes an app, its owners, devices or messages takes an Idempotency-Key; access tokens and operators do not, since their replies hold secrets. A reply's Ledger-Position says which position includes its effect."
+        description = "An event-sourced push-messaging server. Admin and Easemob calls take a bearer token, each of its own kind; UMS calls are signed; Antelope calls show an app's key or a device's token. Any command that changes an app, its owners, devices or messages takes an Idempotency-Key; access tokens and operators do not, since their replies hold secrets. A reply's Ledger-Position says which position includes its effect."
     ),
     paths(
         apps::create,
@@ -62,6 +64,7 @@ pub fn document() -> &'static str {
         let mut document = Described::openapi();
         describe_ums(&mut document);
         describe_easemob(&mut document);
+        describe_antelope(&mut document);
         document.to_pretty_json().unwrap_or_default() + "\n"
     });
     &TEXT
@@ -158,6 +161,52 @@ fn describe_easemob(document: &mut openapi::OpenApi) {
             _ => HttpMethod::Post,
         };
         let item = document.paths.paths.entry(path).or_default();
+        item.merge_operations(PathItem::new(method, operation));
+    }
+}
+
+fn describe_antelope(document: &mut openapi::OpenApi) {
+    let text = || ObjectBuilder::new().schema_type(Type::String);
+    let refusal = ObjectBuilder::new()
+        .property("request_id", text())
+        .property("error", text().description(Some("what is wrong, for people")))
+        .property("message_id", text().description(Some("the first message of that request_id")));
+    let components = document.components.get_or_insert_default();
+    components.schemas.insert("AntelopeRefusal".to_owned(), refusal.into());
+    let any = || ObjectBuilder::new().schema_type(Type::Object);
+    for interface in antelope::Interface::ALL {
+        let refused = ResponseBuilder::new().description("A refusal").content(
+            "application/json",
+            openapi::Content::new(Some(Ref::from_schema_name("AntelopeRefusal"))),
+        );
+        let success = ResponseBuilder::new()
+            .description("See docs/protocols/antelope.md")
+            .content("application/json", openapi::Content::new(Some(any())));
+        let mut operation = OperationBuilder::new()
+            .tag("antelope")
+            .summary(Some(format!("{interface:?}")))
+            .response("200", success)
+            .response("default", refused);
+        let credentials: &[&str] =
+            if interface.of_device() { &["X-Client-Token"] } else { &["X-APP-ID", "X-APP-Key"] };
+        for name in credentials {
+            let header = ParameterBuilder::new()
+                .name(*name)
+                .parameter_in(ParameterIn::Header)
+                .required(openapi::Required::True)
+                .schema(Some(text()));
+            operation = operation.parameter(header);
+        }
+        let method = if interface.method() == Method::GET {
+            HttpMethod::Get
+        } else {
+            let body = RequestBodyBuilder::new()
+                .description(Some("See docs/protocols/antelope.md"))
+                .content("application/json", openapi::Content::new(Some(any())));
+            operation = operation.request_body(Some(body.build()));
+            HttpMethod::Post
+        };
+        let item = document.paths.paths.entry(interface.path().to_owned()).or_default();
         item.merge_operations(PathItem::new(method, operation));
     }
 }

@@ -52,6 +52,14 @@ fn easemob_error(reply: &RawReply) -> (u16, String) {
     (reply.status, body["error"].as_str().unwrap().to_owned())
 }
 
+/// Status of an Antelope refusal, which must have an id and a reason.
+fn antelope_status(reply: &RawReply) -> u16 {
+    let body: Value = serde_json::from_slice(&reply.body).unwrap_or_default();
+    assert!(body["request_id"].is_string() && body["error"].is_string(), "{reply:?}");
+    assert_eq!(reply.headers["content-type"], "application/json; charset=utf-8");
+    reply.status
+}
+
 /// The code, or what stands in for it where the call's list lacks it.
 fn listed(interface: Interface, exact: Code) -> &'static str {
     if interface.listed().contains(&exact) { exact.code() } else { "B00004" }
@@ -69,6 +77,7 @@ async fn every_described_route_refuses_a_call_without_credentials() {
     let mut ums_calls = 0;
     let mut admin_calls = 0;
     let mut easemob_calls = 0;
+    let mut antelope_calls = 0;
     for (path, methods) in document["paths"].as_object().unwrap() {
         let parts = path.split('/').map(|part| if part.starts_with('{') { "1" } else { part });
         let target = parts.collect::<Vec<_>>().join("/");
@@ -84,6 +93,9 @@ async fn every_described_route_refuses_a_call_without_credentials() {
             } else if path.starts_with("/{org}/{app}/") {
                 assert_eq!(easemob_error(&reply), (401, "unauthorized".to_owned()), "{path}");
                 easemob_calls += 1;
+            } else if path.starts_with("/v2/") {
+                assert_eq!(antelope_status(&reply), 401, "{path}");
+                antelope_calls += 1;
             } else {
                 assert_eq!(reply.status, 401, "{method} {path}");
                 assert_eq!(reply.headers["content-type"], "application/problem+json");
@@ -92,8 +104,8 @@ async fn every_described_route_refuses_a_call_without_credentials() {
             }
         }
     }
-    let calls = (ums_calls, admin_calls, easemob_calls);
-    assert_eq!(calls, (12, 13, 27), "a route came or went");
+    let calls = (ums_calls, admin_calls, easemob_calls, antelope_calls);
+    assert_eq!(calls, (12, 13, 27, 7), "a route came or went");
     assert_eq!(
         raw.send("POST", "/graphql", &[], br#"{"query":"{apps{appId}}"}"#).await.status,
         401

@@ -6,8 +6,9 @@ use pushledger::http::ums::codes::{Code, Interface};
 use serde_json::{Value, json};
 use sim::Caller;
 
-use super::{easemob_error, ret_code, signed, upgrade};
+use super::{antelope_status, easemob_error, ret_code, signed, upgrade};
 use crate::{
+    antelope::{self, ANN, APP_ID, BOB, HELLO, KEY},
     easemob::{self, APP, CLIENT, ORG, PASSWORD, SECRET, hello},
     harness::{ADMIN_TOKEN, PACKAGE, RawClient, RawReply},
     ums_v2::Ready,
@@ -77,7 +78,7 @@ const ODD_HEADERS: [&str; 9] =
     ["", "0", "junk", "\u{95e8}\u{94c3}", "'; DROP TABLE events; --", "a\tb", "null", "-1", "%00"];
 
 /// Names of headers that may be added or replaced.
-const HEADERS: [&str; 13] = [
+const HEADERS: [&str; 16] = [
     "appId",
     "clientId",
     "accessToken",
@@ -91,6 +92,9 @@ const HEADERS: [&str; 13] = [
     "Content-Encoding",
     "Cookie",
     "Authorization",
+    "X-APP-ID",
+    "X-APP-Key",
+    "X-Client-Token",
 ];
 
 /// What is added to a path.
@@ -273,11 +277,38 @@ fn easemob_calls() -> Vec<(&'static str, String, Value)> {
     ]
 }
 
+/// Calls over Antelope's interface, of the app's server and of a device.
+fn antelope_calls() -> Vec<(&'static str, String, Value)> {
+    let tokens = [antelope::token(ANN), antelope::token(BOB)];
+    let proxied = json!({ "from": ANN, "to": BOB, "flag": 3, "msg": HELLO });
+    let hook = json!({ "webhook": "http://a.example.com/", "state_webhook": "" });
+    let own = |path: &str| format!("/v2/{path}");
+    vec![
+        (
+            "POST",
+            own("message/client/push"),
+            json!({ "msg": HELLO, "flag": 2, "callback": 1, "access_tokens": tokens }),
+        ),
+        (
+            "POST",
+            own("message/server/push"),
+            json!({ "proxy": 0, "payload": { "msg": HELLO, "flag": 3, "clients": [ANN, BOB] } }),
+        ),
+        ("POST", own("message/server/push"), json!({ "proxy": 1, "payload": [proxied, proxied] })),
+        ("GET", own("apps/webhook"), json!({})),
+        ("POST", own("apps/webhook"), hook),
+        ("POST", own("devices/state?page=1&size=9"), json!({ "cids": [ANN, BOB] })),
+        ("GET", own("devices/ids"), json!({})),
+        ("POST", own("devices/tokens"), json!({ "cids": [ANN], "duration": 9 })),
+    ]
+}
+
 struct Town {
     ready: Ready,
     ums: Vec<Value>,
     others: Vec<(&'static str, String, Value)>,
     easemob: Vec<(&'static str, String, Value)>,
+    antelope: Vec<(&'static str, String, Value)>,
     /// The token of an app's server.
     token: String,
 }
@@ -286,7 +317,10 @@ impl Town {
     async fn new() -> Town {
         let ready = Ready::new().await;
         let token = easemob::speak(&ready.world).await;
-        Town { ready, ums: Vec::new(), others: Vec::new(), easemob: easemob_calls(), token }
+        antelope::speak(&ready.world).await;
+        let (ums, others) = (Vec::new(), Vec::new());
+        let (easemob, antelope) = (easemob_calls(), antelope_calls());
+        Town { ready, ums, others, easemob, antelope, token }
     }
 
     /// Every call with a body that is valid now.
@@ -304,6 +338,8 @@ impl Town {
     fn request(&self, chance: &mut Chance) -> Request {
         let mut request = if chance.one_in(3) {
             self.easemob_request(chance)
+        } else if chance.one_in(4) {
+            self.antelope_request(chance)
         } else if chance.one_in(3) {
             self.other_request(chance)
         } else {
@@ -333,6 +369,16 @@ impl Town {
         let body = mutated(chance, body);
         let headers = vec![("Authorization".to_owned(), format!("Bearer {}", self.token))];
         Request { method, target: target.clone(), headers, body }
+    }
+
+    fn antelope_request(&self, chance: &mut Chance) -> Request {
+        let (method, target, body) = &self.antelope[chance.below(self.antelope.len())];
+        let body = mutated(chance, body);
+        let own = [("X-Client-Token", antelope::token(ANN))];
+        let server = [("X-APP-ID", APP_ID.to_owned()), ("X-APP-Key", KEY.to_owned())];
+        let headers = if target.contains("/client/") { &own[..] } else { &server[..] };
+        let headers = headers.iter().map(|(name, value)| ((*name).to_owned(), value.clone()));
+        Request { method, target: target.clone(), headers: headers.collect(), body }
     }
 
     fn other_request(&self, chance: &mut Chance) -> Request {
@@ -368,6 +414,9 @@ fn accepted(request: &Request, reply: &RawReply) -> Result<bool, &'static str> {
     let path = request.target.split('?').next().unwrap();
     if path.starts_with("/acme/") && reply.status >= 400 {
         easemob_error(reply);
+    }
+    if path.starts_with("/v2/") && reply.status >= 400 {
+        antelope_status(reply);
     }
     if !path.starts_with("/ums") {
         return Ok(reply.status < 400);
@@ -416,8 +465,10 @@ async fn requests_that_are_nearly_right_never_cause_a_fault_and_store_nothing_wh
         refused += 1;
         // What the server does by itself, such as ending deliveries, may go on meanwhile.
         let new = town.ready.world.running.server.ledger.read(before, 1_000).await.unwrap();
-        let called =
-            new.events.iter().find(|e| ["ums", "admin", "easemob"].contains(&&*e.metadata.via));
+        let called = new
+            .events
+            .iter()
+            .find(|e| ["ums", "admin", "easemob", "antelope"].contains(&&*e.metadata.via));
         assert!(called.is_none(), "{called:?} was stored though refused: {reply:?} to {shown}");
     }
     // Chance must try both sides of every door.

@@ -180,7 +180,8 @@ async fn paths_of_other_faces_are_theirs() {
         ("GET", "/graphql/x/users", 404, "title"),
         ("GET", "/healthz/x", 404, "title"),
         ("GET", "/connect/x/users", 404, "title"),
-        ("POST", "/v2/message/client/push", 404, "title"),
+        ("POST", "/v2/message/client/push", 401, "request_id"),
+        ("GET", "/v2/nothing", 404, "request_id"),
         ("POST", "/nothing", 404, "title"),
         ("GET", "/connect", 426, "retCode"),
     ] {

@@ -4,6 +4,7 @@
 use domain::{
     Append, Decide,
     account::{RegisterUser, RemoveUser},
+    cid::AdmitDevice,
     device::{Bind, BindDevice, BuryToken, Device},
     facts::{Facts, Stop},
     label::{ChangeMembers, CreateLabel, DeleteLabel},
@@ -11,6 +12,7 @@ use domain::{
         AdvanceDeliveries, Ending, MessageId, MessagePrivate, Progress, Protocol, RawJson, Step,
     },
     push::{Destinations, Mode, PushMessage, PushSender},
+    resend::Resend,
     route::Strategy,
     vendor::Vendor,
 };
@@ -45,8 +47,9 @@ fn some(random: &mut Random, names: &[&str]) -> Vec<String> {
     (0..=random.below(names.len())).map(|_| one(random, names)).collect()
 }
 
-/// What every history begins with: a user in a label, with a device.
-pub(super) const BEGINNING: [fn() -> Any; 4] = [
+/// What every history begins with: an Antelope device, and a user in a label, with a device.
+pub(super) const BEGINNING: [fn() -> Any; 5] = [
+    || any(AdmitDevice { app: "demo".to_owned(), cid: 7, new_device: Uuid::now_v7() }),
     || any(register("ann".to_owned(), None)),
     || any(create("news".to_owned())),
     || any(change("news".to_owned(), vec!["ann".to_owned()], true)),
@@ -116,6 +119,12 @@ pub(super) fn push(random: &mut Random, id: MessageId, now: i64) -> PushMessage 
     let raw = |json| RawJson(serde_json::value::to_raw_value(&json).unwrap());
     let seconds = 1 + i64::try_from(random.below(60)).unwrap();
     let usernames = some(random, &USERNAMES);
+    // Some go to the Antelope device, and wait for its answer.
+    let resend = random.pick(&[None, Some(Resend::UntilAnswered), Some(Resend::Once)]).unwrap();
+    let destinations = match resend {
+        Some(_) => Destinations::Cids(vec![7, 8]),
+        None => Destinations::Users(usernames.clone()),
+    };
     PushMessage {
         app: "demo".to_owned(),
         id,
@@ -125,13 +134,13 @@ pub(super) fn push(random: &mut Random, id: MessageId, now: i64) -> PushMessage 
         strategy: random.pick(&Strategy::ALL).unwrap(),
         expires_at: now + seconds * 1_000_000,
         burn: random.below(4) == 0,
-        resend: None,
-        callback: false,
+        resend,
+        callback: resend.is_some(),
         private: MessagePrivate {
             destinations: raw(serde_json::json!({ "targets": usernames })),
             payload: Some(raw(serde_json::json!({ "title": "门铃" }))),
         },
-        destinations: Destinations::Users(usernames),
+        destinations,
         new_account: Uuid::now_v7(),
     }
 }
@@ -152,6 +161,7 @@ pub(super) fn outcomes(
         Ending::Misconfigured,
         Ending::VendorUnavailable,
         Ending::ExpiredUnsent,
+        Ending::Unacknowledged,
     ];
     let mut steps = Vec::new();
     for _ in 0..random.below(4) {

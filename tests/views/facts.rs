@@ -24,7 +24,7 @@ use crate::harness::{Place, World, until};
 /// Events of each page of a fold.
 const PAGES: [usize; 3] = [1, 7, 10_000];
 /// Kinds of [`Key`].
-const KINDS: usize = 17;
+const KINDS: usize = 18;
 
 /// Facts by key, folded in memory. What is known before anything happened is what a ledger says
 /// that is empty.
@@ -67,6 +67,9 @@ fn mistaken() -> Vec<Key> {
         Key::Package { app: app(), package: String::new() },
         client("phone"),
         client("ann"),
+        client("7"),
+        Key::cid("demo", 8),
+        Key::cid("another", 7),
         Key::Hardware { app: app(), id: "phone".to_owned() },
         Key::account("demo", "ann"),
         Key::user("demo", "user-1"),

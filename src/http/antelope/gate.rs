@@ -8,7 +8,7 @@ use axum::{
     http::{HeaderMap, request::Parts},
 };
 use domain::{Decide, IdempotencyRef, Metadata, app::AntelopeConfig};
-use serde::de::DeserializeOwned;
+use serde::{Deserialize, de::DeserializeOwned};
 
 use super::{
     errors::{Problem, illegal},
@@ -75,7 +75,7 @@ impl Call {
     pub fn body<T: DeserializeOwned>(&self) -> Result<T, Problem> {
         // Also what is not looked at must be text.
         let text = std::str::from_utf8(&self.body).map_err(|_| illegal("the body is no UTF-8"))?;
-        serde_json::from_str(text).map_err(illegal)
+        object(text).map_err(illegal)
     }
 
     /// Has the ledger execute a command, once for each request id.
@@ -87,6 +87,13 @@ impl Call {
         let context = Context { app: self.app.id().to_owned(), metadata: self.metadata.clone() };
         Ok(server.ledger.execute(Lane::Interactive, context, command).await?)
     }
+}
+
+/// An object of that kind. Without a look at how it begins, a list of its values would do as well.
+pub fn object<'a, T: Deserialize<'a>>(text: &'a str) -> serde_json::Result<T> {
+    let object = text.trim_ascii_start().starts_with('{');
+    let wrong = || serde::de::Error::custom("it must be an object");
+    if object { serde_json::from_str(text) } else { Err(wrong()) }
 }
 
 /// The device behind the token that a request shows in its header or its query.

@@ -15,7 +15,7 @@ use uuid::Uuid;
 use super::{
     Reply,
     errors::{Problem, illegal},
-    gate::Call,
+    gate::{Call, object},
 };
 use crate::{antelope, app::Server, ledger::Done};
 
@@ -103,13 +103,15 @@ pub(super) async fn of_server(server: &Server, call: &Call) -> Result<Reply, Pro
     let ServerPush { proxy, payload } = call.body()?;
     let done = match proxy {
         0 => {
-            let Batch { msg, flag, clients } = part(&payload)?;
+            let Batch { msg, flag, clients } = object(payload.get()).map_err(in_payload)?;
             let push = Push { source: NO_SOURCE, to: clients, msg, flag, callback: false };
             let command = push.command(server, call, PushSender::Cloud).await?;
             call.execute(server, command).await?
         }
         1 => {
-            let Some(command) = proxied(server, call, part(&payload)?).await? else {
+            let messages: Vec<Box<RawValue>> =
+                serde_json::from_str(payload.get()).map_err(in_payload)?;
+            let Some(command) = proxied(server, call, &messages).await? else {
                 return Ok(Reply::default());
             };
             call.execute(server, command).await?
@@ -119,22 +121,22 @@ pub(super) async fn of_server(server: &Server, call: &Call) -> Result<Reply, Pro
     Ok(Reply::default().after(done))
 }
 
-fn part<'a, T: Deserialize<'a>>(payload: &'a RawValue) -> Result<T, Problem> {
-    let wrong = |error: serde_json::Error| illegal(format!("payload: {error}"));
-    serde_json::from_str(payload.get()).map_err(wrong)
+fn in_payload(error: serde_json::Error) -> Problem {
+    illegal(format!("payload: {error}"))
 }
 
 /// Messages in the names of devices; none for none.
 async fn proxied(
     server: &Server,
     call: &Call,
-    messages: Vec<Proxied>,
+    messages: &[Box<RawValue>],
 ) -> Result<Option<PushMessages>, Problem> {
     if messages.len() > MAX_MESSAGES {
         return Err(illegal(format!("payload has at most {MAX_MESSAGES} items")));
     }
     let mut pushes = Vec::with_capacity(messages.len());
-    for Proxied { from, to, flag, msg } in messages {
+    for message in messages {
+        let Proxied { from, to, flag, msg } = object(message.get()).map_err(in_payload)?;
         owned(call, from)?;
         let push = Push { source: from, to: vec![to], msg, flag, callback: false };
         pushes.push(push.command(server, call, PushSender::Terminal).await?);

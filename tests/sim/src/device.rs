@@ -54,6 +54,8 @@ pub struct DeviceOptions {
     pub access_token: Option<String>,
     /// The id of an Easemob device, which shows only that and its user's token.
     pub easemob_device: Option<String>,
+    /// The token of an Antelope device, which shows only that.
+    pub antelope_token: Option<String>,
     /// Whether it answers messages and controls by itself.
     pub auto_ack: bool,
     /// After it acknowledged a message by itself it also reports 2, 3 and 4 up to this one.
@@ -74,6 +76,7 @@ impl DeviceOptions {
             app_package: app_package.into(),
             access_token,
             easemob_device: None,
+            antelope_token: None,
             auto_ack: true,
             auto_report: None,
         }
@@ -90,7 +93,17 @@ impl DeviceOptions {
         Self { easemob_device: Some(device_id.into()), ..Self::new(&caller, "") }
     }
 
+    /// The Antelope device with that token.
+    #[must_use]
+    pub fn of_antelope(base_url: impl Into<String>, token: impl Into<String>) -> Self {
+        let caller = Caller::new(base_url, "", "");
+        Self { antelope_token: Some(token.into()), ..Self::new(&caller, "") }
+    }
+
     fn credentials(&self, in_query: bool) -> Vec<(&'static str, String)> {
+        if let Some(token) = self.antelope_token.clone() {
+            return vec![(if in_query { "client_token" } else { "x-client-token" }, token)];
+        }
         if let Some(device) = &self.easemob_device {
             let token = self.access_token.clone().unwrap_or_default();
             let token = match in_query {
