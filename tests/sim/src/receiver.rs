@@ -3,7 +3,6 @@
 
 use std::{
     collections::{HashMap, VecDeque},
-    convert::Infallible,
     future, io,
     net::SocketAddr,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -219,13 +218,14 @@ async fn converse(stream: TcpStream, inner: Arc<Inner>) {
     let _ = stream.set_nodelay(true);
     let service = service_fn(move |request| {
         let inner = Arc::clone(&inner);
-        async move { Ok::<_, Infallible>(answer(request, &inner).await) }
+        async move { answer(request, &inner).await }
     });
     // A caller may go at any time.
     let _ = http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
 }
 
-async fn answer(request: Request<Incoming>, inner: &Inner) -> Response<Full<Bytes>> {
+/// The answer to a call; an error cuts the connection.
+async fn answer(request: Request<Incoming>, inner: &Inner) -> io::Result<Response<Full<Bytes>>> {
     let (parts, body) = request.into_parts();
     let body = Limited::new(body, BODY_BYTES_MAX).collect().await;
     let body = body.map(|body| body.to_bytes()).unwrap_or_default();
@@ -247,7 +247,7 @@ async fn answer(request: Request<Incoming>, inner: &Inner) -> Response<Full<Byte
         *response.status_mut() = hyper::StatusCode::from_u16(status).unwrap_or_default();
         response
     };
-    match answer {
+    Ok(match answer {
         Answer::Status(status, body) => made(status, body.into()),
         Answer::With(status, name, value) => {
             let mut response = made(status, Bytes::new());
@@ -262,11 +262,6 @@ async fn answer(request: Request<Incoming>, inner: &Inner) -> Response<Full<Byte
         }
         Answer::Flood(bytes) => made(200, vec![b' '; bytes].into()),
         Answer::Silence => future::pending().await,
-        // A service that fails has its connection closed by the caller's timeout at the latest.
-        Answer::Cut => {
-            let mut response = made(200, Bytes::new());
-            response.headers_mut().insert("content-length", 100.into());
-            response
-        }
-    }
+        Answer::Cut => return Err(io::ErrorKind::ConnectionAborted.into()),
+    })
 }
