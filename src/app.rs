@@ -11,6 +11,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use uuid::Uuid;
 
 use crate::{
+    callback,
     clock::Clock,
     config::Config,
     delivery::{self, calls, closing, endings, expiry, recorder},
@@ -182,6 +183,7 @@ impl Running {
             stop,
         });
         duties.spawn(duty(Arc::clone(&server), node, stop_duties.clone()));
+        duties.spawn(callbacks(Arc::clone(&server), node, stop_duties.clone()));
         duties.spawn(node::keep(Arc::clone(&server), node, number, stop_duties.clone()));
         duties.spawn(chores(Arc::clone(&server), stop_duties.clone()));
         let address = serve(&server, &config.listen, &front).await?;
@@ -286,6 +288,34 @@ async fn duty(server: Arc<Server>, node: Uuid, stop: CancellationToken) {
         }
         tokio::select! {
             () = stop.cancelled() => break,
+            () = tokio::time::sleep(PAUSE) => {}
+        }
+    }
+    // What can't be given back runs out by itself.
+    let _ = lease.release().await;
+}
+
+/// Callbacks, on whichever node holds their lease; they end in their own time.
+async fn callbacks(server: Arc<Server>, node: Uuid, stop: CancellationToken) {
+    let lease = Lease::new(&server.ledger, &server.clock, callback::NAME, node);
+    while !stop.is_cancelled() {
+        if !lease.hold(LEASE).await.unwrap_or(false) {
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = tokio::time::sleep(RENEW) => continue,
+            }
+        }
+        let ending = stop.child_token();
+        let mut calling = std::pin::pin!(callback::run(&server, ending.clone()));
+        tokio::select! {
+            ended = &mut calling => report("callbacks", ended),
+            _ = keep(&lease) => {
+                ending.cancel();
+                report("callbacks", calling.await);
+            }
+        }
+        tokio::select! {
+            () = stop.cancelled() => {}
             () = tokio::time::sleep(PAUSE) => {}
         }
     }

@@ -17,8 +17,10 @@ use domain::{
 use projections::{Fault, db::Conn};
 use tokio::sync::Mutex;
 use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
 
 use crate::{
+    callback::{self, Endpoint},
     delivery::channel::{Channel, VendorConfig},
     feed::follow::Follower,
     jwt::Verifier,
@@ -50,6 +52,10 @@ pub struct AppEntry {
     pub easemob_secrets: Vec<(String, String)>,
     /// Keys that its server may show over Antelope's interface, and that may sign tokens there.
     pub antelope_keys: Vec<String>,
+    /// Secrets that calls to its webhooks are signed with, newest first, by webhook.
+    pub webhook_secrets: HashMap<Uuid, Vec<String>>,
+    /// Whom to call back, as it is configured now.
+    pub callbacks: Vec<Arc<Endpoint>>,
     /// Its push vendors that can be spoken to, in the order of its configuration.
     pub vendors: Vec<(VendorRef, Arc<Channel>)>,
 }
@@ -180,6 +186,8 @@ impl Directory {
             ums_jwt: None,
             easemob_secrets: Vec::new(),
             antelope_keys: Vec::new(),
+            webhook_secrets: HashMap::new(),
+            callbacks: Vec::new(),
             vendors: self.vendors(conn, &app.config, former).await?,
         };
         if let Some(easemob) = &app.config.easemob {
@@ -202,6 +210,12 @@ impl Directory {
                 entry.ums_jwt = Some(Verifier::new(&app.config.app_id, jwt, &secrets, former));
             }
         }
+        for webhook in &app.config.webhooks {
+            let secrets = self.secrets(conn, &webhook.secrets).await?;
+            entry.webhook_secrets.insert(webhook.id, secrets);
+        }
+        let (keys, secrets) = (&entry.antelope_keys, &entry.webhook_secrets);
+        entry.callbacks = callback::endpoints(&self.master, &app.config, keys, secrets);
         Ok(entry)
     }
 
@@ -285,6 +299,12 @@ impl Directory {
     /// [`SecretError`] when looking again fails.
     pub async fn ums_system(&self, id: &str) -> Result<Option<Arc<AppEntry>>, SecretError> {
         self.find(|apps| apps.by_ums_system.get(id).cloned()).await
+    }
+
+    /// The app with that id, as far as this node knows.
+    #[must_use]
+    pub fn known(&self, id: &str) -> Option<Arc<AppEntry>> {
+        self.now().by_id.get(id).cloned()
     }
 
     /// Whether an app has push vendors, as far as this node knows.

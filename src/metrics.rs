@@ -32,6 +32,22 @@ pub struct Metrics {
     deliveries: Family<DeliveryLabel, Counter>,
     vendors: Family<VendorLabel, Counter>,
     requests: Family<RequestLabel, Counter>,
+    callbacks: Family<CallbackLabel, Counter>,
+    callback_calls: Family<CallLabel, Counter>,
+    callbacks_waiting: Gauge,
+    circuits_open: Gauge,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct CallbackLabel {
+    kind: &'static str,
+    outcome: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct CallLabel {
+    kind: &'static str,
+    answered: &'static str,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -104,8 +120,36 @@ impl Default for Metrics {
         );
         let requests = Family::default();
         registry.register("requests", "Answered requests by route and code", requests.clone());
+        let callbacks = Family::default();
+        registry.register(
+            "callbacks",
+            "Callbacks that were answered, postponed or given up, by kind",
+            callbacks.clone(),
+        );
+        let callback_calls = Family::default();
+        registry.register(
+            "callback_calls",
+            "Calls to apps' servers, by kind and whether any answer came",
+            callback_calls.clone(),
+        );
+        let callbacks_waiting = Gauge::default();
+        registry.register(
+            "callbacks_waiting",
+            "Callbacks that wait in memory for a call",
+            callbacks_waiting.clone(),
+        );
+        let circuits_open = Gauge::default();
+        registry.register(
+            "circuits_open",
+            "Receivers of callbacks that are left alone for a while",
+            circuits_open.clone(),
+        );
         Metrics {
             registry,
+            callbacks,
+            callback_calls,
+            callbacks_waiting,
+            circuits_open,
             events,
             group_size,
             commit_time,
@@ -177,6 +221,29 @@ impl Metrics {
     pub fn vendor(&self, vendor: &'static str, class: &'static str, tokens: usize) {
         let label = VendorLabel { vendor, class };
         self.vendors.get_or_create(&label).inc_by(tokens as u64);
+    }
+
+    /// A callback was answered, postponed or given up.
+    pub fn callback(&self, kind: &'static str, outcome: &'static str) {
+        self.callbacks.get_or_create(&CallbackLabel { kind, outcome }).inc();
+    }
+
+    /// An app's server was called, and answered or did not.
+    pub fn callback_called(&self, kind: &'static str, answered: bool) {
+        let answered = if answered { "yes" } else { "no" };
+        self.callback_calls.get_or_create(&CallLabel { kind, answered }).inc();
+    }
+
+    /// Callbacks that wait in memory, and receivers that are left alone.
+    pub fn callbacks_waiting(&self, waiting: usize, open: usize) {
+        self.callbacks_waiting.set(i64::try_from(waiting).unwrap_or(i64::MAX));
+        self.circuits_open.set(i64::try_from(open).unwrap_or(i64::MAX));
+    }
+
+    /// This node makes no callbacks any more.
+    pub fn callbacks_stopped(&self) {
+        self.callbacks_waiting(0, 0);
+        self.lag(crate::callback::NAME, 0);
     }
 
     /// A request was answered with a protocol's code, or an HTTP status.

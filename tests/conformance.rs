@@ -3,10 +3,11 @@
 use std::{fs, path::Path};
 
 /// A page, the folder in which its tests stand first of all, and how many it names at least.
-const PAGES: [(&str, &str, usize); 3] = [
+const PAGES: [(&str, &str, usize); 4] = [
     (include_str!("../docs/protocols/haier-ums-v2.md"), "ums_v2", 70),
     (include_str!("../docs/protocols/easemob-push.md"), "easemob", 70),
     (include_str!("../docs/protocols/antelope.md"), "antelope", 60),
+    (include_str!("../docs/protocols/ucloud-uplink.md"), "callbacks", 20),
 ];
 
 /// What stands between backquotes.

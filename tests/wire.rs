@@ -10,6 +10,7 @@
 mod antelope;
 mod apps;
 mod bad_input;
+mod callbacks;
 mod channels;
 mod conformance;
 mod contracts;

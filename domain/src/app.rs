@@ -30,6 +30,12 @@ pub struct AppConfig {
     /// Antelope custom messages, if the app speaks it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub antelope: Option<AntelopeConfig>,
+    /// Where uplinks and reports are called back to, as UCloud words them.
+    #[serde(default, skip_serializing_if = "UplinkConfig::is_default")]
+    pub uplink: UplinkConfig,
+    /// Receivers of any events, as Standard Webhooks has them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub webhooks: Vec<WebhookConfig>,
     /// The push vendors that its devices can be reached by.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub vendors: Vec<VendorRef>,
@@ -180,6 +186,52 @@ impl AntelopeConfig {
     }
 }
 
+/// Where an app's server is called about uplinks and deliveries, as UCloud words it.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UplinkConfig {
+    /// Where uplinks go (`MsgType` 0).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub callback_url: Option<String>,
+    /// Where reports on deliveries go (`MsgType` 2).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub report_url: Option<String>,
+}
+
+impl UplinkConfig {
+    fn is_default(&self) -> bool {
+        *self == UplinkConfig::default()
+    }
+}
+
+/// A receiver of an app's events, as Standard Webhooks has it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WebhookConfig {
+    /// Its id.
+    pub id: Uuid,
+    /// Where it is.
+    pub url: String,
+    /// Names of the events that it wants, `device.*` for all of a family; empty: all.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub events: Vec<String>,
+    /// What calls are signed with, newest first; several while a rotation overlaps.
+    pub secrets: Vec<SecretRef>,
+    /// Whether it is not called: it said that it is gone, or an operator switched it off.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub disabled: bool,
+}
+
+impl WebhookConfig {
+    /// Whether it wants events of that name.
+    #[must_use]
+    pub fn wants(&self, event: &str) -> bool {
+        let fits = |wanted: &String| match wanted.strip_suffix('*') {
+            Some(family) => event.starts_with(family),
+            None => event == wanted,
+        };
+        self.events.is_empty() || self.events.iter().any(fits)
+    }
+}
+
 /// A push vendor that an app has credentials for.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct VendorRef {
@@ -227,6 +279,8 @@ impl AppConfig {
             ums: None,
             easemob: None,
             antelope: None,
+            uplink: UplinkConfig::default(),
+            webhooks: Vec::new(),
             vendors: Vec::new(),
             delivery: DeliveryConfig::default(),
         }
@@ -321,6 +375,27 @@ pub struct ChangeApp {
 pub struct DeleteApp {
     /// Its id.
     pub app_id: String,
+}
+
+/// Switches a webhook of an app off.
+#[derive(Debug, Clone)]
+pub struct DisableWebhook {
+    /// The app.
+    pub app_id: String,
+    /// The webhook.
+    pub webhook: Uuid,
+}
+
+impl Decide for DisableWebhook {
+    fn decide(&self, facts: &Facts) -> Result<Vec<Append>, Stop> {
+        let apps = facts.apps()?;
+        let app = find(&apps, &self.app_id)?;
+        let mut config = app.config.clone();
+        let own = config.webhooks.iter_mut().find(|own| own.id == self.webhook && !own.disabled);
+        let Some(own) = own else { return Ok(Vec::new()) };
+        own.disabled = true;
+        Ok(vec![append(app, AppChanged { config }.into())])
+    }
 }
 
 impl Decide for CreateApp {

@@ -10,6 +10,7 @@ use serde::{Serialize, de::DeserializeOwned};
 use crate::{
     account::{AccountClosed, AccountOpened},
     app::{AppChanged, AppCreated, AppDeleted},
+    callback::{CallbacksCalled, CallbacksReplayed},
     cid::DeviceAdmitted,
     device::{
         DeviceBound, DeviceRegistered, DeviceReturned, DeviceUnregistered, DeviceUpdated, TokenDied,
@@ -17,7 +18,9 @@ use crate::{
     label::{LabelCreated, LabelDeleted, LabelMembersChanged},
     message::{DeliveriesAdvanced, MessageAccepted, RecallRequested},
     owner::{OwnerRemoved, OwnerSet},
+    presence::PresenceChanged,
     task::{ChunkDelivered, TaskCreated, TaskEnded, TaskStarted},
+    uplink::UplinkReceived,
 };
 
 /// An event cannot be read: unknown name or schema, or a body that does not fit.
@@ -183,4 +186,12 @@ events! {
     "chunk.delivered" 1 ChunkDelivered,
     /// A task ended.
     "task.ended" 1 TaskEnded,
+    /// A device connected or went, of an app that is called back about it.
+    "presence.changed" 1 PresenceChanged,
+    /// A message from a device or a phone to the app came in.
+    "uplink.received" 1 UplinkReceived,
+    /// Callbacks to a receiver were answered, postponed or given up.
+    "callbacks.called" 1 CallbacksCalled,
+    /// An operator asked for callbacks again.
+    "callbacks.replayed" 1 CallbacksReplayed,
 }

@@ -496,8 +496,16 @@ pub fn touched(place: Place<'_>, event: &Event) -> Vec<Key> {
             | Stream::Account(_)
             | Stream::Device(_)
             | Stream::Owner(_)
-            | Stream::Label(_) => Vec::new(),
+            | Stream::Label(_)
+            | Stream::Presence(_)
+            | Stream::Uplink(_)
+            | Stream::Callbacks(_) => Vec::new(),
         },
+        // Nothing is decided on these.
+        Event::PresenceChanged(_)
+        | Event::UplinkReceived(_)
+        | Event::CallbacksCalled(_)
+        | Event::CallbacksReplayed(_) => Vec::new(),
     }
 }
 
@@ -601,7 +609,10 @@ fn evolve_apps(apps: &[App], place: Place<'_>, event: &Event) -> Vec<App> {
         | Stream::Label(_)
         | Stream::Message(_)
         | Stream::Task(_)
-        | Stream::Chunk(..) => "",
+        | Stream::Chunk(..)
+        | Stream::Presence(_)
+        | Stream::Uplink(_)
+        | Stream::Callbacks(_) => "",
     };
     let version = place.version;
     if let Event::AppCreated(e) = event {

@@ -7,6 +7,7 @@
 
 pub mod account;
 pub mod app;
+pub mod callback;
 pub mod cid;
 pub mod device;
 pub mod event;
@@ -16,6 +17,7 @@ pub mod message;
 pub mod notification;
 pub mod object;
 pub mod owner;
+pub mod presence;
 pub mod push;
 mod recorded;
 mod rejection;
@@ -24,6 +26,7 @@ pub mod route;
 pub mod stream;
 pub mod task;
 pub mod ums;
+pub mod uplink;
 pub mod vendor;
 
 pub use event::Event;

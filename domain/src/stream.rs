@@ -26,6 +26,12 @@ pub enum Stream {
     Task(MessageId),
     /// A chunk of a task's deliveries, from 1.
     Chunk(MessageId, i64),
+    /// A note that a device connected or went.
+    Presence(Uuid),
+    /// A message from a device or a phone.
+    Uplink(Uuid),
+    /// A record of what came of callbacks.
+    Callbacks(Uuid),
 }
 
 impl fmt::Display for Stream {
@@ -39,6 +45,9 @@ impl fmt::Display for Stream {
             Stream::Message(id) => write!(f, "message/{id}"),
             Stream::Task(id) => write!(f, "task/{id}"),
             Stream::Chunk(id, chunk) => write!(f, "task/{id}/chunk/{chunk}"),
+            Stream::Presence(id) => write!(f, "presence/{id}"),
+            Stream::Uplink(id) => write!(f, "uplink/{id}"),
+            Stream::Callbacks(id) => write!(f, "callbacks/{id}"),
         }
     }
 }
@@ -60,6 +69,9 @@ impl FromStr for Stream {
             "device" => Ok(Stream::Device(uuid()?)),
             "owner" => Ok(Stream::Owner(uuid()?)),
             "label" => Ok(Stream::Label(uuid()?)),
+            "presence" => Ok(Stream::Presence(uuid()?)),
+            "uplink" => Ok(Stream::Uplink(uuid()?)),
+            "callbacks" => Ok(Stream::Callbacks(uuid()?)),
             "message" => Ok(Stream::Message(id.parse().map_err(|_| NotAStream)?)),
             "task" => {
                 let (task, chunk) = match id.split_once("/chunk/") {

@@ -4,9 +4,14 @@ use std::collections::HashSet;
 
 use async_graphql::{Context, ID, Object, Result, SimpleObject};
 use domain::message::MessageId;
-use projections::{message_status, registry};
+use projections::{callbacks, message_status, registry};
 
-use crate::{Hidden as _, Sources, device::Device, message::Message};
+use crate::{
+    Hidden as _, Sources,
+    callback::{Callback, CallbackCount, CallbackOutcome, CallbackPage},
+    device::Device,
+    message::Message,
+};
 
 /// Items of a page, at most.
 const MAX_PAGE: i64 = 200;
@@ -100,6 +105,35 @@ impl App {
         let full = i64::try_from(rows.len())? == limit;
         let next = rows.last().filter(|_| full).map(|row| row.position);
         Ok(MessagePage { nodes: Message::all(rows, deliveries), next })
+    }
+
+    /// Callbacks that were not answered at their first call, newest event first.
+    #[graphql(complexity = "first.clamp(1, 200) as usize * child_complexity")]
+    async fn callbacks(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "Where they stand.")] outcome: CallbackOutcome,
+        #[graphql(default = 50, desc = "Callbacks of the page, at most 200.")] first: i64,
+        #[graphql(desc = "Position before which the page begins.")] before: Option<i64>,
+    ) -> Result<CallbackPage> {
+        let limit = page(first)?;
+        let sources = ctx.data::<Sources>()?;
+        let mut checkout = sources.views.checkout().await.hidden()?;
+        let (app, before) = (&self.0.config.app_id, before.unwrap_or(i64::MAX));
+        let outcome = outcome.into();
+        let rows =
+            callbacks::page(&mut checkout.conn(), app, outcome, before, limit).await.hidden()?;
+        let next = callbacks::next_page(&rows, limit);
+        Ok(CallbackPage { nodes: rows.into_iter().map(Callback::from).collect(), next })
+    }
+
+    /// How many callbacks of each receiver stand where.
+    async fn callback_counts(&self, ctx: &Context<'_>) -> Result<Vec<CallbackCount>> {
+        let sources = ctx.data::<Sources>()?;
+        let mut checkout = sources.views.checkout().await.hidden()?;
+        let app = &self.0.config.app_id;
+        let rows = callbacks::counts(&mut checkout.conn(), app).await.hidden()?;
+        Ok(rows.into_iter().map(CallbackCount::from).collect())
     }
 
     /// One message.

@@ -2,6 +2,7 @@
 //! gives it connections, a [`Viewer`] and a port to the history.
 
 mod app;
+mod callback;
 mod device;
 mod event;
 mod message;

@@ -4,6 +4,7 @@
 //! A view folds a page of events in memory and writes one statement per table; see [`apply`] for
 //! the list. Nothing here reads a clock or calls out.
 
+pub mod callbacks;
 pub mod db;
 pub mod delivery_stats;
 pub mod histogram;
@@ -52,6 +53,7 @@ pub async fn apply(conn: &mut Conn<'_>, page: &[Recorded]) -> Result<(), Fault> 
     let mut moves = Moves::default();
     message_status::apply(conn, page, &mut moves).await?;
     pending::apply(conn, page).await?;
+    callbacks::apply(conn, page).await?;
     let tasks = task_statistics::apply(conn, page).await?;
     task_chunks::apply(conn, page, &tasks, &mut moves).await?;
     delivery_stats::apply(conn, moves).await
@@ -67,4 +69,6 @@ pub const TABLES: &[&str] = &[
     "task_latencies",
     "task_chunks",
     "delivery_stats",
+    "callbacks",
+    "callback_counts",
 ];

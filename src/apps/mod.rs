@@ -7,7 +7,9 @@ pub mod delivery;
 pub mod easemob;
 pub mod keys;
 pub mod ums;
+pub mod uplink;
 pub mod vendors;
+pub mod webhooks;
 
 use domain::app::AppConfig;
 use projections::db::Pool;
@@ -21,6 +23,7 @@ use delivery::{DeliveryInput, DeliveryOutput};
 use easemob::{EasemobInput, EasemobOutput};
 use keys::NewKeys;
 use ums::{UmsInput, UmsOutput};
+use uplink::{UplinkInput, UplinkOutput};
 use vendors::{VendorInput, VendorOutput};
 
 /// Longest name, in characters.
@@ -46,6 +49,8 @@ pub struct AppInput {
     pub easemob: Option<EasemobInput>,
     /// The Antelope side.
     pub antelope: Option<AntelopeInput>,
+    /// Where it is called back about uplinks and deliveries.
+    pub uplink: Option<UplinkInput>,
     /// All push vendors that its devices can be reached by, in the order in which they are asked
     /// for.
     pub vendors: Option<Vec<VendorInput>>,
@@ -74,6 +79,8 @@ pub struct AppOutput {
     #[serde(skip_serializing_if = "Option::is_none")]
     /// The Antelope side.
     pub antelope: Option<AntelopeOutput>,
+    /// Where it is called back about uplinks and deliveries.
+    pub uplink: UplinkOutput,
     /// The push vendors that its devices can be reached by.
     pub vendors: Vec<VendorOutput>,
     /// How its messages are delivered.
@@ -184,6 +191,9 @@ impl Vault<'_> {
             let (app, before) = (&config.app_id, config.antelope.take());
             config.antelope = Some(self.merge_antelope(app, before, antelope, &mut keys).await?);
         }
+        if let Some(uplink) = input.uplink {
+            config.uplink = uplink.over(&config.uplink)?;
+        }
         if let Some(vendors) = input.vendors {
             config.vendors = self.replace_vendors(&config.app_id, &config.vendors, vendors).await?;
         }
@@ -205,6 +215,7 @@ pub fn output(config: &AppConfig, version: i64, mut keys: NewKeys) -> AppOutput 
         ums: config.ums.as_ref().map(|ums| UmsOutput::of(ums, &mut keys)),
         easemob: config.easemob.as_ref().map(|easemob| EasemobOutput::of(easemob, &mut keys)),
         antelope: config.antelope.as_ref().map(|antelope| AntelopeOutput::of(antelope, &mut keys)),
+        uplink: UplinkOutput::of(&config.uplink),
         vendors: config.vendors.iter().map(VendorOutput::of).collect(),
         delivery: DeliveryOutput::of(&config.delivery),
     }

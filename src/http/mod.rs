@@ -8,6 +8,7 @@ mod graphql;
 pub mod openapi;
 mod system;
 pub mod ums;
+pub mod uplink;
 
 use std::sync::Arc;
 
@@ -43,6 +44,7 @@ pub fn router(server: Arc<Server>) -> Router {
         .route("/metrics", get(system::metrics))
         .route("/openapi.json", get(system::openapi))
         .merge(antelope::routes())
+        .merge(uplink::routes())
         .merge(easemob::routes())
         .fallback(not_found)
         .with_state(server)

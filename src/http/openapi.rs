@@ -16,10 +16,11 @@ use utoipa::{
 };
 
 use super::{
-    admin::{apps, messages, operators, owners, tokens},
+    admin::{apps, callbacks, events, messages, operators, owners, tokens, webhooks},
     antelope::interface as antelope,
     easemob::interface as easemob,
     ums::codes::{Code, Interface},
+    uplink,
 };
 
 #[derive(OpenApi)]
@@ -41,7 +42,17 @@ use super::{
         messages::replace,
         operators::create,
         operators::list,
-        operators::withdraw
+        operators::withdraw,
+        webhooks::create,
+        webhooks::list,
+        webhooks::delete,
+        webhooks::rotate,
+        webhooks::enable,
+        callbacks::list,
+        callbacks::receivers,
+        callbacks::replay,
+        events::read,
+        uplink::messages
     )
 )]
 struct Described;

@@ -32,6 +32,11 @@ pub(super) enum Outgoing<'a> {
     Control { op: RecallOp, id: String },
     /// A report is durable.
     Receipt { id: String, status: u8 },
+    /// An uplink is durable.
+    Uplinked {
+        #[serde(skip_serializing_if = "Option::is_none")]
+        id: Option<String>,
+    },
     /// A frame was not understood or refused.
     Refused {
         #[serde(skip_serializing_if = "Option::is_none")]
@@ -56,6 +61,8 @@ pub(super) enum Incoming {
     Ack { id: String, op: Option<RecallOp> },
     /// It received, displayed or answered a message.
     Report { id: String, status: u8 },
+    /// It has something to say to its app.
+    Uplink,
 }
 
 /// A message on its way to connections: made once, sent to each.

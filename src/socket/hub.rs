@@ -47,7 +47,7 @@ pub(super) enum Item {
 }
 
 /// A newer connection of the same device took over.
-const CLOSE_REPLACED: (u16, &str) = (4001, "a newer connection took over");
+pub(super) const CLOSE_REPLACED: (u16, &str) = (4001, "a newer connection took over");
 /// The device now has another user, or unregistered, or its app is gone.
 pub(super) const CLOSE_CHANGED: (u16, &str) = (4002, "the registration changed");
 
@@ -396,6 +396,10 @@ fn concern(connections: &HashMap<i64, Connection>, recorded: &Recorded, tasks: &
         | Event::TokenDied(_)
         | Event::DeviceRegistered(_)
         | Event::OwnerSet(_)
+        | Event::PresenceChanged(_)
+        | Event::UplinkReceived(_)
+        | Event::CallbacksCalled(_)
+        | Event::CallbacksReplayed(_)
         | Event::OwnerRemoved(_)
         | Event::TaskCreated(_)
         | Event::TaskStarted(_)

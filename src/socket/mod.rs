@@ -10,6 +10,7 @@ pub mod hub;
 pub mod presence;
 mod session;
 mod unanswered;
+mod uplink;
 
 use std::{collections::HashMap, sync::Arc};
 

@@ -6,10 +6,12 @@ use std::{collections::HashMap, pin::pin, sync::Arc, time::Duration};
 
 use axum::extract::ws::{CloseFrame, Message, WebSocket};
 use domain::{
-    Recorded,
+    Metadata, Recorded,
+    cid::Cid,
     device::Device,
     facts::{Fact, Key},
     message::{Ending, MessageId, Progress, RecallOp, RecallResult, Reporter, Step},
+    presence::{NotePresence, PresenceChanged},
 };
 use futures_util::{StreamExt, stream::FuturesUnordered};
 use projections::{
@@ -18,14 +20,21 @@ use projections::{
 };
 use tokio::sync::oneshot;
 use tokio_tungstenite::tungstenite;
+use uuid::Uuid;
 
 use super::{
     MAX_FRAME_BYTES,
     frames::{Incoming, MessageFrame, Outgoing, TaskFrame},
-    hub::{CLOSE_CHANGED, Item, Subscription},
+    hub::{CLOSE_CHANGED, CLOSE_REPLACED, Item, Subscription},
     unanswered::{Turn, Waiting},
+    uplink::Uplink,
 };
-use crate::{app::Server, delivery::recorder::Outcome, directory::AppEntry, ledger::Refused};
+use crate::{
+    app::Server,
+    delivery::recorder::Outcome,
+    directory::AppEntry,
+    ledger::{Context, Lane, Refused},
+};
 
 /// Frames and bytes that a device may leave unacknowledged.
 const WINDOW_FRAMES: usize = 256;
@@ -100,7 +109,12 @@ pub(super) async fn run(
         socket,
     };
     session.waiting.take_over(left);
+    session.note_presence(true).await;
     let end = session.serve(subscription).await;
+    // One that took over is there.
+    if !matches!(end, End::Close(code, _) if code == CLOSE_REPLACED.0) {
+        session.note_presence(false).await;
+    }
     let (hub, now) = (Arc::clone(&session.server.hub), session.server.clock.now());
     hub.leave(session.device.number, number, session.waiting.leave(), now);
     match end {
@@ -232,6 +246,22 @@ impl Session {
         let frame = CloseFrame { code, reason: reason.into() };
         let close = self.socket.send(Message::Close(Some(frame)));
         matches!(tokio::time::timeout(SEND, close).await, Ok(Ok(())))
+    }
+
+    /// Makes it an event that the device came or went, if its app is called back about that.
+    async fn note_presence(&mut self, online: bool) {
+        let Some(app) = self.server.directory.known(self.app.id()) else { return };
+        let wanted = app.config.antelope.as_ref().is_some_and(|own| own.state_webhook.is_some());
+        let Some(cid) = self.device.cid().filter(|_| wanted) else { return };
+        let (device, private) = (self.device.number, Some(Cid { cid }));
+        let changed = PresenceChanged { device, online, private };
+        let command = NotePresence { changed, new_note: Uuid::now_v7() };
+        let (actor, via) = ("server".to_owned(), "socket".to_owned());
+        let metadata = Metadata { actor, via, ..Metadata::default() };
+        let context = Context { app: app.id().to_owned(), metadata };
+        if let Err(refused) = self.server.ledger.execute(Lane::Bulk, context, command).await {
+            tracing::warn!(%refused, "that a device came or went was not recorded");
+        }
     }
 
     fn window_open(&self) -> bool {
@@ -463,6 +493,14 @@ impl Session {
                 }
                 let receipt = self.report(message, what, status).await?;
                 reports.push(Box::pin(receipt));
+                Ok(())
+            }
+            Ok(Incoming::Uplink) => {
+                let Ok(uplink) = serde_json::from_str::<Uplink>(text) else {
+                    return self.refuse(None, "frame not understood").await;
+                };
+                let (server, app) = (Arc::clone(&self.server), self.app.id().to_owned());
+                reports.push(Box::pin(uplink.accept(server, app, self.device.clone())));
                 Ok(())
             }
             Err(_) => self.refuse(None, "frame not understood").await,

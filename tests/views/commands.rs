@@ -4,6 +4,10 @@
 use domain::{
     Append, Decide,
     account::{RegisterUser, RemoveUser},
+    callback::{
+        CallbacksCalled, CallbacksReplayed, Group, Kind, Outcome, Reason, RecordCallbacks,
+        ReplayCallbacks, State,
+    },
     cid::AdmitDevice,
     device::{Bind, BindDevice, BuryToken, Device},
     facts::{Facts, Stop},
@@ -14,6 +18,7 @@ use domain::{
     push::{Destinations, Mode, PushMessage, PushSender},
     resend::Resend,
     route::Strategy,
+    task::packed::Packed,
     vendor::Vendor,
 };
 use uuid::Uuid;
@@ -91,6 +96,36 @@ pub(super) fn of_users_and_labels(random: &mut Random) -> Any {
             any(change(name, usernames, verb < 9))
         }
     }
+}
+
+/// What came of callbacks to some receiver that nobody has, or that an operator asks for them again.
+pub(super) fn of_callbacks(random: &mut Random) -> Any {
+    let kind = random.pick(&Kind::ALL).unwrap();
+    let receiver = Uuid::from_u128(kind as u128 + 1);
+    let position = |random: &mut Random| 1 + i64::try_from(random.below(30)).unwrap();
+    if random.below(5) == 0 {
+        let some = random.below(2) == 0;
+        let callbacks = some.then(|| Packed::growing([position(random)]));
+        let replayed = CallbacksReplayed { kind, receiver, callbacks };
+        return any(ReplayCallbacks { replayed, new_record: Uuid::now_v7() });
+    }
+    let mut free: Vec<i64> = (1..=30).collect();
+    let groups = (0..=random.below(3)).map(|_| {
+        let outcome = random.pick(&Outcome::ALL).unwrap();
+        let (calls, again) = (u32::try_from(random.below(3)).unwrap(), random.below(2) == 0);
+        // Each callback is in one group of an event.
+        let positions = (0..=random.below(4)).map(|_| free.swap_remove(random.below(free.len())));
+        let state = State {
+            outcome,
+            calls,
+            reason: (outcome != Outcome::Answered).then_some(Reason::Timeout),
+            status: None,
+            due_at: (outcome == Outcome::Postponed).then_some(i64::MAX),
+        };
+        Group::of(state, again, positions.collect())
+    });
+    let called = CallbacksCalled { kind, receiver, groups: groups.collect() };
+    any(RecordCallbacks { called, new_record: Uuid::now_v7() })
 }
 
 /// A command on a device of an Easemob user. Some device ids are client ids of UMS devices.

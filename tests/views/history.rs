@@ -53,8 +53,13 @@ pub(super) async fn live(world: &World, seed: u64, steps: usize) {
     for begin in commands::BEGINNING {
         assert!(life.execute(|_| begin()).await);
     }
-    for _ in 0..steps {
+    // Callbacks have chances of their own, so that they change nobody else's.
+    let mut others = Random(seed ^ u64::MAX);
+    for step in 0..steps {
         life.step().await;
+        if step % 4 == 0 {
+            life.execute(|_| commands::of_callbacks(&mut others)).await;
+        }
     }
 }
 

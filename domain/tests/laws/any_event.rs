@@ -7,8 +7,10 @@ use domain::{
     account::{AccountClosed, AccountOpened, AccountPrivate},
     app::{
         AntelopeConfig, AppChanged, AppConfig, AppCreated, AppDeleted, DeliveryConfig,
-        EasemobConfig, EasemobLimits, JwtConfig, JwtKeys, SecretRef, UmsConfig, VendorRef,
+        EasemobConfig, EasemobLimits, JwtConfig, JwtKeys, SecretRef, UmsConfig, UplinkConfig,
+        VendorRef, WebhookConfig,
     },
+    callback::{self, CallbacksCalled, CallbacksReplayed, Group},
     cid::{Cid, DeviceAdmitted},
     device::{
         Channel, DeviceBound, DeviceRegistered, DeviceReturned, DeviceUnregistered, DeviceUpdated,
@@ -20,6 +22,7 @@ use domain::{
         RecallRequested, RecallResult, Recalled, Reporter, Sender, Step, Target,
     },
     owner::{OwnerPrivate, OwnerRemoved, OwnerSet},
+    presence::PresenceChanged,
     resend::Resend,
     route::Strategy as Way,
     task::{
@@ -27,6 +30,7 @@ use domain::{
         chunk::{Count, Kind, Outcome, Word},
         packed::Packed,
     },
+    uplink::{Source, UplinkPrivate, UplinkReceived},
     vendor::Vendor,
 };
 use proptest::{
@@ -74,7 +78,7 @@ fn config() -> impl Strategy<Value = AppConfig> {
             jwt,
         },
     );
-    let sides = (of(ums), of(easemob()), of(antelope()));
+    let sides = (of(ums), of(easemob()), of(antelope()), uplink_config(), vec(webhook(), 0..3));
     let parts = (text(), text(), text(), sides, vec(vendor_ref(), 0..3), delivery());
     parts.prop_map(|(app_id, name, timezone, sides, vendors, delivery)| AppConfig {
         app_id,
@@ -83,9 +87,42 @@ fn config() -> impl Strategy<Value = AppConfig> {
         ums: sides.0,
         easemob: sides.1,
         antelope: sides.2,
+        uplink: sides.3,
+        webhooks: sides.4,
         vendors,
         delivery,
     })
+}
+
+fn uplink_config() -> impl Strategy<Value = UplinkConfig> {
+    (of(text()), of(text()))
+        .prop_map(|(callback_url, report_url)| UplinkConfig { callback_url, report_url })
+}
+
+fn webhook() -> impl Strategy<Value = WebhookConfig> {
+    (id(), text(), vec(text(), 0..3), secrets(), any::<bool>()).prop_map(
+        |(id, url, events, secrets, disabled)| WebhookConfig { id, url, events, secrets, disabled },
+    )
+}
+
+fn uplink_private() -> impl Strategy<Value = Option<UplinkPrivate>> {
+    of((of(text()), text(), text(), of(text()), of(text())).prop_map(
+        |(id, from, content, extend_code, user_id)| {
+            let content = raw(&serde_json::to_string(&content).unwrap());
+            UplinkPrivate { id, from, content, extend_code, user_id }
+        },
+    ))
+}
+
+fn group() -> impl Strategy<Value = Group> {
+    let outcome = proptest::sample::select(&callback::Outcome::ALL[..]);
+    let reason = of(proptest::sample::select(&callback::Reason::ALL[..]));
+    let numbers = (any::<u32>(), of(any::<u16>()), of(any::<i64>()), any::<bool>());
+    (outcome, reason, numbers, vec(1..1_000_000_i64, 1..5)).prop_map(
+        |(outcome, reason, (calls, status, due_at, again), positions)| {
+            Group::of(callback::State { outcome, calls, reason, status, due_at }, again, positions)
+        },
+    )
 }
 
 fn easemob() -> impl Strategy<Value = EasemobConfig> {
@@ -411,6 +448,33 @@ fn kinds() -> Vec<BoxedStrategy<Event>> {
             .prop_map(|(finished, [users, unbound, devices, chunks])| {
                 let how = if finished { How::Finished } else { How::Cancelled };
                 TaskEnded { how, totals: Totals { users, unbound, devices, chunks } }.into()
+            })
+            .boxed(),
+        (any::<i64>(), any::<bool>(), of(any::<u32>()))
+            .prop_map(|(device, online, cid)| {
+                let private = cid.map(|cid| Cid { cid });
+                PresenceChanged { device, online, private }.into()
+            })
+            .boxed(),
+        (of(any::<i64>()), any::<i64>(), uplink_private())
+            .prop_map(|(device, written_at, private)| {
+                let of_device = |device| Source::Device { device, protocol: Protocol::Ums };
+                let source = device.map_or(Source::Sms, of_device);
+                UplinkReceived { source, written_at, private }.into()
+            })
+            .boxed(),
+        (proptest::sample::select(&callback::Kind::ALL[..]), id(), vec(group(), 0..4))
+            .prop_map(|(kind, receiver, groups)| CallbacksCalled { kind, receiver, groups }.into())
+            .boxed(),
+        (id(), of(vec(1..1_000_i64, 1..5)))
+            .prop_map(|(receiver, positions)| {
+                let growing = |mut positions: Vec<i64>| {
+                    positions.sort_unstable();
+                    positions.dedup();
+                    Packed::growing(positions)
+                };
+                let (kind, callbacks) = (callback::Kind::Webhook, positions.map(growing));
+                CallbacksReplayed { kind, receiver, callbacks }.into()
             })
             .boxed(),
     ]

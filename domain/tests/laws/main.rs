@@ -39,6 +39,7 @@ mod wishes;
 
 // What is fixed by a protocol or stored for ever.
 mod any_event;
+mod callback;
 mod golden;
 mod names;
 mod notification;

@@ -17,6 +17,9 @@ fn streams_are_named_by_their_kind_and_id() {
         (Stream::Message(MessageId(17)), "message/17".to_owned()),
         (Stream::Task(MessageId(17)), "task/17".to_owned()),
         (Stream::Chunk(MessageId(17), 3), "task/17/chunk/3".to_owned()),
+        (Stream::Presence(id), format!("presence/{text}")),
+        (Stream::Uplink(id), format!("uplink/{text}")),
+        (Stream::Callbacks(id), format!("callbacks/{text}")),
     ] {
         assert_eq!(stream.to_string(), name);
         assert_eq!(name.parse::<Stream>().unwrap(), stream);

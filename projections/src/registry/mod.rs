@@ -38,7 +38,19 @@ pub const TABLES: &[&str] =
 /// Whether an event changes the registry.
 #[must_use]
 pub fn concerns(recorded: &Recorded) -> bool {
-    !matches!(recorded.stream, Stream::Message(_) | Stream::Chunk(..))
+    match recorded.stream {
+        Stream::Message(_)
+        | Stream::Chunk(..)
+        | Stream::Presence(_)
+        | Stream::Uplink(_)
+        | Stream::Callbacks(_) => false,
+        Stream::App(_)
+        | Stream::Account(_)
+        | Stream::Device(_)
+        | Stream::Owner(_)
+        | Stream::Label(_)
+        | Stream::Task(_) => true,
+    }
 }
 
 /// Folds events into the registry, in the transaction that appends them.

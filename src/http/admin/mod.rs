@@ -2,10 +2,13 @@
 //! tokens; refusals are problem documents (RFC 9457).
 
 pub mod apps;
+pub mod callbacks;
+pub mod events;
 pub mod messages;
 pub mod operators;
 pub mod owners;
 pub mod tokens;
+pub mod webhooks;
 
 use std::sync::Arc;
 
@@ -44,6 +47,14 @@ pub fn routes() -> Router<Arc<Server>> {
         .route(app, get(apps::read).patch(apps::change).delete(apps::delete))
         .route(&below("/access-tokens"), post(tokens::issue))
         .route(&below("/owners/{device_id}"), put(owners::set).delete(owners::remove))
+        .route(&below("/callbacks"), get(callbacks::list))
+        .route(&below("/callbacks/receivers"), get(callbacks::receivers))
+        .route(&below("/callbacks/replay"), post(callbacks::replay))
+        .route(&below("/events"), get(events::read))
+        .route(&below("/webhooks"), get(webhooks::list).post(webhooks::create))
+        .route(&below("/webhooks/{webhook_id}"), axum::routing::delete(webhooks::delete))
+        .route(&below("/webhooks/{webhook_id}/rotate"), post(webhooks::rotate))
+        .route(&below("/webhooks/{webhook_id}/enable"), post(webhooks::enable))
         .route(&below("/messages/{message_id}/recall"), post(messages::recall))
         .route(&below("/messages/{message_id}/replace"), post(messages::replace))
         .route("/admin/v1/operators", get(operators::list).post(operators::create))

@@ -1,5 +1,6 @@
 //! The outside of the server, simulated: callers that sign requests, an operator with the admin
-//! API, devices on the socket, and push vendors ([`fakes`]). Tests, load runs and the demo use it;
+//! API, devices on the socket, push vendors ([`fakes`]), and app servers that are called back
+//! ([`receiver`]). Tests, load runs and the demo use it;
 //! it knows the server only by its wire formats, so it shares no code with it.
 //!
 //! ```no_run
@@ -24,6 +25,7 @@ pub mod fakes;
 mod frame;
 mod http;
 mod memory;
+pub mod receiver;
 pub mod ums;
 
 pub use admin::{Admin, Answer};

@@ -3,10 +3,10 @@
 -- their way, or for an answer. Every view is made again from the ledger.
 DROP TABLE deliveries;
 CREATE TABLE deliveries (
-    message BIGINT PRIMARY KEY,
-    due     BIGINT NOT NULL,
+    message INTEGER PRIMARY KEY,
+    due     INTEGER NOT NULL,
     packed  TEXT NOT NULL
-);
+) STRICT;
 CREATE INDEX deliveries_due ON deliveries (message) WHERE due > 0;
 DELETE FROM messages;
 DELETE FROM pending;
@@ -15,5 +15,7 @@ DELETE FROM task_deliveries;
 DELETE FROM task_latencies;
 DELETE FROM task_chunks;
 DELETE FROM delivery_stats;
+DELETE FROM callbacks;
+DELETE FROM callback_counts;
 DELETE FROM set_aside;
 UPDATE checkpoint SET position = 0, event_id = NULL;

@@ -1,0 +1,42 @@
+//! Presence as a fact. Who is connected is a table of hints; only for an app that wants to be
+//! called back about it, an Antelope device that connects or goes becomes an event.
+
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use crate::{
+    Append, Decide, Stream,
+    cid::Cid,
+    event::with_private,
+    facts::{Facts, Stop},
+};
+
+/// A device connected, or went.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct PresenceChanged {
+    /// Its number.
+    pub device: i64,
+    /// Whether it is connected now.
+    pub online: bool,
+    /// Who it is; `None` once erased.
+    #[serde(skip)]
+    pub private: Option<Cid>,
+}
+
+with_private!(PresenceChanged);
+
+/// Notes that a device connected, or went, on a stream of its own.
+#[derive(Debug, Clone)]
+pub struct NotePresence {
+    /// What changed.
+    pub changed: PresenceChanged,
+    /// Stream of the note.
+    pub new_note: Uuid,
+}
+
+impl Decide for NotePresence {
+    fn decide(&self, _: &Facts) -> Result<Vec<Append>, Stop> {
+        let (stream, event) = (Stream::Presence(self.new_note), self.changed.clone().into());
+        Ok(vec![Append { stream, version: 1, event }])
+    }
+}

@@ -1,0 +1,381 @@
+//! The view `callbacks`: each callback that was not answered at its first call, where it stands and
+//! why, and for each receiver how many stand where. Good callbacks are only counted, so that ten
+//! thousand of them a second are no rows. The callback engine reads what is due here.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::LazyLock,
+};
+
+use domain::{
+    Event, Recorded,
+    callback::{CallbacksCalled, CallbacksReplayed, Kind, Outcome, Reason},
+};
+use uuid::Uuid;
+
+use crate::{
+    Fault,
+    db::{self, Conn, Insert, Sql, Value},
+    on, scalars,
+};
+
+/// One callback as the view keeps it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CallbackRow {
+    /// The receiver's opaque id.
+    pub receiver: Uuid,
+    /// Position of the event that it is about.
+    pub position: i64,
+    /// The app.
+    pub app: String,
+    /// What it is about.
+    pub kind: Kind,
+    /// Where it stands.
+    pub outcome: Outcome,
+    /// Calls so far.
+    pub calls: i64,
+    /// Why it waits, or was given up.
+    pub reason: Option<Reason>,
+    /// HTTP status of the last answer.
+    pub status: Option<i64>,
+    /// When it is due, in µs, if it waits.
+    pub due_at: Option<i64>,
+    /// When this was recorded, in µs.
+    pub at: i64,
+}
+
+/// How many callbacks of a receiver stand where.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CountRow {
+    /// The receiver's opaque id.
+    pub receiver: Uuid,
+    /// The app.
+    pub app: String,
+    /// What they are about.
+    pub kind: Kind,
+    /// Where they stand.
+    pub outcome: Outcome,
+    /// How many.
+    pub callbacks: i64,
+}
+
+/// Columns of a row, in the order in which it is written and read.
+const COLUMNS: [&str; 10] =
+    ["receiver", "position", "app", "kind", "outcome", "calls", "reason", "status", "due_at", "at"];
+
+static UPSERT: LazyLock<Insert> = LazyLock::new(|| {
+    let set = COLUMNS[4..].iter().map(|c| format!("{c} = excluded.{c}")).collect::<Vec<_>>();
+    let tail = format!("ON CONFLICT (receiver, position) DO UPDATE SET {}", set.join(", "));
+    Insert::new("callbacks", &COLUMNS, tail)
+});
+
+static COUNT: LazyLock<Insert> = LazyLock::new(|| {
+    let columns = ["receiver", "outcome", "app", "kind", "callbacks"];
+    let tail = "ON CONFLICT (receiver, outcome) DO UPDATE SET \
+                callbacks = callback_counts.callbacks + excluded.callbacks";
+    Insert::new("callback_counts", &columns, tail)
+});
+
+/// What a page changes.
+#[derive(Default)]
+struct Page {
+    rows: BTreeMap<(Uuid, i64), CallbackRow>,
+    dirty: BTreeSet<(Uuid, i64)>,
+    counts: BTreeMap<(Uuid, Outcome), (String, Kind, i64)>,
+}
+
+impl Page {
+    fn count(&mut self, receiver: Uuid, outcome: Outcome, app: &str, kind: Kind, by: i64) {
+        let entry = self.counts.entry((receiver, outcome));
+        entry.or_insert_with(|| (app.to_owned(), kind, 0)).2 += by;
+    }
+
+    async fn called(
+        &mut self,
+        conn: &mut Conn<'_>,
+        recorded: &Recorded,
+        called: &CallbacksCalled,
+    ) -> Result<(), Fault> {
+        let (app, receiver, kind) = (&recorded.app, called.receiver, called.kind);
+        for group in &called.groups {
+            let outcome = group.state.outcome;
+            // Only these were never anywhere else.
+            if outcome == Outcome::Answered && group.state.calls <= 1 && !group.again {
+                self.count(receiver, outcome, app, kind, group.count.into());
+                continue;
+            }
+            let positions = group.callbacks.numbers();
+            let unread = positions.iter().filter(|at| !self.rows.contains_key(&(receiver, **at)));
+            let unread: Vec<i64> = unread.copied().collect();
+            for row in by_positions(conn, receiver, &unread).await? {
+                self.rows.insert((receiver, row.position), row);
+            }
+            for position in positions {
+                if let Some(before) = self.rows.get(&(receiver, position)) {
+                    self.count(receiver, before.outcome, app, kind, -1);
+                }
+                self.count(receiver, outcome, app, kind, 1);
+                let row = CallbackRow {
+                    receiver,
+                    position,
+                    app: app.clone(),
+                    kind,
+                    outcome,
+                    calls: group.state.calls.into(),
+                    reason: group.state.reason,
+                    status: group.state.status.map(i64::from),
+                    due_at: group.state.due_at,
+                    at: recorded.recorded_at,
+                };
+                self.rows.insert((receiver, position), row);
+                self.dirty.insert((receiver, position));
+            }
+        }
+        Ok(())
+    }
+
+    async fn replayed(
+        &mut self,
+        conn: &mut Conn<'_>,
+        recorded: &Recorded,
+        replayed: &CallbacksReplayed,
+    ) -> Result<(), Fault> {
+        self.write(conn).await?;
+        const ALL: &str = "UPDATE callbacks SET outcome = 1, calls = 0, reason = 'replayed', \
+             due_at = $2, at = $2 WHERE receiver = $1 AND outcome = 2";
+        const SOME: Sql = Sql {
+            sqlite: "UPDATE callbacks SET outcome = 1, calls = 0, reason = 'replayed', \
+                due_at = $3, at = $3 WHERE receiver = $2 AND outcome = 2 \
+                AND position IN (SELECT value FROM json_each($1))",
+            postgres: "UPDATE callbacks SET outcome = 1, calls = 0, reason = 'replayed', \
+                due_at = $3, at = $3 WHERE receiver = $2 AND outcome = 2 AND position IN \
+                (SELECT CAST(value AS BIGINT) FROM json_array_elements_text($1::json))",
+        };
+        let (receiver, at) = (replayed.receiver.to_string(), recorded.recorded_at);
+        let changed = match &replayed.callbacks {
+            None => on!(conn.again(), c => {
+                sqlx::query(ALL).bind(receiver).bind(at).execute(&mut *c).await?.rows_affected()
+            }),
+            Some(positions) => {
+                let (sql, list) = (conn.text(SOME), db::list(&positions.numbers())?);
+                on!(conn.again(), c => {
+                    let query = sqlx::query(sql).bind(list).bind(receiver).bind(at);
+                    query.execute(&mut *c).await?.rows_affected()
+                })
+            }
+        };
+        let changed = i64::try_from(changed).unwrap_or(i64::MAX);
+        let (app, kind, receiver) = (&recorded.app, replayed.kind, replayed.receiver);
+        if changed > 0 {
+            self.count(receiver, Outcome::GivenUp, app, kind, -changed);
+            self.count(receiver, Outcome::Postponed, app, kind, changed);
+        }
+        Ok(())
+    }
+
+    /// Writes what changed, and forgets it.
+    async fn write(&mut self, conn: &mut Conn<'_>) -> Result<(), Fault> {
+        let Page { mut rows, dirty, counts } = std::mem::take(self);
+        let mut values: Vec<Value> = Vec::with_capacity(dirty.len() * COLUMNS.len());
+        for row in dirty.iter().filter_map(|key| rows.remove(key)) {
+            values.extend([
+                row.receiver.to_string().into(),
+                row.position.into(),
+                row.app.into(),
+                row.kind.name().into(),
+                place(row.outcome).into(),
+                row.calls.into(),
+                row.reason.map(|reason| reason.name().to_owned()).into(),
+                row.status.into(),
+                row.due_at.into(),
+                row.at.into(),
+            ]);
+        }
+        UPSERT.run(conn, values).await?;
+        let mut values: Vec<Value> = Vec::new();
+        for ((receiver, outcome), (app, kind, by)) in counts {
+            values.extend([
+                receiver.to_string().into(),
+                place(outcome).into(),
+                app.into(),
+                kind.name().into(),
+                by.into(),
+            ]);
+        }
+        COUNT.run(conn, values).await
+    }
+}
+
+/// Folds one page.
+///
+/// # Errors
+/// [`Fault`] when the database fails.
+pub async fn apply(conn: &mut Conn<'_>, page: &[Recorded]) -> Result<(), Fault> {
+    let mut changes = Page::default();
+    for recorded in page {
+        match &recorded.event {
+            Event::CallbacksCalled(called) => changes.called(conn, recorded, called).await?,
+            Event::CallbacksReplayed(again) => changes.replayed(conn, recorded, again).await?,
+            _ => {}
+        }
+    }
+    changes.write(conn).await
+}
+
+fn place(outcome: Outcome) -> i64 {
+    match outcome {
+        Outcome::Answered => 0,
+        Outcome::Postponed => 1,
+        Outcome::GivenUp => 2,
+    }
+}
+
+fn outcome(place: i64) -> Result<Outcome, Fault> {
+    let known = usize::try_from(place).ok().and_then(|place| Outcome::ALL.get(place));
+    known.copied().ok_or_else(|| Fault::stored("outcome", place))
+}
+
+fn uuid(text: &str) -> Result<Uuid, Fault> {
+    text.parse().map_err(|cause| Fault::stored("receiver", cause))
+}
+
+type Stored =
+    (String, i64, String, String, i64, i64, Option<String>, Option<i64>, Option<i64>, i64);
+
+fn row(stored: Stored) -> Result<CallbackRow, Fault> {
+    let (receiver, position, app, kind, place, calls, reason, status, due_at, at) = stored;
+    Ok(CallbackRow {
+        receiver: uuid(&receiver)?,
+        position,
+        app,
+        kind: db::from_name(kind)?,
+        outcome: outcome(place)?,
+        calls,
+        reason: reason.map(db::from_name).transpose()?,
+        status,
+        due_at,
+        at,
+    })
+}
+
+/// Rows of a receiver by position.
+///
+/// # Errors
+/// [`Fault`] when the database fails.
+pub async fn by_positions(
+    conn: &mut Conn<'_>,
+    receiver: Uuid,
+    positions: &[i64],
+) -> Result<Vec<CallbackRow>, Fault> {
+    if positions.is_empty() {
+        return Ok(Vec::new());
+    }
+    const SQL: Sql = scalars!(
+        "SELECT receiver, position, app, kind, outcome, calls, reason, status, due_at, at \
+         FROM callbacks WHERE receiver = $2 AND position IN (SELECT CAST(list.value AS BIGINT) FROM ",
+        ") ORDER BY position"
+    );
+    let (sql, list, receiver) = (conn.text(SQL), db::list(positions)?, receiver.to_string());
+    let rows: Vec<Stored> = on!(conn.again(), c => {
+        sqlx::query_as(sql).bind(list).bind(receiver).fetch_all(&mut *c).await?
+    });
+    rows.into_iter().map(row).collect()
+}
+
+/// What is due at a receiver, in the order in which it became so.
+///
+/// # Errors
+/// [`Fault`] when the database fails.
+pub async fn due(
+    conn: &mut Conn<'_>,
+    receiver: Uuid,
+    now: i64,
+    limit: i64,
+) -> Result<Vec<CallbackRow>, Fault> {
+    const SQL: &str = "SELECT receiver, position, app, kind, outcome, calls, reason, status, \
+         due_at, at FROM callbacks WHERE receiver = $1 AND outcome = 1 AND due_at <= $2 \
+         ORDER BY due_at, position LIMIT $3";
+    let receiver = receiver.to_string();
+    let rows: Vec<Stored> = on!(conn.again(), c => {
+        let query = sqlx::query_as(SQL).bind(receiver).bind(now).bind(limit);
+        query.fetch_all(&mut *c).await?
+    });
+    rows.into_iter().map(row).collect()
+}
+
+/// When the next callback of a receiver is due, if any waits.
+///
+/// # Errors
+/// [`Fault`] when the database fails.
+pub async fn next_due(conn: &mut Conn<'_>, receiver: Uuid) -> Result<Option<i64>, Fault> {
+    const SQL: &str = "SELECT MIN(due_at) FROM callbacks WHERE receiver = $1 AND outcome = 1";
+    let receiver = receiver.to_string();
+    let (next,): (Option<i64>,) = on!(conn.again(), c => {
+        sqlx::query_as(SQL).bind(receiver).fetch_one(&mut *c).await?
+    });
+    Ok(next)
+}
+
+/// Receivers at which something waits, each with its app and kind.
+///
+/// # Errors
+/// [`Fault`] when the database fails.
+pub async fn waiting(conn: &mut Conn<'_>) -> Result<Vec<CountRow>, Fault> {
+    const SQL: &str = "SELECT receiver, app, kind, outcome, callbacks FROM callback_counts \
+         WHERE outcome = 1 AND callbacks > 0 ORDER BY receiver";
+    let rows: Vec<(String, String, String, i64, i64)> =
+        on!(conn.again(), c => sqlx::query_as(SQL).fetch_all(&mut *c).await?);
+    rows.into_iter().map(counted).collect()
+}
+
+/// How many callbacks of an app stand where, by receiver.
+///
+/// # Errors
+/// [`Fault`] when the database fails.
+pub async fn counts(conn: &mut Conn<'_>, app: &str) -> Result<Vec<CountRow>, Fault> {
+    const SQL: &str = "SELECT receiver, app, kind, outcome, callbacks FROM callback_counts \
+         WHERE app = $1 AND callbacks <> 0 ORDER BY kind, receiver, outcome";
+    let rows: Vec<(String, String, String, i64, i64)> =
+        on!(conn.again(), c => sqlx::query_as(SQL).bind(app).fetch_all(&mut *c).await?);
+    rows.into_iter().map(counted).collect()
+}
+
+fn counted(
+    (receiver, app, kind, place, callbacks): (String, String, String, i64, i64),
+) -> Result<CountRow, Fault> {
+    let (receiver, kind) = (uuid(&receiver)?, db::from_name(kind)?);
+    Ok(CountRow { receiver, app, kind, outcome: outcome(place)?, callbacks })
+}
+
+/// Position before which the page after this one begins; none if this is the last. A page ends
+/// between two events.
+#[must_use]
+pub fn next_page(rows: &[CallbackRow], limit: i64) -> Option<i64> {
+    let full = i64::try_from(rows.len()).is_ok_and(|rows| rows >= limit);
+    rows.last().filter(|_| full).map(|row| row.position)
+}
+
+/// Callbacks of an app that stand somewhere, newest event first, before a position: so many, and
+/// all others of the last event.
+///
+/// # Errors
+/// [`Fault`] when the database fails.
+pub async fn page(
+    conn: &mut Conn<'_>,
+    app: &str,
+    outcome: Outcome,
+    before: i64,
+    limit: i64,
+) -> Result<Vec<CallbackRow>, Fault> {
+    const SQL: &str = "SELECT receiver, position, app, kind, outcome, calls, reason, status, \
+         due_at, at FROM callbacks WHERE app = $1 AND outcome = $2 AND position < $3 AND position >= \
+         COALESCE((SELECT position FROM callbacks WHERE app = $1 AND outcome = $2 \
+         AND position < $3 ORDER BY position DESC LIMIT 1 OFFSET $4 - 1), 0) \
+         ORDER BY position DESC, receiver";
+    let outcome = place(outcome);
+    let rows: Vec<Stored> = on!(conn.again(), c => {
+        let query = sqlx::query_as(SQL).bind(app).bind(outcome).bind(before).bind(limit);
+        query.fetch_all(&mut *c).await?
+    });
+    rows.into_iter().map(row).collect()
+}

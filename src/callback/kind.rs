@@ -1,0 +1,210 @@
+//! What a kind of callback is made of: which events concern it, how one is worded, how a call is
+//! made of some, and what an answer means. Each kind has a file with the same verbs; this one
+//! chooses among them. A new kind is its file, a variant of [`Kind`] with its policy, and an arm
+//! in each match here.
+
+use std::{collections::HashMap, sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use domain::{
+    Recorded,
+    app::{AppConfig, WebhookConfig},
+    callback::{Kind, Reason, Verdict},
+};
+use projections::Fault;
+use reqwest::{
+    Method, Request, StatusCode,
+    header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER},
+};
+use uuid::Uuid;
+
+use super::{antelope, ucloud, webhook};
+use crate::{
+    app::Server,
+    outbound::{Answer, CallError, Limits},
+    secrets::MasterKey,
+};
+
+/// Longest answer that is read, in bytes.
+const MAX_ANSWER_BYTES: usize = 64 * 1024;
+
+/// A receiver as its app's configuration has it.
+pub struct Endpoint {
+    /// What it is called about.
+    pub kind: Kind,
+    /// Its opaque id, which stays when its URL changes.
+    pub receiver: Uuid,
+    /// The app.
+    app: String,
+    /// Where it is.
+    pub(super) url: String,
+    /// The app's id in the kind's protocol.
+    pub(super) wire_id: String,
+    /// What calls are signed with.
+    pub(super) secrets: Vec<String>,
+    /// What a webhook asks for.
+    pub(super) webhook: Option<WebhookConfig>,
+}
+
+impl std::fmt::Debug for Endpoint {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Endpoint({} {})", self.kind.name(), self.receiver)
+    }
+}
+
+/// A callback as it is worded: the same each time.
+#[derive(Debug, Clone)]
+pub(super) struct Entry {
+    /// Position of the event that it is about.
+    pub(super) position: i64,
+    /// What tells doubles from others, to the receiver.
+    pub(super) id: String,
+    /// What has the same goes in order.
+    pub(super) order: u64,
+    /// Its part of the body.
+    pub(super) body: Bytes,
+}
+
+/// A call, ready to go out.
+pub(super) struct Call {
+    /// The body.
+    pub(super) body: Bytes,
+    /// Headers besides the type of the body.
+    pub(super) headers: Vec<(&'static str, String)>,
+}
+
+/// All receivers of an app, with what their calls are signed with.
+#[must_use]
+pub fn endpoints(
+    master: &MasterKey,
+    config: &AppConfig,
+    antelope_keys: &[String],
+    webhook_secrets: &HashMap<Uuid, Vec<String>>,
+) -> Vec<Arc<Endpoint>> {
+    let app = || config.app_id.clone();
+    let of_app = |kind: Kind, url: &Option<String>, wire_id: &str, secrets: &[String]| {
+        let url = url.clone()?;
+        let print = master.fingerprint(&[b"receiver", app().as_bytes(), kind.name().as_bytes()]);
+        let receiver = Uuid::parse_str(&print[..32]).unwrap_or_default();
+        let (wire_id, secrets) = (wire_id.to_owned(), secrets.to_vec());
+        Some(Endpoint { kind, receiver, app: app(), url, wire_id, secrets, webhook: None })
+    };
+    let uplink = &config.uplink;
+    let mut all = Vec::new();
+    all.extend(of_app(Kind::UcloudUplink, &uplink.callback_url, "", &[]));
+    all.extend(of_app(Kind::UcloudReport, &uplink.report_url, "", &[]));
+    if let Some(antelope) = &config.antelope {
+        let (id, keys) = (&antelope.app_id, antelope_keys);
+        all.extend(of_app(Kind::AntelopeMessage, &antelope.webhook, id, keys));
+        all.extend(of_app(Kind::AntelopeState, &antelope.state_webhook, id, keys));
+    }
+    all.extend(config.webhooks.iter().filter(|own| !own.disabled).map(|own| Endpoint {
+        kind: Kind::Webhook,
+        receiver: own.id,
+        app: app(),
+        url: own.url.clone(),
+        wire_id: String::new(),
+        secrets: webhook_secrets.get(&own.id).cloned().unwrap_or_default(),
+        webhook: Some(own.clone()),
+    }));
+    all.into_iter().map(Arc::new).collect()
+}
+
+impl Endpoint {
+    /// The app.
+    #[must_use]
+    pub fn app(&self) -> &str {
+        &self.app
+    }
+
+    /// Whether an event of its app may lead to a callback. Cheap: it is asked for every event.
+    pub(super) fn concerns(&self, recorded: &Recorded) -> bool {
+        match self.kind {
+            Kind::UcloudUplink => ucloud::uplink_concerns(recorded),
+            Kind::UcloudReport => ucloud::report_concerns(recorded),
+            Kind::AntelopeMessage => antelope::message_concerns(recorded),
+            Kind::AntelopeState => antelope::state_concerns(recorded),
+            Kind::Webhook => webhook::concerns(self, recorded),
+        }
+    }
+
+    /// The callback about an event; none if there is nothing to say, or it was erased.
+    pub(super) async fn entry(
+        &self,
+        server: &Server,
+        recorded: &Recorded,
+    ) -> Result<Option<Entry>, Fault> {
+        match self.kind {
+            Kind::UcloudUplink => ucloud::uplink_entry(recorded),
+            Kind::UcloudReport => ucloud::report_entry(server, recorded).await,
+            Kind::AntelopeMessage => antelope::message_entry(recorded),
+            Kind::AntelopeState => antelope::state_entry(recorded),
+            Kind::Webhook => webhook::entry(recorded),
+        }
+    }
+
+    /// The call about some callbacks, at a time in µs.
+    pub(super) fn request(&self, entries: &[Entry], now: i64) -> Result<Request, CallError> {
+        let Call { body, headers } = match self.kind {
+            Kind::UcloudUplink => ucloud::call(0, entries),
+            Kind::UcloudReport => ucloud::call(2, entries),
+            Kind::AntelopeMessage => antelope::call(self, "device-message", entries),
+            Kind::AntelopeState => antelope::call(self, "device-state", entries),
+            Kind::Webhook => webhook::call(self, entries, now),
+        };
+        let url = self.url.parse().map_err(|_| CallError::Scheme)?;
+        let mut request = Request::new(Method::POST, url);
+        let json = HeaderValue::from_static("application/json; charset=utf-8");
+        request.headers_mut().insert(CONTENT_TYPE, json);
+        for (name, value) in headers {
+            let value = HeaderValue::from_str(&value);
+            // What is put into headers here is plain: ids, numbers, signatures.
+            let value = value.map_err(|error| CallError::Failed(error.to_string()))?;
+            request.headers_mut().insert(HeaderName::from_static(name), value);
+        }
+        *request.body_mut() = Some(body.into());
+        Ok(request)
+    }
+
+    /// What an answer, or none, means, at a time in µs.
+    pub(super) fn verdict(&self, answer: &Result<Answer, CallError>, now: i64) -> Verdict {
+        let failed = |reason| Verdict::Failed { reason, wait_micros: None };
+        match answer {
+            Err(CallError::Scheme | CallError::NotAllowed) => failed(Reason::NotAllowed),
+            Err(CallError::Time) => failed(Reason::Timeout),
+            Err(CallError::Size(_)) => failed(Reason::TooLong),
+            Err(CallError::Failed(_)) => failed(Reason::Unreachable),
+            Ok(answer) if answer.status.is_redirection() => failed(Reason::Redirected),
+            Ok(answer) => match self.kind {
+                Kind::UcloudUplink | Kind::UcloudReport => ucloud::verdict(answer),
+                Kind::AntelopeMessage | Kind::AntelopeState => antelope::verdict(answer),
+                Kind::Webhook => webhook::verdict(answer, now),
+            },
+        }
+    }
+
+    /// What a call may take.
+    pub(super) fn limits(&self) -> Limits {
+        let micros = u64::try_from(self.kind.policy().answer_micros).unwrap_or(0);
+        Limits { time: Duration::from_micros(micros), bytes: MAX_ANSWER_BYTES }
+    }
+}
+
+/// A verdict by status alone: 2xx is accepted.
+pub(super) fn by_status(status: StatusCode) -> Verdict {
+    if status.is_success() {
+        Verdict::Accepted
+    } else {
+        Verdict::Failed { reason: Reason::Status, wait_micros: None }
+    }
+}
+
+/// How long an answer asks to wait, in µs: seconds, or a date.
+pub(super) fn retry_after(headers: &HeaderMap, now: i64) -> Option<i64> {
+    let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
+    if let Ok(seconds) = text.parse::<i64>() {
+        return Some(seconds.clamp(0, 366 * 86_400) * 1_000_000);
+    }
+    let date = chrono::DateTime::parse_from_rfc2822(text).ok()?;
+    Some((date.timestamp_micros() - now).max(0))
+}

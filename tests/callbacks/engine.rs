@@ -1,0 +1,159 @@
+//! What holds for every kind: receivers that are slow, wrong, dead or lie, and a server that dies.
+
+use std::{collections::BTreeSet, time::Duration};
+
+use serde_json::json;
+use sim::{
+    Admin,
+    receiver::{Answer, Called, Receiver},
+};
+
+use super::{
+    called, called_in_time, configure, count, hand_in, listed, receiver, replay, until_count,
+};
+use crate::harness::{ADMIN_TOKEN, PATIENCE, Place, Process, World, until};
+
+/// Contents of all entries of some calls, in order.
+fn contents(calls: &[Called]) -> Vec<String> {
+    let entries = calls.iter().flat_map(|call| call.json()["Data"].as_array().unwrap().clone());
+    entries.map(|entry| entry["ReplyContent"].as_str().unwrap().to_owned()).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_way_to_answer_badly_has_a_reason_and_none_leads_elsewhere() {
+    let world = World::with_clock().await;
+    let (server, elsewhere) = (receiver(&world).await, receiver(&world).await);
+    configure(&world, json!({ "uplink": { "callbackUrl": server.url("/") } })).await;
+    let to = elsewhere.url("/stolen");
+    for (number, (answer, reason)) in [
+        (Answer::Status(500, String::new()), "status"),
+        (Answer::Status(200, "no JSON".to_owned()), "refused"),
+        (Answer::With(302, "location", to), "redirected"),
+        (Answer::Flood(1 << 20), "too_long"),
+        (Answer::Cut, "unreachable"),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        // One answer well in between: no circuit is to open here.
+        server.plan([Answer::ok(), answer.clone(), answer.clone(), answer.clone(), answer]);
+        let before = server.count();
+        hand_in(&world.url, &[(&format!("ok-{number}"), "1", "fine")]).await;
+        called(&server, before + 1).await;
+        hand_in(&world.url, &[(&format!("bad-{number}"), "1", "bad")]).await;
+        called_in_time(&world, &server, before + 5).await;
+        until_count(&world, "given_up", 1 + i64::try_from(number).unwrap()).await;
+        assert_eq!(listed(&world, "given_up").await[0]["reason"], reason);
+    }
+    assert_eq!(elsewhere.count(), 0, "a redirect was followed");
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_address_that_is_not_allowed_is_not_called() {
+    let world = World::with_clock().await;
+    configure(&world, json!({ "uplink": { "callbackUrl": "http://169.254.169.254/latest" } }))
+        .await;
+    hand_in(&world.url, &[("gw-1", "1", "secret")]).await;
+    until("it was not given up", async || {
+        world.clock.advance(Duration::from_millis(20));
+        count(&world.admin, "given_up").await == 1
+    })
+    .await;
+    assert_eq!(listed(&world, "given_up").await[0]["reason"], "not_allowed");
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dead_receiver_is_left_alone_and_gets_everything_in_order_once_it_is_back() {
+    let world = World::with_clock().await;
+    let (dead, alive) = (receiver(&world).await, receiver(&world).await);
+    dead.answer(Answer::Status(500, String::new()));
+    let hook = json!({ "url": alive.url("/"), "events": ["uplink.*"] });
+    let path = "/admin/v1/apps/demo/webhooks";
+    assert_eq!(world.admin.post(path, Some(&hook)).await.unwrap().0, 201);
+    configure(&world, json!({ "uplink": { "callbackUrl": dead.url("/") } })).await;
+    let mut said = Vec::new();
+    // Each is given up after its four calls, until the circuit opens at the tenth.
+    for number in 0..3 {
+        said.push(format!("{number}"));
+        hand_in(&world.url, &[(&format!("gw-{number}"), "1", &said[number])]).await;
+        called_in_time(&world, &dead, (number * 4 + 4).min(12)).await;
+    }
+    until_count(&world, "given_up", 3).await;
+    for number in 3..40 {
+        said.push(format!("{number}"));
+        hand_in(&world.url, &[(&format!("gw-{number}"), "1", &said[number])]).await;
+    }
+    // Nobody else waits for it.
+    called(&alive, 40).await;
+    until_count(&world, "postponed", 37).await;
+    assert_eq!(dead.count(), 12, "it was not left alone");
+    assert!(listed(&world, "postponed").await.iter().all(|row| row["reason"] == "circuit_open"));
+    // It comes back. One callback finds out, then the rest follows, and what was given up is asked
+    // for.
+    dead.answer(Answer::ok());
+    until("it never got what waited", async || {
+        world.clock.advance(Duration::from_millis(100));
+        contents(&dead.calls()[12..]).len() >= 37
+    })
+    .await;
+    assert_eq!(contents(&dead.calls()[12..]), said[3..]);
+    until_count(&world, "postponed", 0).await;
+    let rows = listed(&world, "given_up").await;
+    replay(&world, &rows[0]["receiver"], None).await;
+    // The answers to 40 webhooks are counted too.
+    until_count(&world, "answered", 80).await;
+    assert_eq!(contents(&dead.calls())[12 + 37..], said[..3]);
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_waits_for_a_receiver_outlives_a_restart() {
+    let world = World::with_clock().await;
+    let server = receiver(&world).await;
+    server.answer(Answer::Status(500, String::new()));
+    configure(&world, json!({ "uplink": { "callbackUrl": server.url("/") } })).await;
+    hand_in(&world.url, &[("gw-1", "1", "first")]).await;
+    called(&server, 1).await;
+    // Its pause is not over: it is settled nowhere, and read again.
+    let world = world.restart().await;
+    server.answer(Answer::ok());
+    hand_in(&world.url, &[("gw-2", "1", "second")]).await;
+    until_count(&world, "answered", 2).await;
+    assert_eq!(contents(&server.calls()[1..]), ["first", "second"]);
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_kill_between_a_call_and_its_record_loses_nothing_and_doubles_have_the_same_id() {
+    let place = Place::new().await;
+    let server = Receiver::start(|| 0).await.unwrap();
+    let mut process = Process::start(&place).await;
+    let admin = Admin::new(process.url(), ADMIN_TOKEN);
+    let app = json!({ "appId": "demo", "uplink": { "callbackUrl": server.url("/") } });
+    assert_eq!(admin.post("/admin/v1/apps", Some(&app)).await.unwrap().0, 201);
+    let mut said = BTreeSet::new();
+    for round in 0..3 {
+        let ids: Vec<String> = (0..50).map(|n| format!("{round}-{n}")).collect();
+        let uplinks: Vec<_> = ids.iter().map(|id| (id.as_str(), "1", id.as_str())).collect();
+        assert_eq!(hand_in(&process.url(), &uplinks).await.0, 200);
+        said.extend(ids.iter().cloned());
+        // At least one call came; whether it was recorded is left to chance.
+        server.after(round + 1, PATIENCE).await.expect("no call came");
+        process.kill();
+        process = Process::start(&place).await;
+    }
+    let got = async || contents(&server.calls()).into_iter().collect::<BTreeSet<_>>() == said;
+    until("something was lost", got).await;
+    let mut by_id = std::collections::BTreeMap::new();
+    for call in server.calls() {
+        let body = call.json();
+        let entries = body["Data"].as_array().unwrap().iter();
+        for (id, entry) in call.headers["x-entry-ids"].split(',').zip(entries) {
+            let first = by_id.entry(id.to_owned()).or_insert_with(|| entry.clone());
+            assert_eq!(first, entry, "a double of {id} is another");
+        }
+    }
+    assert_eq!(by_id.len(), said.len(), "an uplink has two ids");
+}

@@ -1,0 +1,97 @@
+//! The feed: the same events as webhooks get, from any position on.
+
+use serde_json::{Value, json};
+
+use super::hand_in;
+use crate::harness::{ADMIN_TOKEN, PATIENCE, World};
+
+const PATH: &str = "/admin/v1/apps/demo/events";
+
+async fn read(world: &World, query: &str) -> Value {
+    let (status, page, _) = world.admin.get(&format!("{PATH}?{query}"), None).await.unwrap();
+    assert_eq!(status, 200, "{page}");
+    page
+}
+
+fn contents(page: &Value) -> Vec<Value> {
+    let events = page["events"].as_array().unwrap().iter();
+    events.map(|event| event["data"]["private"]["content"].clone()).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reader_that_goes_on_where_it_was_sees_each_event_once() {
+    let world = World::new().await;
+    for number in 0..5 {
+        let text = number.to_string();
+        hand_in(&world.url, &[(&format!("gw-{number}"), "1", &text)]).await;
+    }
+    let (mut after, mut seen) = (0, Vec::new());
+    for _ in 0..3 {
+        let page = read(&world, &format!("after={after}&limit=2&types=uplink.*&wait=0")).await;
+        after = page["next"].as_i64().unwrap();
+        seen.extend(contents(&page));
+    }
+    assert_eq!(seen, ["0", "1", "2", "3", "4"]);
+    let page = read(&world, &format!("after={after}&types=uplink.received&wait=0")).await;
+    assert_eq!(page["events"], json!([]));
+    let all = read(&world, "wait=0").await;
+    assert_eq!(all["events"][0]["type"], "app.created");
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reader_that_waits_is_answered_when_something_happens() {
+    let world = World::new().await;
+    let head = world.head().await;
+    let query = format!("after={head}&wait=60");
+    let waits = read(&world, &query);
+    let happens = hand_in(&world.url, &[("gw-1", "1", "now")]);
+    let (page, _) = tokio::join!(waits, happens);
+    assert_eq!(contents(&page), ["now"]);
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn events_also_come_as_they_happen_and_the_last_id_says_where_to_go_on() {
+    let world = World::new().await;
+    hand_in(&world.url, &[("gw-1", "1", "one"), ("gw-2", "1", "two")]).await;
+    let listen = async |last: &str| {
+        let client = reqwest::Client::new();
+        let request = client
+            .get(format!("{}{PATH}?types=uplink.*", world.url))
+            .bearer_auth(ADMIN_TOKEN)
+            .header("accept", "text/event-stream")
+            .header("last-event-id", last);
+        let answer = request.send().await.unwrap();
+        assert_eq!(answer.headers()["content-type"], "text/event-stream");
+        let mut answer = answer;
+        let first = async {
+            let mut text = String::new();
+            while !text.contains("\n\n") {
+                text += std::str::from_utf8(&answer.chunk().await.unwrap().unwrap()).unwrap();
+            }
+            text
+        };
+        tokio::time::timeout(PATIENCE, first).await.expect("no event came")
+    };
+    let first = listen("0").await;
+    assert!(first.contains("event: uplink.received") && first.contains("one"), "{first}");
+    let id = first.lines().find_map(|line| line.strip_prefix("id: ")).unwrap();
+    let second = listen(id).await;
+    assert!(second.contains("two") && !second.contains("\"one\""), "{second}");
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_feed_shows_nothing_of_other_apps_and_refuses_what_it_does_not_know() {
+    let world = World::new().await;
+    let other = json!({ "appId": "other" });
+    assert_eq!(world.admin.post("/admin/v1/apps", Some(&other)).await.unwrap().0, 201);
+    let page = read(&world, "wait=0").await;
+    assert!(!page.to_string().contains("\"other\""), "{page}");
+    for query in ["limit=0", "limit=1001", "wait=61", "after=x", "nonsense=1"] {
+        let (status, ..) = world.admin.get(&format!("{PATH}?{query}"), None).await.unwrap();
+        assert_eq!(status, 400, "{query}");
+    }
+    world.stop().await;
+}

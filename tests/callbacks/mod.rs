@@ -1,0 +1,103 @@
+//! Callbacks over the wire: uplinks come in, the app's server is called as its protocol says, and
+//! neither a dead receiver, nor a lying one, nor a kill loses any.
+
+mod antelope;
+mod engine;
+mod feed;
+mod ucloud;
+mod webhooks;
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use sim::{
+    Admin,
+    receiver::{Called, Receiver},
+};
+
+use crate::harness::{PATIENCE, World, until};
+
+/// Changes the app `demo`.
+async fn configure(world: &World, section: Value) {
+    let (status, body, _) = world.admin.patch("/admin/v1/apps/demo", Some(&section)).await.unwrap();
+    assert_eq!(status, 200, "{body}");
+}
+
+/// A receiver on the world's clock.
+async fn receiver(world: &World) -> Receiver {
+    let clock = world.clock.clone();
+    Receiver::start(move || clock.now()).await.unwrap()
+}
+
+/// Waits until a receiver was called so often.
+async fn called(receiver: &Receiver, calls: usize) -> Vec<Called> {
+    receiver.after(calls, PATIENCE).await.expect("the calls never came")
+}
+
+/// The same, while time passes.
+async fn called_in_time(world: &World, receiver: &Receiver, calls: usize) -> Vec<Called> {
+    until("the calls never came", async || {
+        world.clock.advance(Duration::from_millis(20));
+        receiver.count() >= calls
+    })
+    .await;
+    receiver.calls()
+}
+
+/// A gateway hands in uplinks: id, phone and content of each.
+async fn hand_in(url: &str, uplinks: &[(&str, &str, &str)]) -> (u16, Value) {
+    let messages: Vec<Value> = uplinks
+        .iter()
+        .map(|(id, phone, content)| {
+            json!({ "id": id, "phone": phone, "content": content, "replyTime": 1_573_552_778 })
+        })
+        .collect();
+    post(url, &json!({ "messages": messages })).await
+}
+
+async fn post(url: &str, body: &Value) -> (u16, Value) {
+    let client = reqwest::Client::new();
+    let request = client
+        .post(format!("{url}/uplink/v1/messages"))
+        .bearer_auth(crate::harness::ADMIN_TOKEN)
+        .header("x-app-id", "demo")
+        .header("content-type", "application/json")
+        .body(body.to_string());
+    let answer = request.send().await.unwrap();
+    let status = answer.status().as_u16();
+    (status, serde_json::from_slice(&answer.bytes().await.unwrap()).unwrap_or_default())
+}
+
+/// How many callbacks stand somewhere.
+async fn count(admin: &Admin, outcome: &str) -> i64 {
+    let path = "/admin/v1/apps/demo/callbacks/receivers";
+    let (_, counts, _) = admin.get(path, None).await.unwrap();
+    let counts = counts.as_array().cloned().unwrap_or_default();
+    let own = counts.iter().filter(|count| count["outcome"] == outcome);
+    own.map(|count| count["callbacks"].as_i64().unwrap()).sum()
+}
+
+/// Waits until so many callbacks stand somewhere.
+async fn until_count(world: &World, outcome: &str, callbacks: i64) {
+    let so = async || count(&world.admin, outcome).await == callbacks;
+    until(&format!("never {callbacks} callbacks were {outcome}"), so).await;
+}
+
+/// The callbacks that stand somewhere.
+async fn listed(world: &World, outcome: &str) -> Vec<Value> {
+    let path = format!("/admin/v1/apps/demo/callbacks?outcome={outcome}");
+    let (status, page, _) = world.admin.get(&path, None).await.unwrap();
+    assert_eq!(status, 200, "{page}");
+    page["callbacks"].as_array().unwrap().clone()
+}
+
+/// Asks again for what a receiver gave up.
+async fn replay(world: &World, receiver: &Value, callbacks: Option<Value>) {
+    let mut body = json!({ "receiver": receiver });
+    if let Some(callbacks) = callbacks {
+        body["callbacks"] = callbacks;
+    }
+    let path = "/admin/v1/apps/demo/callbacks/replay";
+    let (status, body, _) = world.admin.post(path, Some(&body)).await.unwrap();
+    assert_eq!(status, 202, "{body}");
+}

@@ -1,0 +1,168 @@
+//! Standard Webhooks, as the specification has them.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use sim::receiver::Answer;
+
+use super::{called, called_in_time, count, hand_in, listed, receiver, until_count};
+use crate::harness::{World, until};
+
+const PATH: &str = "/admin/v1/apps/demo/webhooks";
+
+async fn create(world: &World, body: Value) -> Value {
+    let (status, webhook, _) = world.admin.post(PATH, Some(&body)).await.unwrap();
+    assert_eq!(status, 201, "{webhook}");
+    webhook
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_webhook_gets_the_events_that_it_asked_for_signed_and_as_the_ledger_has_them() {
+    let world = World::new().await;
+    let server = receiver(&world).await;
+    let webhook =
+        create(&world, json!({ "url": server.url("/"), "events": ["uplink.received"] })).await;
+    let secret = webhook["secret"].as_str().unwrap();
+    world.register("c-1").await;
+    hand_in(&world.url, &[("gw-1", "185", "hello")]).await;
+    let call = &called(&server, 1).await[0];
+    assert!(call.is_signed_with(secret));
+    assert!(!call.is_signed_with("whsec_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="));
+    assert!(call.headers["webhook-id"].starts_with("msg_"));
+    let body = call.json();
+    assert_eq!(body["type"], "uplink.received");
+    assert_eq!(body["data"]["private"]["content"], "hello");
+    assert_eq!(
+        body["data"]["position"],
+        world.head().await.min(body["data"]["position"].as_i64().unwrap())
+    );
+    until_count(&world, "answered", 1).await;
+    assert_eq!(server.count(), 1, "it got what it did not ask for, or what it caused");
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn while_a_secret_is_replaced_calls_are_signed_with_both_and_no_secret_is_told_twice() {
+    let world = World::new().await;
+    let server = receiver(&world).await;
+    let given = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
+    let webhook = create(
+        &world,
+        json!({ "url": server.url("/"), "events": ["uplink.*"],
+        "secret": given }),
+    )
+    .await;
+    let id = webhook["id"].as_str().unwrap();
+    let (status, rotated, _) =
+        world.admin.post(&format!("{PATH}/{id}/rotate"), None).await.unwrap();
+    assert_eq!(status, 200, "{rotated}");
+    let secret = rotated["secret"].as_str().unwrap();
+    hand_in(&world.url, &[("gw-1", "185", "hello")]).await;
+    let call = &called(&server, 1).await[0];
+    assert!(call.is_signed_with(given) && call.is_signed_with(secret));
+    let none = json!({ "keep": 0 });
+    let (_, last, _) = world.admin.post(&format!("{PATH}/{id}/rotate"), Some(&none)).await.unwrap();
+    hand_in(&world.url, &[("gw-2", "185", "hello")]).await;
+    let call = &called(&server, 2).await[1];
+    assert!(call.is_signed_with(last["secret"].as_str().unwrap()));
+    assert!(!call.is_signed_with(given) && !call.is_signed_with(secret));
+    let (_, list, _) = world.admin.get(PATH, None).await.unwrap();
+    assert_eq!(list[0]["secret"], Value::Null);
+    assert_eq!(list[0]["secrets"].as_array().unwrap().len(), 1);
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_webhook_that_fails_is_called_again_on_the_schedule_with_the_same_id_and_body() {
+    let world = World::with_clock().await;
+    let server = receiver(&world).await;
+    server.answer(Answer::Status(500, String::new()));
+    create(&world, json!({ "url": server.url("/"), "events": ["uplink.*"] })).await;
+    hand_in(&world.url, &[("gw-1", "185", "hello")]).await;
+    called(&server, 1).await;
+    for (calls, pause) in [5, 300, 1_800, 7_200].into_iter().zip(2_usize..).map(|(p, c)| (c, p)) {
+        // It waits in the view, whose time the clock then jumps to.
+        let waits = async || {
+            let rows = listed(&world, "postponed").await;
+            rows.first().is_some_and(|row| row["calls"] == json!(calls - 1))
+        };
+        until("it was not postponed", waits).await;
+        let due = listed(&world, "postponed").await[0]["dueAt"].as_i64().unwrap() * 1_000;
+        let last = server.calls().last().unwrap().at;
+        assert!((due - last) / 1_000_000 == pause, "{} µs for {pause} s", due - last);
+        world.clock.advance(Duration::from_secs(u64::try_from(pause).unwrap() - 1));
+        called_in_time(&world, &server, calls).await;
+    }
+    let calls = server.calls();
+    assert!(calls.iter().all(|call| call.body == calls[0].body));
+    assert!(calls.iter().all(|c| c.headers["webhook-id"] == calls[0].headers["webhook-id"]));
+    let stamp = |index: usize| calls[index].headers["webhook-timestamp"].clone();
+    assert_ne!(stamp(0), stamp(4), "receivers refuse what is old");
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_receiver_that_says_when_is_called_then_and_no_earlier() {
+    let world = World::with_clock().await;
+    let server = receiver(&world).await;
+    server.plan([Answer::With(429, "retry-after", "60".to_owned())]);
+    create(&world, json!({ "url": server.url("/"), "events": ["uplink.*"] })).await;
+    hand_in(&world.url, &[("gw-1", "185", "first")]).await;
+    called(&server, 1).await;
+    until_count(&world, "postponed", 1).await;
+    // What comes meanwhile waits too.
+    hand_in(&world.url, &[("gw-2", "185", "second")]).await;
+    until_count(&world, "postponed", 2).await;
+    let calls = called_in_time(&world, &server, 3).await;
+    assert!(calls[1].at - calls[0].at >= 60_000_000, "{} µs", calls[1].at - calls[0].at);
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_webhook_that_is_gone_is_switched_off_until_an_operator_switches_it_on() {
+    let world = World::new().await;
+    let server = receiver(&world).await;
+    server.plan([Answer::Status(410, String::new())]);
+    let webhook = create(&world, json!({ "url": server.url("/"), "events": ["uplink.*"] })).await;
+    let id = webhook["id"].as_str().unwrap();
+    hand_in(&world.url, &[("gw-1", "185", "first")]).await;
+    until("it was not switched off", async || {
+        world.admin.get(PATH, None).await.unwrap().1[0]["disabled"] == true
+    })
+    .await;
+    until_count(&world, "given_up", 1).await;
+    assert_eq!(listed(&world, "given_up").await[0]["reason"], "gone");
+    hand_in(&world.url, &[("gw-2", "185", "second")]).await;
+    let (status, on, _) = world.admin.post(&format!("{PATH}/{id}/enable"), None).await.unwrap();
+    assert_eq!((status, &on["disabled"]), (200, &json!(false)));
+    hand_in(&world.url, &[("gw-3", "185", "third")]).await;
+    let calls = called(&server, 2).await;
+    assert_eq!(calls[1].json()["data"]["private"]["content"], "third");
+    let (status, ..) = world.admin.delete(&format!("{PATH}/{id}"), None).await.unwrap();
+    assert_eq!(status, 204);
+    hand_in(&world.url, &[("gw-4", "185", "fourth")]).await;
+    assert_eq!(count(&world.admin, "given_up").await, 1);
+    assert_eq!(server.count(), 2);
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_webhook_is_refused_with_what_is_wrong_in_it() {
+    let world = World::new().await;
+    let head = world.head().await;
+    for body in [
+        json!({}),
+        json!({ "url": "ftp://example.com" }),
+        json!({ "url": "https://example.com", "events": ["nothing.happened"] }),
+        json!({ "url": "https://example.com", "secret": "whsec_c2hvcnQ=" }),
+        json!({ "url": "https://example.com", "secret": "MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw" }),
+    ] {
+        assert_eq!(world.admin.post(PATH, Some(&body)).await.unwrap().0, 400, "{body}");
+    }
+    for verb in ["rotate", "enable"] {
+        let path = format!("{PATH}/01900000-0000-7000-8000-000000000001/{verb}");
+        assert_eq!(world.admin.post(&path, None).await.unwrap().0, 404);
+    }
+    assert_eq!(world.head().await, head);
+    world.stop().await;
+}
