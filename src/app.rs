@@ -37,8 +37,8 @@ use crate::{
 const DRAIN: Duration = Duration::from_secs(20);
 /// Pause before a duty that failed is taken up again.
 const PAUSE: Duration = Duration::from_secs(1);
-/// Time between two removals of old tokens and keys, and two WAL checkpoints.
-const CHORES: Duration = Duration::from_secs(3600);
+/// Time between two removals of old tokens and keys.
+const CHORES: Duration = Duration::from_secs(300);
 
 /// What handlers and tasks share.
 pub struct Server {
@@ -344,14 +344,15 @@ fn report(duty: &str, failed: Result<(), Fault>) {
 /// Removes old tokens, and keys of calls to vendors that are not made again.
 async fn chores(server: Arc<Server>, stop: CancellationToken) {
     loop {
-        let removed = async {
-            server.tokens.remove_old().await?;
-            server.easemob.tokens.remove_old().await?;
-            let hints = &server.ledger.database().presence;
-            calls::forget_old(hints, server.clock.now()).await
-        };
-        if let Err(fault) = removed.await {
-            tracing::warn!(%fault, "old tokens and keys could not be removed");
+        let hints = &server.ledger.database().presence;
+        for removed in [
+            server.tokens.remove_old().await,
+            server.easemob.tokens.remove_old().await,
+            calls::forget_old(hints, server.clock.now()).await,
+        ] {
+            if let Err(fault) = removed {
+                tracing::warn!(%fault, "old tokens or keys could not be removed");
+            }
         }
         tokio::select! {
             () = stop.cancelled() => return,

@@ -9,8 +9,11 @@ use domain::{app::VendorRef, message::MessageId};
 use projections::{Fault, db::Pool, on};
 use sha2::{Digest, Sha256};
 
-/// How long a key is given out again, in µs. It may be as old when it is noted, and lives a day.
-const AGAIN_MICROS: i64 = 12 * 3_600 * 1_000_000;
+/// How long a key is given out again, in µs: a server that was killed is back by then. A key may be
+/// 12 hours old when it is noted, and lives a day.
+const AGAIN_MICROS: i64 = 3_600 * 1_000_000;
+/// Keys removed by one statement, so that nobody waits long for the table.
+const REMOVED: i64 = 10_000;
 
 /// A call: the same message for the same tokens over the same account of a vendor.
 #[must_use]
@@ -48,10 +51,16 @@ pub(crate) async fn key(pool: &Pool, call: &str, fresh: &str, now: i64) -> Resul
 /// # Errors
 /// [`Fault`] when the database fails.
 pub(crate) async fn forget_old(pool: &Pool, now: i64) -> Result<(), Fault> {
-    const SQL: &str = "DELETE FROM vendor_calls WHERE since <= $1";
-    let mut checkout = pool.checkout().await?;
-    on!(checkout.conn(), c => {
-        sqlx::query(SQL).bind(now - AGAIN_MICROS).execute(&mut *c).await?.rows_affected()
-    });
-    Ok(())
+    const SQL: &str = "DELETE FROM vendor_calls WHERE call IN \
+         (SELECT call FROM vendor_calls WHERE since <= $1 LIMIT $2)";
+    loop {
+        let mut checkout = pool.checkout().await?;
+        let removed = on!(checkout.conn(), c => {
+            let query = sqlx::query(SQL).bind(now - AGAIN_MICROS).bind(REMOVED);
+            query.execute(&mut *c).await?.rows_affected()
+        });
+        if removed == 0 {
+            return Ok(());
+        }
+    }
 }

@@ -8,14 +8,5 @@ CREATE TABLE deliveries (
     packed  TEXT NOT NULL
 );
 CREATE INDEX deliveries_due ON deliveries (message) WHERE due > 0;
-DELETE FROM messages;
-DELETE FROM pending;
-DELETE FROM task_statistics;
-DELETE FROM task_deliveries;
-DELETE FROM task_latencies;
-DELETE FROM task_chunks;
-DELETE FROM delivery_stats;
-DELETE FROM callbacks;
-DELETE FROM callback_counts;
-DELETE FROM set_aside;
+TRUNCATE messages, pending, task_statistics, task_deliveries, task_latencies, task_chunks, delivery_stats, callbacks, callback_counts, set_aside;
 UPDATE checkpoint SET position = 0, event_id = NULL;

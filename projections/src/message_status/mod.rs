@@ -122,11 +122,49 @@ static INSERT_MESSAGES: LazyLock<Insert> = LazyLock::new(|| {
     Insert::new("messages", &columns, "")
 });
 
+/// Deliveries that are folded at once, about: a message can have thousands, and a page thousands of
+/// messages.
+const FOLDED_DELIVERIES: usize = 65_536;
+/// What a message from before the page counts as, whatever its deliveries: nobody looks beforehand.
+const OLD_DELIVERIES: usize = 512;
+
 /// Folds one page, and notes which deliveries are counted elsewhere after it.
 ///
 /// # Errors
 /// [`Fault`] when the database fails.
 pub async fn apply(conn: &mut Conn<'_>, page: &[Recorded], moves: &mut Moves) -> Result<(), Fault> {
+    let mut rest = page;
+    while !rest.is_empty() {
+        let (part, left) = rest.split_at(part_of(rest));
+        apply_part(conn, part, moves).await?;
+        rest = left;
+    }
+    Ok(())
+}
+
+/// How many events are folded at once, so that no more deliveries are held than there is room for.
+fn part_of(page: &[Recorded]) -> usize {
+    let (mut messages, mut deliveries) = (BTreeSet::new(), 0);
+    for (at, recorded) in page.iter().enumerate() {
+        let Stream::Message(MessageId(id)) = recorded.stream else { continue };
+        if messages.insert(id) {
+            deliveries += match &recorded.event {
+                Event::MessageAccepted(e) => e.targets.len(),
+                _ => OLD_DELIVERIES,
+            };
+            if deliveries > FOLDED_DELIVERIES && at > 0 {
+                return at;
+            }
+        }
+    }
+    page.len()
+}
+
+async fn apply_part(
+    conn: &mut Conn<'_>,
+    page: &[Recorded],
+    moves: &mut Moves,
+) -> Result<(), Fault> {
     let mut values: Vec<Value> = Vec::new();
     let (mut new, mut old) = (BTreeSet::new(), BTreeSet::new());
     for recorded in page {

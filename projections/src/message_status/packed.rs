@@ -1,5 +1,6 @@
 //! The deliveries of one message as the view keeps them: one row, which is read and written whole.
-//! A message goes to hundreds of devices at most, and whoever asks for one delivery shows all.
+//! A message goes to few devices, and to some thousand at most; whoever asks for one delivery shows
+//! all of them.
 
 use std::{collections::BTreeMap, sync::LazyLock};
 
