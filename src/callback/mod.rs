@@ -94,6 +94,8 @@ pub async fn run(server: &Arc<Server>, stop: CancellationToken) -> Result<(), Fa
         done.cancel();
     };
     tokio::join!(work, recorder);
+    // A server that is told to stop makes no callback twice.
+    effects::advance(&server.ledger, NAME, engine.tracker.settled_up_to()).await?;
     server.metrics.callbacks_stopped();
     Ok(())
 }
