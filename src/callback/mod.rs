@@ -140,7 +140,7 @@ impl Engine {
     async fn take(self: &Arc<Self>, recorded: &Recorded) {
         match &recorded.event {
             Event::AppCreated(_) | Event::AppChanged(_) | Event::AppDeleted(_) => {
-                self.reload().await;
+                self.know_apps(recorded.position).await;
             }
             Event::CallbacksReplayed(replayed) => {
                 let (kind, id) = (replayed.kind, replayed.receiver);
@@ -170,8 +170,8 @@ impl Engine {
     }
 
     /// The apps as of the event that is read now: what comes after it may need them.
-    async fn reload(&self) {
-        while let Err(error) = self.server.directory.reload().await {
+    async fn know_apps(&self, position: i64) {
+        while let Err(error) = self.server.directory.known_as_of(position).await {
             tracing::error!(%error, "the apps cannot be loaded");
             tokio::time::sleep(PAUSE).await;
         }
