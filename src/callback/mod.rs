@@ -85,6 +85,7 @@ pub async fn run(server: &Arc<Server>, stop: CancellationToken) -> Result<(), Fa
         tokio::select! {
             () = stop.cancelled() => {}
             () = follow(&engine, from) => {}
+            () = note(&engine, from) => {}
             () = due::run(&engine) => {}
         }
         engine.lanes.close();
@@ -104,22 +105,8 @@ pub async fn run(server: &Arc<Server>, stop: CancellationToken) -> Result<(), Fa
 async fn follow(engine: &Arc<Engine>, from: i64) {
     let server = &engine.server;
     let mut follower = Follower::new(&server.ledger, from).paced(PACE);
-    let (mut noted, mut note) = (from, tokio::time::interval(NOTE));
     loop {
-        let batch = tokio::select! {
-            batch = follower.next() => batch,
-            _ = note.tick() => {
-                let position = engine.tracker.settled_up_to();
-                if position > noted {
-                    match effects::advance(&server.ledger, NAME, position).await {
-                        Ok(()) => noted = position,
-                        Err(fault) => tracing::warn!(%fault, "a checkpoint was not noted"),
-                    }
-                }
-                continue;
-            }
-        };
-        let batch = match batch {
+        let batch = match follower.next().await {
             Ok(batch) => batch,
             Err(fault) => {
                 tracing::error!(%fault, "callbacks cannot read the ledger");
@@ -132,6 +119,20 @@ async fn follow(engine: &Arc<Engine>, from: i64) {
         }
         engine.tracker.read(batch.last());
         server.metrics.lag(NAME, server.ledger.head() - batch.last());
+    }
+}
+
+/// Notes how far the engine has got. Apart from reading: it waits for the ledger's one writer.
+async fn note(engine: &Arc<Engine>, mut noted: i64) {
+    loop {
+        tokio::time::sleep(NOTE).await;
+        let position = engine.tracker.settled_up_to();
+        if position > noted {
+            match effects::advance(&engine.server.ledger, NAME, position).await {
+                Ok(()) => noted = position,
+                Err(fault) => tracing::warn!(%fault, "a checkpoint was not noted"),
+            }
+        }
     }
 }
 
