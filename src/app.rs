@@ -14,7 +14,7 @@ use crate::{
     callback,
     clock::Clock,
     config::Config,
-    delivery::{self, closing, endings, expiry, recorder},
+    delivery::{self, calls, closing, endings, expiry, recorder},
     directory::Directory,
     easemob::Gate,
     feed::{
@@ -37,7 +37,7 @@ use crate::{
 const DRAIN: Duration = Duration::from_secs(20);
 /// Pause before a duty that failed is taken up again.
 const PAUSE: Duration = Duration::from_secs(1);
-/// Time between two removals of old tokens and two WAL checkpoints.
+/// Time between two removals of old tokens and keys, and two WAL checkpoints.
 const CHORES: Duration = Duration::from_secs(3600);
 
 /// What handlers and tasks share.
@@ -72,6 +72,8 @@ pub struct Server {
     pub outbound: Arc<Outbound>,
     /// The query API.
     pub schema: Schema,
+    /// Devices of one chunk of a new task.
+    pub chunk_devices: u32,
     stop: CancellationToken,
 }
 
@@ -177,6 +179,7 @@ impl Running {
             recorder,
             outbound,
             schema,
+            chunk_devices: config.chunk_devices,
             stop,
         });
         duties.spawn(duty(Arc::clone(&server), node, stop_duties.clone()));
@@ -338,15 +341,17 @@ fn report(duty: &str, failed: Result<(), Fault>) {
     }
 }
 
-/// Removes old tokens.
+/// Removes old tokens, and keys of calls to vendors that are not made again.
 async fn chores(server: Arc<Server>, stop: CancellationToken) {
     loop {
         let removed = async {
             server.tokens.remove_old().await?;
-            server.easemob.tokens.remove_old().await
+            server.easemob.tokens.remove_old().await?;
+            let hints = &server.ledger.database().presence;
+            calls::forget_old(hints, server.clock.now()).await
         };
         if let Err(fault) = removed.await {
-            tracing::warn!(%fault, "old tokens could not be removed");
+            tracing::warn!(%fault, "old tokens and keys could not be removed");
         }
         tokio::select! {
             () = stop.cancelled() => return,

@@ -55,7 +55,12 @@ pub struct Config {
     pub admin_token: Option<String>,
     /// Networks beside the public Internet that calls to apps' URLs may reach.
     pub callback_allow: Vec<IpNet>,
+    /// Devices of one chunk of a new task. No option: only the demo wants other chunks.
+    pub chunk_devices: u32,
 }
+
+/// Devices of one chunk: two calls of a vendor that takes many.
+pub const CHUNK_DEVICES: u32 = 2_000;
 
 /// The configuration file cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -83,6 +88,7 @@ impl Options {
             master_key: self.master_key.or(file.master_key),
             admin_token: self.admin_token.or(file.admin_token),
             callback_allow: self.callback_allow.or(file.callback_allow).unwrap_or_default(),
+            chunk_devices: CHUNK_DEVICES,
             data,
         })
     }

@@ -15,6 +15,7 @@ mod channels;
 mod conformance;
 mod contracts;
 mod crash;
+mod demo;
 mod easemob;
 mod full_disk;
 mod harness;

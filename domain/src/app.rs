@@ -127,7 +127,8 @@ pub struct EasemobLimits {
     pub single_per_second: u32,
     /// Calls a second of `push/list/label` and `push/list`.
     pub list_per_second: u32,
-    /// Calls a second of `push/task`, `push/message` and `push/task/broadcast`, each.
+    /// Calls a second of `push/task`, `push/message`, `push/message/{id}` and
+    /// `push/task/broadcast`, each.
     pub task_per_second: u32,
     /// Calls a second that create, read, list or delete labels.
     pub label_per_second: u32,

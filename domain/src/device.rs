@@ -442,8 +442,6 @@ pub const MAX_BINDINGS: usize = 16;
 /// Notes that a vendor called a token dead.
 #[derive(Debug, Clone)]
 pub struct BuryToken {
-    /// The app.
-    pub app: String,
     /// The device's number.
     pub device: i64,
     /// The certificate name; none for the token of a UMS registration.

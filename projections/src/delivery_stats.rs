@@ -5,7 +5,7 @@
 use std::{collections::BTreeMap, sync::LazyLock};
 
 use domain::{
-    message::{Delivery, Ending, Stage},
+    message::{Delivery, Ending, Protocol, Stage},
     task::state::{State, Way},
 };
 
@@ -63,27 +63,30 @@ impl Cell {
 
 /// What moved, by app, bucket of acceptance and protocol.
 #[derive(Debug, Default)]
-pub struct Moves(BTreeMap<(String, i64, String), BTreeMap<Cell, i64>>);
+pub struct Moves(BTreeMap<(String, i64, Protocol), Cells>);
 
 impl Moves {
-    /// So many deliveries that were accepted at a time, in µs, are now in another cell; before they
-    /// were in none.
-    pub fn note(
-        &mut self,
-        (app, accepted_at, protocol): (&str, i64, &str),
-        before: Option<Cell>,
-        after: Cell,
-        deliveries: i64,
-    ) {
+    /// The cells of what an app accepted at a time, in µs, by a protocol.
+    pub fn of(&mut self, app: &str, accepted_at: i64, protocol: Protocol) -> &mut Cells {
+        let bucket = accepted_at - accepted_at.rem_euclid(BUCKET_MICROS);
+        self.0.entry((app.to_owned(), bucket, protocol)).or_default()
+    }
+}
+
+/// How many deliveries each cell gained, or lost.
+#[derive(Debug, Default)]
+pub struct Cells(BTreeMap<Cell, i64>);
+
+impl Cells {
+    /// So many deliveries are now in another cell; before they were in none, or in that one.
+    pub fn note(&mut self, before: Option<Cell>, after: Cell, deliveries: i64) {
         if before == Some(after) {
             return;
         }
-        let bucket = accepted_at - accepted_at.rem_euclid(BUCKET_MICROS);
-        let cells = self.0.entry((app.to_owned(), bucket, protocol.to_owned())).or_default();
         if let Some(before) = before {
-            *cells.entry(before).or_default() -= deliveries;
+            *self.0.entry(before).or_default() -= deliveries;
         }
-        *cells.entry(after).or_default() += deliveries;
+        *self.0.entry(after).or_default() += deliveries;
     }
 }
 
@@ -93,14 +96,15 @@ impl Moves {
 /// [`Fault`] when the database fails.
 pub(crate) async fn apply(conn: &mut Conn<'_>, moves: Moves) -> Result<(), Fault> {
     let mut values = Vec::new();
-    let mut fewer: Vec<(String, i64, String, [String; 3])> = Vec::new();
+    let mut fewer: Vec<(String, i64, &'static str, [String; 3])> = Vec::new();
     for ((app, bucket, protocol), cells) in moves.0 {
-        for (cell, deliveries) in cells.into_iter().filter(|(_, deliveries)| *deliveries != 0) {
-            values.extend([app.as_str().into(), bucket.into(), protocol.as_str().into()]);
+        let protocol = protocol.name();
+        for (cell, deliveries) in cells.0.into_iter().filter(|(_, deliveries)| *deliveries != 0) {
+            values.extend([app.as_str().into(), bucket.into(), protocol.into()]);
             values.extend(cell.names()?.map(Into::into));
             values.push(deliveries.into());
             if deliveries < 0 {
-                fewer.push((app.clone(), bucket, protocol.clone(), cell.names()?));
+                fewer.push((app.clone(), bucket, protocol, cell.names()?));
             }
         }
     }
@@ -111,7 +115,7 @@ pub(crate) async fn apply(conn: &mut Conn<'_>, moves: Moves) -> Result<(), Fault
 /// Removes those of some cells that have no delivery any more.
 async fn remove_empty(
     conn: &mut Conn<'_>,
-    cells: &[(String, i64, String, [String; 3])],
+    cells: &[(String, i64, &'static str, [String; 3])],
 ) -> Result<(), Fault> {
     // A page has few of them, and each is found by its key.
     const SQL: &str = "DELETE FROM delivery_stats WHERE app = $1 AND bucket_at = $2 \

@@ -165,9 +165,9 @@ pub async fn apply(conn: &mut Conn<'_>, page: &[Recorded]) -> Result<(), Fault> 
         gone.remove(&(row.device, row.position, ""));
         fresh.insert((row.device, row.position), row);
     }
-    // What came and went within the page was never written.
+    // What came and went within the page was never written, nor was what recalled it.
     let first = page.first().map_or(0, |recorded| recorded.position);
-    gone.retain(|(_, accepted, op)| *accepted < first || !op.is_empty());
+    gone.retain(|(_, accepted, _)| *accepted < first);
     remove(conn, gone).await?;
     let mut values: Vec<Value> = Vec::new();
     for row in fresh.values().chain(recalls.values()) {

@@ -132,9 +132,10 @@ fn fold(
             took(Step::Received, now + 1 - i64::from(handed[at]));
         }
     }
+    let cells = moves.of(&traits.app, traits.started_at, traits.protocol);
     for ((before, after), deliveries) in changes {
         let (before, after) = (before.map(Cell::of_state), Cell::of_state(after));
-        moves.note((&traits.app, traits.started_at, &traits.protocol), before, after, deliveries);
+        cells.note(before, after, deliveries);
         if let Some(before) = before {
             *moved.cells.entry((key.0, before)).or_default() -= deliveries;
         }

@@ -8,7 +8,7 @@ use std::{
 
 use domain::{
     Event, Recorded, Stream,
-    message::MessageId,
+    message::{MessageId, Protocol},
     task::{Audience, TaskCreated},
     vendor::{ONLINE, Observes, Vendor, capabilities},
 };
@@ -50,7 +50,7 @@ static ADD_LATENCIES: LazyLock<Insert> = LazyLock::new(|| {
 #[derive(Debug, Clone)]
 pub(crate) struct Traits {
     pub(crate) app: String,
-    pub(crate) protocol: String,
+    pub(crate) protocol: Protocol,
     pub(crate) started_at: i64,
     pub(crate) expires_at: i64,
 }
@@ -134,9 +134,10 @@ async fn traits(conn: &mut Conn<'_>, tasks: Vec<i64>) -> Result<BTreeMap<i64, Tr
         sqlx::query_as(sql).bind(tasks).fetch_all(&mut *c).await?
     });
     let traits = |(task, app, protocol, started_at, expires_at)| {
-        (task, Traits { app, protocol, started_at, expires_at })
+        let protocol = db::from_name(protocol)?;
+        Ok((task, Traits { app, protocol, started_at, expires_at }))
     };
-    Ok(rows.into_iter().map(traits).collect())
+    rows.into_iter().map(traits).collect()
 }
 
 /// A step whose time is measured.
@@ -246,7 +247,16 @@ pub struct CellRow {
     pub deliveries: i64,
 }
 
+/// The stages from which on a delivery is handed over, in order.
+pub const HANDED_OVER: [&str; 4] = ["sent", "received", "displayed", "acknowledged"];
+
 impl CellRow {
+    /// Whether these got to a stage (one of [`HANDED_OVER`]), or further.
+    #[must_use]
+    pub fn got_to(&self, stage: &str) -> bool {
+        HANDED_OVER.iter().skip_while(|known| **known != stage).any(|known| *known == self.stage)
+    }
+
     /// What can be told of these deliveries once they were handed over. What can't is unobservable:
     /// neither pending nor zero.
     #[must_use]
@@ -281,6 +291,13 @@ impl TaskStatistics {
     #[must_use]
     pub fn targets(&self) -> i64 {
         self.cells.iter().map(|cell| cell.deliveries).sum()
+    }
+
+    /// Deliveries that got to a stage (one of [`HANDED_OVER`]), or further.
+    #[must_use]
+    pub fn reached(&self, stage: &str) -> i64 {
+        let got = self.cells.iter().filter(|cell| cell.got_to(stage));
+        got.map(|cell| cell.deliveries).sum()
     }
 
     /// Deliveries that are handed over, and nobody will say whether the device has them.

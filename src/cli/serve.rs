@@ -23,6 +23,7 @@ impl Serve {
     pub(crate) async fn run(self, mut config: Config) -> Result<(), Failure> {
         if self.demo {
             config.callback_allow.extend(demo::LOOPBACK);
+            config.chunk_devices = demo::CHUNK_DEVICES;
         }
         let running = Running::start(&config, Clock::System).await?;
         tracing::info!(address = %running.address, "listening");

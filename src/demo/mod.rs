@@ -1,7 +1,12 @@
 //! `serve --demo`: a newcomer's first minute. A demo app with known credentials, a few simulated
-//! devices on real WebSockets, calls to paste, and the story of each push as it happens.
+//! devices on real WebSockets, a crowd of phones behind a simulated JPush, calls to paste, and the
+//! story of each push as it happens.
 
+mod crowd;
+mod screen;
+mod settings;
 mod story;
+mod tasks;
 
 use std::{
     net::{Ipv4Addr, Ipv6Addr},
@@ -9,18 +14,17 @@ use std::{
     time::Duration,
 };
 
-use domain::app::CreateApp;
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use serde_json::{Value, json};
 use sim::{Caller, Device, DeviceOptions, Incoming};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
+use crowd::Crowd;
+use screen::{bold, say};
+
 use crate::{
     app::{Running, Server},
-    apps::{AppInput, Vault, keys::KeyInput, new_app, ums::UmsInput},
-    cli::{Failure, say},
-    ledger::{Context, Lane},
-    secrets::Sealed,
+    cli::Failure,
     tokens::{DEFAULT_TTL, Role},
 };
 
@@ -34,6 +38,8 @@ const PACKAGE: &str = "com.example.demo";
 /// Pause before a simulated device that lost its connection comes back.
 const RECONNECT: Duration = Duration::from_secs(2);
 
+/// Devices of one chunk: few, so that progress is seen.
+pub(crate) const CHUNK_DEVICES: u32 = 40;
 /// Where the demo's calls to apps' URLs may go: whatever else is tried out on this machine.
 pub(crate) const LOOPBACK: [IpNet; 2] = [
     IpNet::V4(Ipv4Net::new_assert(Ipv4Addr::LOCALHOST, 8)),
@@ -72,12 +78,14 @@ const GADGETS: [Gadget; 4] = [
 /// Sets the demo up beside a running server; its tasks end with `stop`.
 pub(crate) async fn start(
     running: &Running,
-    tasks: &TaskTracker,
+    tracker: &TaskTracker,
     stop: &CancellationToken,
 ) -> Result<(), Failure> {
     let server = &running.server;
     let url = format!("http://{}", running.address);
-    create_app(server).await?;
+    let jpush = settings::start_jpush().await?;
+    settings::set_up(server, &jpush).await?;
+    let crowd = Crowd::gather(server, &url, jpush, tracker, stop).await?;
     let head = server.ledger.head();
     for gadget in &GADGETS {
         let caller = register(server, &url, gadget).await?;
@@ -86,37 +94,14 @@ pub(crate) async fn start(
                 auto_report: Some(reports),
                 ..DeviceOptions::new(&caller, PACKAGE)
             };
-            tasks.spawn(live(options, stop.clone()));
+            tracker.spawn(live(options, stop.clone()));
         }
     }
-    introduce(running, &url).await?;
-    tasks.spawn(story::tell(Arc::clone(server), head, stop.clone()));
-    Ok(())
-}
-
-async fn create_app(server: &Arc<Server>) -> Result<(), Failure> {
-    if server.directory.app(APP).await?.is_some() {
-        return Ok(());
-    }
-    let ums = UmsInput {
-        app_id: Some(UMS_APP.to_owned()),
-        app_keys: Some(vec![KeyInput::Value(UMS_KEY.to_owned())]),
-        system_id: Some(UMS_SYSTEM.to_owned()),
-        system_keys: Some(vec![KeyInput::Value(UMS_SYSTEM_KEY.to_owned())]),
-        ..UmsInput::default()
-    };
-    let input = AppInput {
-        app_id: Some(APP.to_owned()),
-        name: Some("Demo".to_owned()),
-        ums: Some(ums),
-        ..AppInput::default()
-    };
-    let (pool, sealed) = (&server.ledger.database().ledger_write, Sealed::default());
-    let vault = Vault { master: &server.master, pool, sealed: &sealed };
-    let (config, _) = new_app(vault, input).await?;
-    let context = Context { app: APP.to_owned(), ..Context::default() };
-    server.ledger.execute(Lane::Interactive, context, CreateApp { config }).await?;
-    server.directory.reload().await?;
+    let base = format!("{url}/{}/{APP}", settings::ORG);
+    let call = tasks::Call { base, token: settings::token(server).await? };
+    introduce(running, &url, &call).await?;
+    tracker.spawn(tasks::show(Arc::clone(server), crowd, call, head, stop.clone()));
+    tracker.spawn(story::tell(Arc::clone(server), head, stop.clone()));
     Ok(())
 }
 
@@ -156,7 +141,7 @@ async fn live(options: DeviceOptions, stop: CancellationToken) {
 }
 
 /// What a newcomer sees first.
-async fn introduce(running: &Running, url: &str) -> Result<(), Failure> {
+async fn introduce(running: &Running, url: &str, call: &tasks::Call) -> Result<(), Failure> {
     let server = &running.server;
     let token = match &running.new_admin_token {
         Some(token) => token.clone(),
@@ -164,27 +149,35 @@ async fn introduce(running: &Running, url: &str) -> Result<(), Failure> {
     };
     let cloud = Caller::new(url, UMS_SYSTEM, UMS_SYSTEM_KEY);
     let message = r#"{"msgName":"doorbell","msgType":3,"body":{"view":{},"extData":{}}}"#;
-    let one = format!(r#"{{"dst":{{"type":0,"Id":["phone-1"]}},"message":{message}}}"#);
     let all = format!(
         r#"{{"dst":{{"type":3,"Id":["alice"],"appType":["{PACKAGE}"]}},"message":{message}}}"#
     );
-    let list = r#"{"userid":"alice"}"#;
+    let push = |path: &str, body: &str| {
+        let tasks::Call { base, token } = call;
+        format!(
+            "curl -sS '{base}{path}' \\\n  -H 'Authorization: Bearer {token}' \\\n  -d '{body}'"
+        )
+    };
+    let label = r#"{"targets":["news"],"pushMessage":{"title":"News","content":"Rain at noon"}}"#;
+    let everyone = r#"{"pushMessage":{"title":"Hello","content":"Hello, everyone"}}"#;
     let query = r#"{"query":"{ app(appId: \"demo\") { messages(first: 3) { nodes { id deliveries { device stage ended } } } } }"}"#;
     say(&format!(
         "\n  {title}   {url}\n\n  \
-         phone-1 and fridge-1 (alice) and phone-2 (bob) are connected; tv-1 (alice) is away.\n\n  \
-         {step1}\n\n{push}\n\n  {step2}\n\n{push_all}\n\n  {step3}\n\n{devices}\n\n  \
+         phone-1 and fridge-1 (alice) and phone-2 (bob) are connected; tv-1 (alice) is away.\n  \
+         {users} more users have a phone behind a simulated JPush; labels: news, sport.\n\n  \
+         {step1}\n\n{push_all}\n\n  {step2}\n\n{push_label}\n\n  {step3}\n\n{push_everyone}\n\n  \
          {step4}\n\ncurl -sS {url}/graphql -H 'Authorization: Bearer {token}' \\\n  -d '{query}'\n\n  \
          Explorer {url}/graphql · metrics {url}/metrics · API {url}/openapi.json\n  \
          Admin token {token}\n",
-        title = story::bold("pushledger"),
-        step1 = story::bold("Push to one phone:"),
-        push = cloud.curl("/umse/v2/msgPush", &one),
-        step2 = story::bold("Push to all of alice's devices; tv-1 gets it when it connects:"),
+        title = bold("pushledger"),
+        users = tasks::grouped(crowd::USERS),
+        step1 = bold("UMS: push to all of alice's devices; tv-1 gets it when it connects:"),
         push_all = cloud.curl("/umse/v2/msgPush", &all),
-        step3 = story::bold("List alice's devices:"),
-        devices = cloud.curl("/umse/v2/devlist", list),
-        step4 = story::bold("Ask for the latest messages:"),
+        step2 = bold("Easemob: push to a label:"),
+        push_label = push("/push/list/label", label),
+        step3 = bold("Easemob: push to everyone:"),
+        push_everyone = push("/push/task", everyone),
+        step4 = bold("Ask for the latest messages:"),
     ));
     Ok(())
 }

@@ -1,10 +1,6 @@
 //! The story of each push, told line by line as its events come.
 
-use std::{
-    collections::HashMap,
-    io::IsTerminal,
-    sync::{Arc, LazyLock},
-};
+use std::{collections::HashMap, sync::Arc};
 
 use domain::{
     Event, Recorded, Stream,
@@ -13,21 +9,11 @@ use domain::{
 use projections::registry;
 use tokio_util::sync::CancellationToken;
 
-use crate::{app::Server, cli::say, feed::follow::Follower};
+use super::screen::{bold, say, styled};
+use crate::{app::Server, feed::follow::Follower};
 
 /// Messages whose beginning is remembered.
 const MAX_MESSAGES: usize = 1_000;
-
-static COLOURS: LazyLock<bool> = LazyLock::new(|| std::io::stdout().is_terminal());
-
-fn styled(code: &str, text: &str) -> String {
-    if *COLOURS { format!("\u{1b}[{code}m{text}\u{1b}[0m") } else { text.to_owned() }
-}
-
-/// Bold on a terminal.
-pub(super) fn bold(text: &str) -> String {
-    styled("1", text)
-}
 
 /// Tells what happens after a position, until told to stop.
 pub(super) async fn tell(server: Arc<Server>, after: i64, stop: CancellationToken) {

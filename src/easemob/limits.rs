@@ -33,6 +33,12 @@ pub enum Group {
     Lists,
     /// `push/task`.
     Everyone,
+    /// `push/message`.
+    Messages,
+    /// `push/message/{id}`.
+    KeptMessages,
+    /// `push/task/broadcast`.
+    Broadcast,
 }
 
 impl Group {
@@ -48,7 +54,9 @@ impl Group {
             Group::Async => limits.async_per_second,
             Group::Single => limits.single_per_second,
             Group::Lists => limits.list_per_second,
-            Group::Everyone => limits.task_per_second,
+            Group::Everyone | Group::Messages | Group::KeptMessages | Group::Broadcast => {
+                limits.task_per_second
+            }
         }
     }
 }

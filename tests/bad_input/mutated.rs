@@ -272,6 +272,10 @@ fn easemob_calls() -> Vec<(&'static str, String, Value)> {
         ("GET", own("push/label/vip/user/ann"), json!({})),
         ("DELETE", own("push/label/vip/user"), names),
         ("POST", own("push/async/ann"), push.clone()),
+        ("POST", own("push/message"), push["pushMessage"].clone()),
+        ("GET", own("push/message/1"), json!({})),
+        ("POST", own("push/message/1"), json!({})),
+        ("POST", own("push/task/broadcast"), json!({ "pushMsgId": 1, "strategy": 3 })),
         ("POST", own("push/single"), push),
         ("POST", own("push/sync/nobody"), json!({ "pushMessage": hello() })),
     ]

@@ -8,6 +8,7 @@ mod fcm;
 mod golden;
 mod huawei;
 mod jpush;
+mod recorded;
 mod sending;
 
 use domain::{

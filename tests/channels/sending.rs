@@ -98,7 +98,7 @@ fn open(vendor: Vendor, url: &str) -> Channel {
     Channel::open(VendorConfig::parse(&config.to_string()).unwrap()).unwrap()
 }
 
-fn sender(clock: &Clock) -> Sender {
+pub(super) fn sender(clock: &Clock) -> Sender {
     let client = || {
         let builder = reqwest::Client::builder().no_proxy();
         builder.redirect(reqwest::redirect::Policy::none())
@@ -262,7 +262,7 @@ async fn google_is_asked_with_a_signed_assertion() {
 
 /// The claims of a token for Apple, after its signature was checked.
 fn apple_claims(came: &Came) -> Value {
-    let token = came.authorization.strip_prefix("Bearer ").unwrap();
+    let token = came.authorization.strip_prefix("bearer ").unwrap();
     let mut validation = Validation::new(Algorithm::ES256);
     validation.required_spec_claims.clear();
     validation.validate_exp = false;

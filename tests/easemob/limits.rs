@@ -13,6 +13,7 @@ async fn documented() -> Easemob {
         .configure(json!({ "limits": {
         "syncPerSecond": 1, "asyncPerSecond": 200, "singlePerSecond": 10, "labelPerSecond": 10,
         "labelUserPerSecond": 30, "userPerSecond": 100, "tokenPerSecond": 300,
+        "listPerSecond": 10, "taskPerSecond": 1,
     } }))
         .await;
     // What was taken with the former limits is evened out.
@@ -24,6 +25,7 @@ async fn documented() -> Easemob {
 async fn each_group_takes_its_calls_of_a_second_and_refuses_one_more() {
     let easemob = documented().await;
     let push = json!({ "pushMessage": hello() });
+    let none = json!({});
     let single = json!({ "targets": ["nobody"], "pushMessage": hello() });
     let token = json!({ "grant_type": "client_credentials", "client_id": CLIENT,
                         "client_secret": SECRET });
@@ -31,6 +33,12 @@ async fn each_group_takes_its_calls_of_a_second_and_refuses_one_more() {
         ("POST", "/push/sync/nobody", &push, 1, 403),
         ("POST", "/push/async/nobody", &push, 200, 403),
         ("POST", "/push/single", &single, 10, 403),
+        ("POST", "/push/list", &none, 10, 403),
+        ("POST", "/push/task", &none, 1, 403),
+        ("POST", "/push/message", &push, 1, 403),
+        ("GET", "/push/message/1", &push, 1, 403),
+        ("POST", "/push/message/1", &push, 0, 403),
+        ("POST", "/push/task/broadcast", &none, 1, 403),
         ("GET", "/push/label", &push, 10, 403),
         ("GET", "/push/label/gone/user", &push, 30, 403),
         ("GET", "/users", &push, 100, 429),

@@ -8,6 +8,7 @@ mod idempotency;
 mod labels;
 mod limits;
 mod members;
+mod messages;
 mod push;
 mod refusals;
 mod status;

@@ -58,8 +58,9 @@ async fn an_unknown_path_of_an_app_is_404_url_is_invalid() {
         "/push/sync/a/b",
         "/users/",
         "/users/a/b",
-        "/push/message",
-        "/push/message/1",
+        "/push/message/",
+        "/push/message/1/2",
+        "/push/tasks",
         "/chatgroups",
         "/users/%ff",
         "//users",
@@ -141,6 +142,10 @@ async fn a_body_that_is_no_json_object_is_400_unexpected_character() {
             assert_eq!(error(&reply), (400, "json_parse".to_owned()), "{interface:?} {body:?}");
         }
         for body in [&deep, &nested] {
+            // A notification may have names that nobody knows, with any value.
+            if interface == Interface::KeepMessage && *body == nested {
+                continue;
+            }
             let reply = easemob.raw(method, &path(interface), &[], body.as_bytes()).await;
             assert_eq!(reply.status, 400, "{interface:?}: {reply:?}");
         }

@@ -5,13 +5,17 @@ use std::{
     collections::HashMap,
     io::BufRead as _,
     net::SocketAddr,
-    process::{Child, Command, Stdio},
+    process::{Child, ChildStdout, Command, Stdio},
     sync::atomic::{AtomicU64, Ordering},
     time::Duration,
 };
 
 use projections::db::{Conn, Pool};
-use pushledger::{app::Running, clock::Clock, config::Config};
+use pushledger::{
+    app::Running,
+    clock::Clock,
+    config::{CHUNK_DEVICES, Config},
+};
 use serde_json::{Value, json};
 use sim::{Admin, Caller, Device, DeviceOptions, Incoming};
 use sqlx::{Connection, Executor, PgConnection, SqliteConnection};
@@ -84,6 +88,7 @@ impl Place {
             master_key: None,
             admin_token: Some(ADMIN_TOKEN.to_owned()),
             callback_allow: vec!["127.0.0.1/32".parse().unwrap()],
+            chunk_devices: CHUNK_DEVICES,
         }
     }
 }
@@ -458,6 +463,11 @@ impl Process {
 
     pub fn id(&self) -> u32 {
         self.child.id()
+    }
+
+    /// What it prints, once, if its command asked for a pipe.
+    pub fn stdout(&mut self) -> Option<ChildStdout> {
+        self.child.stdout.take()
     }
 
     /// Whether it has not ended.

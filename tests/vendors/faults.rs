@@ -1,4 +1,5 @@
-//! Vendors that refuse, fail, answer late or not at all, and servers that stop in between.
+//! What only JPush does, and what is the same whichever vendor fails: batches in one call, halving,
+//! verdicts that nobody believes. What holds for every vendor is in [`each`](super::each).
 
 use std::time::Duration;
 
@@ -10,7 +11,7 @@ use domain::{
 use sim::fakes::{Fault, Outage, TokenFault};
 
 use super::{DAY, Post, token};
-use crate::harness::{World, message};
+use crate::harness::PATIENCE;
 
 async fn post_with(clients: &[&str]) -> Post {
     let post = Post::new().await;
@@ -61,46 +62,24 @@ async fn a_vendor_that_was_away_for_ten_minutes_gets_everything_that_is_still_va
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_call_whose_answer_was_lost_is_made_again_and_pushed_once() {
-    let post = post_with(&["a"]).await;
-    post.jpush.plan([Fault::Reset]);
-    let id = post.push(&["a"], Strategy::VendorOnly, DAY).await;
-    post.while_time_passes(id, "a", |delivery| delivery.vendor.is_some()).await;
-    assert_eq!(post.jpush.accepted(&token("a")), 1);
-    post.world.stop().await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_throttled_call_waits_and_comes_through() {
-    let post = post_with(&["a"]).await;
-    post.jpush.plan([Fault::TooMany { retry_after_seconds: None }]);
-    let id = post.push(&["a"], Strategy::VendorOnly, DAY).await;
-    post.while_time_passes(id, "a", |delivery| delivery.vendor.is_some()).await;
-    assert_eq!(post.jpush.accepted(&token("a")), 1);
-    post.world.stop().await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_dead_token_is_buried_with_its_code_and_never_used_again() {
-    let post = post_with(&["a", "b"]).await;
-    // Another token that works vouches for the verdict.
-    let vouching = post.push(&["b"], Strategy::VendorOnly, DAY).await;
-    post.until(vouching, "b", |delivery| delivery.vendor.is_some()).await;
-    post.jpush.set_token(&token("a"), Some(TokenFault::Dead));
-    let first = post.push(&["a"], Strategy::VendorOnly, DAY).await;
-    let ended = post.until(first, "a", |delivery| delivery.ended.is_some()).await;
-    assert_eq!(ended.ended, Some(Ending::DeadToken));
-    let asked = post.jpush.stats().requests;
-    let second = post.push(&["a"], Strategy::VendorOnly, DAY).await;
-    let ended = post.until(second, "a", |delivery| delivery.ended.is_some()).await;
-    assert_eq!(ended.ended, Some(Ending::NoBinding));
-    assert_eq!(post.jpush.stats().requests, asked);
-    let page = post.world.running.server.ledger.read(0, 1_000).await.unwrap();
-    let died = page.events.iter().find_map(|recorded| match &recorded.event {
-        Event::TokenDied(e) => Some(e.code.clone()),
-        _ => None,
-    });
-    assert!(died.is_some_and(|code| !code.is_empty()));
+async fn a_call_whose_answer_a_restart_lost_is_made_again_with_its_cid_and_pushed_once() {
+    let Post { world, jpush } = post_with(&["a", "b"]).await;
+    // Taken at once, and answered when the server that asked is gone.
+    jpush.plan([Fault::Slow { ms: 60_000 }]);
+    let post = Post { world, jpush };
+    let id = post.push(&["a", "b"], Strategy::VendorOnly, DAY).await;
+    let taken = post.jpush.until(|seen| seen.tokens_accepted == 2);
+    tokio::time::timeout(PATIENCE, taken).await.unwrap();
+    let Post { world, jpush } = post;
+    let post = Post { world: world.restart().await, jpush };
+    for client in ["a", "b"] {
+        post.while_time_passes(id, client, |delivery| delivery.vendor.is_some()).await;
+        assert_eq!(post.jpush.accepted(&token(client)), 1);
+    }
+    let pushes = post.jpush.requests().into_iter().filter(|request| request.path == "/v3/push");
+    let cids: Vec<_> = pushes.map(|push| push.json()["cid"].clone()).collect();
+    assert_eq!(cids.len(), 2, "{cids:?}");
+    assert_eq!(cids[0], cids[1]);
     post.world.stop().await;
 }
 
@@ -132,44 +111,5 @@ async fn an_audience_that_the_vendor_cannot_read_is_halved_until_the_bad_token_i
         post.until(id, name, |delivery| delivery.vendor.is_some()).await;
         assert_eq!(post.jpush.accepted(&token(name)), 1);
     }
-    post.world.stop().await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn what_waits_for_a_vendor_survives_a_restart() {
-    let Post { world, jpush } = post_with(&["a", "b"]).await;
-    jpush.set_outage(Outage::Unavailable).await;
-    let post = Post { world, jpush };
-    let vendor_first = post.push(&["a"], Strategy::VendorOnly, DAY).await;
-    let online_first = post.push(&["b"], Strategy::OnlineElseVendor, DAY).await;
-    let Post { world, jpush } = post;
-    let world: World = world.restart().await;
-    jpush.set_outage(Outage::None).await;
-    let post = Post { world, jpush };
-    for (id, client) in [(vendor_first, "a"), (online_first, "b")] {
-        post.while_time_passes(id, client, |delivery| delivery.vendor.is_some()).await;
-        assert_eq!(post.jpush.accepted(&token(client)), 1);
-    }
-    post.world.stop().await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn wrong_credentials_end_a_vendor_only_push_and_keep_the_others_for_our_own_channel() {
-    let post = post_with(&["a"]).await;
-    let wrong = serde_json::json!({ "vendors": [{ "name": "jpush-cert", "credentials": {
-        "vendor": "jpush", "baseUrl": post.jpush.url(), "appKey": "no-such-key",
-        "masterSecret": "no-such-secret" } }] });
-    let (status, body, _) =
-        post.world.admin.patch("/admin/v1/apps/demo", Some(&wrong)).await.unwrap();
-    assert_eq!(status, 200, "{body}");
-    let only = post.push(&["a"], Strategy::VendorOnly, DAY).await;
-    let ended = post.until(only, "a", |delivery| delivery.ended.is_some()).await;
-    assert_eq!(ended.ended, Some(Ending::Misconfigured));
-    let kept = post.push(&["a"], Strategy::VendorElseOnline, DAY).await;
-    let failed = post.until(kept, "a", |delivery| delivery.failed.is_some()).await;
-    assert_eq!((failed.failed, failed.ended), (Some(Ending::Misconfigured), None));
-    let mut device = post.world.connect(&post.world.terminal("a")).await;
-    assert_eq!(message(&mut device).await.0, kept.to_string());
-    drop(device);
     post.world.stop().await;
 }

@@ -1,7 +1,10 @@
 //! The delivery machine with strict fake vendors at the other end: which way a delivery goes, what
 //! it does when a vendor refuses, fails or is away, and that nothing is lost or sent twice.
+//! [`each`] runs over all vendors ([`line`] is an app with any of them); the rest has JPush.
 
+mod each;
 mod faults;
+mod line;
 mod ways;
 
 use std::time::Duration;

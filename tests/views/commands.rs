@@ -145,8 +145,7 @@ pub(super) fn of_bindings(random: &mut Random) -> BindDevice {
 pub(super) fn bury(random: &mut Random, device: &Device) -> BuryToken {
     let binding = random.pick(&device.bindings());
     let (notifier, token) = binding.map_or((None, "gone".to_owned()), |b| (b.notifier, b.token));
-    let (app, code) = ("demo".to_owned(), "410".to_owned());
-    BuryToken { app, device: device.number, notifier, token, code }
+    BuryToken { device: device.number, notifier, token, code: "410".to_owned() }
 }
 
 /// A push to some Easemob users, in any way.

@@ -7,7 +7,7 @@ use domain::{
 };
 
 use crate::{
-    cast::{ANN, APP, BOB, Handset, device, handset, opened, user_opened},
+    cast::{ANN, BOB, Handset, device, handset, opened, user_opened},
     ledger::at,
     scenario::{Scenario, given},
 };
@@ -31,7 +31,6 @@ fn without(notifier: &str) -> Bind {
 
 fn bury(device: i64, notifier: Option<&str>, token: &str) -> BuryToken {
     BuryToken {
-        app: APP.to_owned(),
         device,
         notifier: notifier.map(str::to_owned),
         token: token.to_owned(),

@@ -269,8 +269,8 @@ impl Wish {
                 let tokens = tokens(ledger, number);
                 let binding = token.get((!tokens.is_empty()).then_some(&tokens)?).clone();
                 let (notifier, token) = (binding.notifier, binding.token);
-                let (app, code) = (APP.to_owned(), "410".to_owned());
-                Command::Bury(BuryToken { app, device: number, notifier, token, code })
+                let code = "410".to_owned();
+                Command::Bury(BuryToken { device: number, notifier, token, code })
             }
         };
         Some(renewed(command, turn))

@@ -6,7 +6,10 @@ use std::{sync::PoisonError, time::Duration};
 
 use bytes::Bytes;
 use domain::vendor::{Class, Vendor};
-use reqwest::{Client, RequestBuilder, Response, Version, header::HeaderMap};
+use reqwest::{
+    Client, RequestBuilder, Response, Version,
+    header::{AUTHORIZATION, HeaderMap, HeaderValue},
+};
 
 use super::{
     access::{Channel, Landed, POOL_MICROS, Token, fetched},
@@ -200,6 +203,9 @@ impl Sender {
             (VendorConfig::Jpush(config), _) => {
                 call.basic_auth(&config.app_key, Some(config.master_secret.reveal()))
             }
+            (VendorConfig::Apns(_), Some(token)) => {
+                call.header(AUTHORIZATION, as_apple_has_it(token))
+            }
             (_, Some(token)) => call.bearer_auth(&token.bearer),
             (_, None) => call,
         };
@@ -270,4 +276,13 @@ fn settled(mut verdicts: Vec<Verdict>) -> Vec<Verdict> {
         }
     }
     verdicts
+}
+
+/// The header with a token for Apple, whose documents and clients have its scheme in small letters.
+fn as_apple_has_it(token: &Token) -> HeaderValue {
+    // A signed token is three texts in base64, which always fit.
+    let value = HeaderValue::try_from(format!("bearer {}", token.bearer));
+    let mut value = value.unwrap_or_else(|_| HeaderValue::from_static(""));
+    value.set_sensitive(true);
+    value
 }

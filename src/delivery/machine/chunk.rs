@@ -9,7 +9,7 @@ use std::{
 };
 
 use domain::{
-    device::{Binding, BuryToken},
+    device::Binding,
     facts::{Fact, Key},
     message::Ending,
     route::{Route, Strategy, Ways, after_silence, after_vendor, route},
@@ -28,13 +28,11 @@ use projections::{
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::{
-    lane::{Once, Said, VendorLane},
+    burial,
+    lane::{Once, Said, Turn, VendorLane},
     task::Job,
 };
-use crate::{
-    delivery::channel::{Options, template},
-    ledger::Refused,
-};
+use crate::delivery::channel::{Options, template};
 
 /// Dead tokens of a chunk that are buried at once.
 const BURIALS: usize = 64;
@@ -144,20 +142,9 @@ impl Job {
     /// Records what an attempt came to, and buries the tokens that died.
     async fn settle(&self, chunk: i64, work: Work<'_>) -> Result<Left, Fault> {
         let Work { attempt, done, dead, left, .. } = work;
-        let burials = dead.into_iter().map(|(device, binding, said)| {
-            let command = BuryToken {
-                app: self.entry.id().to_owned(),
-                device,
-                notifier: binding.notifier,
-                token: binding.token,
-                code: said.word.unwrap_or_default(),
-            };
-            async move {
-                match self.execute(command).await {
-                    Ok(()) | Err(Refused::Rejected(_)) => {}
-                    Err(refused) => tracing::error!(device, %refused, "a dead token stays bound"),
-                }
-            }
+        let cause = (self.entry.id(), None);
+        let burials = dead.into_iter().map(|(device, binding, said)| async move {
+            burial::bury(&self.server, cause, device, binding, &said).await;
         });
         stream::iter(burials).buffer_unordered(BURIALS).collect::<()>().await;
         if !done.is_empty() {
@@ -453,7 +440,8 @@ async fn said(
     match template(lane.channel().config(), &job.notification, &options) {
         Ok(template) => {
             let tokens: Vec<&str> = batch.iter().map(|(_, b)| b.token.as_str()).collect();
-            lane.once(&job.server, &template, &tokens, (attempt, expires_at), key).await
+            let turn = Turn { message: job.id, attempt, expires_at };
+            lane.once(&job.server, &template, &tokens, turn, key).await
         }
         Err(unfit) => all(Once::Said(Said::unfit(unfit))),
     }

@@ -11,13 +11,17 @@ use std::{
 
 use domain::{
     app::VendorRef,
+    message::MessageId,
     vendor::{Class, Unfit, Vendor, retry},
 };
 use tokio::sync::Semaphore;
 
 use crate::{
     app::Server,
-    delivery::channel::{Channel, Sender, Template, Verdict, batch_tokens},
+    delivery::{
+        calls,
+        channel::{Channel, Sender, Template, Verdict, batch_tokens},
+    },
 };
 
 /// Calls at once to a vendor that takes many tokens in each.
@@ -49,6 +53,8 @@ pub(super) struct Said {
     pub(super) word: Option<String>,
     /// Whether the token is to be buried.
     pub(super) bury: bool,
+    /// When it died, in µs, if the vendor says so.
+    pub(super) since: Option<i64>,
     /// Whether it would have been asked again, had the message not expired by then.
     pub(super) expired: bool,
 }
@@ -56,13 +62,28 @@ pub(super) struct Said {
 impl Said {
     /// The message expired before the vendor was asked.
     pub(super) fn expired() -> Said {
-        Said { class: Class::Server, word: None, bury: false, expired: true }
+        Said { expired: true, ..Said::of(Class::Server, None) }
     }
 
     /// The vendor cannot be sent such a message.
     pub(super) fn unfit(unfit: Unfit) -> Said {
-        Said { class: Class::Payload, word: Some(unfit.to_string()), bury: false, expired: false }
+        Said::of(Class::Payload, Some(unfit.to_string()))
     }
+
+    fn of(class: Class, word: Option<String>) -> Said {
+        Said { class, word, bury: false, since: None, expired: false }
+    }
+}
+
+/// What an attempt is about.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Turn {
+    /// The message, or the task.
+    pub(super) message: MessageId,
+    /// Which attempt, from 1.
+    pub(super) attempt: u32,
+    /// When the message expires, in µs.
+    pub(super) expires_at: i64,
 }
 
 /// What one attempt came to for a token.
@@ -110,14 +131,15 @@ impl VendorLane {
         server: &Server,
         template: &Template,
         tokens: &[&str],
-        expires_at: i64,
+        (message, expires_at): (MessageId, i64),
     ) -> Vec<Said> {
         let mut said: Vec<Option<Said>> = vec![None; tokens.len()];
         let mut open: Vec<usize> = (0..tokens.len()).collect();
         let mut key: Option<String> = None;
         for attempt in 1.. {
             let left: Vec<&str> = open.iter().map(|at| tokens[*at]).collect();
-            let once = self.once(server, template, &left, (attempt, expires_at), &mut key).await;
+            let turn = Turn { message, attempt, expires_at };
+            let once = self.once(server, template, &left, turn, &mut key).await;
             let (mut again, mut pause) = (Vec::new(), 0);
             for (at, once) in open.into_iter().zip(once) {
                 match once {
@@ -151,17 +173,17 @@ impl VendorLane {
         server: &Server,
         template: &Template,
         tokens: &[&str],
-        (attempt, expires_at): (u32, i64),
+        turn: Turn,
         key: &mut Option<String>,
     ) -> Vec<Once> {
-        let verdicts = self.attempt(server, template, tokens, key, expires_at).await;
+        let Turn { attempt, expires_at, .. } = turn;
+        let verdicts = self.attempt(server, template, tokens, turn, key).await;
         if self.spoiled(&verdicts) {
             let (left, right) = tokens.split_at(tokens.len() / 2);
-            let times = (attempt, expires_at);
             let mut said = Vec::with_capacity(tokens.len());
             for half in [left, right] {
                 *key = None;
-                said.extend(Box::pin(self.once(server, template, half, times, key)).await);
+                said.extend(Box::pin(self.once(server, template, half, turn, key)).await);
             }
             *key = None;
             return said;
@@ -207,18 +229,21 @@ impl VendorLane {
         server: &Server,
         template: &Template,
         tokens: &[&str],
+        turn: Turn,
         key: &mut Option<String>,
-        expires_at: i64,
     ) -> Vec<Verdict> {
         let all = |verdict: Verdict| vec![verdict; tokens.len()];
         // The semaphore is never closed.
         let Ok(_permit) = self.permits.acquire().await else {
             return all(Verdict::of(Class::Server));
         };
-        self.ready(server, expires_at).await;
+        self.ready(server, turn.expires_at).await;
         if key.is_none() {
             match self.sender.key(&self.channel).await {
-                Ok(fresh) => *key = fresh,
+                Ok(Some(fresh)) => {
+                    *key = Some(self.noted(server, turn.message, tokens, fresh).await);
+                }
+                Ok(None) => {}
                 Err(verdict) => return all(verdict),
             }
         }
@@ -242,12 +267,32 @@ impl VendorLane {
         }
     }
 
+    /// The key for a call: that of a run before this one, if it began the same call.
+    async fn noted(
+        &self,
+        server: &Server,
+        message: MessageId,
+        tokens: &[&str],
+        fresh: String,
+    ) -> String {
+        let call = calls::name(&self.config, message, tokens);
+        let hints = &server.ledger.database().presence;
+        match calls::key(hints, &call, &fresh, server.clock.now()).await {
+            Ok(key) => key,
+            Err(fault) => {
+                tracing::warn!(%fault, %message, "a call to a vendor could not be noted");
+                fresh
+            }
+        }
+    }
+
     /// What a final verdict means. A vendor that calls a token dead is believed at once if nothing
     /// else can explain it, else only if it took other messages of late.
     fn judge(&self, verdict: Verdict, now: i64) -> Said {
         let vouched = now - self.succeeded.load(Ordering::Acquire) < VOUCHED_MICROS;
         let bury = verdict.class == Class::Dead && (!verdict.suspect || vouched);
-        Said { class: verdict.class, word: verdict.id.or(verdict.code), bury, expired: false }
+        let Verdict { class, since, id, code, .. } = verdict;
+        Said { bury, since, ..Said::of(class, id.or(code)) }
     }
 }
 

@@ -4,8 +4,7 @@
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use domain::{
-    Metadata,
-    device::{Binding, BuryToken, Device},
+    device::{Binding, Device},
     facts::{Fact, Key},
     message::{Delivery, Ending, Message, MessageAccepted, MessageId, Progress, Stage, Step},
     notification::Notification,
@@ -15,7 +14,7 @@ use futures_util::{StreamExt, stream::FuturesUnordered};
 use projections::{Fault, registry};
 
 use super::{
-    Machine,
+    Machine, burial,
     lane::{Said, VendorLane},
     shown,
 };
@@ -26,7 +25,6 @@ use crate::{
         recorder::Outcome,
     },
     directory::AppEntry,
-    ledger::{Context, Lane, Refused},
 };
 
 /// Devices that are looked up at once.
@@ -194,7 +192,8 @@ impl Job<'_> {
         let (mut steps, mut again) = (Vec::new(), Vec::new());
         for ((candidate, binding), said) in batch.into_iter().zip(said) {
             if said.bury {
-                self.bury(candidate.number, binding, &said).await;
+                let cause = (self.entry.id(), Some(self.message.position));
+                burial::bury(self.server, cause, candidate.number, binding, &said).await;
             }
             let what = match said.class.ending() {
                 None => Progress::Sent,
@@ -232,7 +231,8 @@ impl Job<'_> {
         match template(lane.channel().config(), notification, &options) {
             Ok(template) => {
                 let tokens: Vec<&str> = batch.iter().map(|(_, b)| b.token.as_str()).collect();
-                lane.send(self.server, &template, &tokens, self.message.expires_at).await
+                let about = (self.id, self.message.expires_at);
+                lane.send(self.server, &template, &tokens, about).await
             }
             Err(unfit) => all(Said::unfit(unfit)),
         }
@@ -288,27 +288,6 @@ impl Job<'_> {
         }
         self.record(steps).await;
         self.ask(vendor).await
-    }
-
-    async fn bury(&self, device: i64, binding: Binding, said: &Said) {
-        let command = BuryToken {
-            app: self.entry.id().to_owned(),
-            device,
-            notifier: binding.notifier,
-            token: binding.token,
-            code: said.word.clone().unwrap_or_default(),
-        };
-        let metadata = Metadata {
-            actor: "server".to_owned(),
-            via: super::NAME.to_owned(),
-            causation: Some(self.message.position),
-            ..Metadata::default()
-        };
-        let context = Context { app: self.entry.id().to_owned(), metadata };
-        match self.server.ledger.execute(Lane::Bulk, context, command).await {
-            Ok(_) | Err(Refused::Rejected(_)) => {}
-            Err(refused) => tracing::error!(device, %refused, "a dead token stays bound"),
-        }
     }
 
     /// Has steps recorded; what the ledger can't take now is found in the views again.

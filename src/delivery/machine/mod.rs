@@ -6,6 +6,7 @@
 //! way when it began is in the views. Everything it does may be done twice: the folds drop what
 //! they know.
 
+mod burial;
 mod chunk;
 mod lane;
 mod message;

@@ -45,8 +45,6 @@ use crate::{
     ledger::{Context, Lane, Refused},
 };
 
-/// Devices of one chunk: two calls of a vendor that takes many.
-const CHUNK_DEVICES: u32 = 2_000;
 /// Chunks of one task that are sent at once; those that wait for a vendor are not counted.
 const CHUNKS: usize = 8;
 /// Tasks that are worked on at once.
@@ -151,7 +149,8 @@ async fn work(
     let (id, app) = (row.task, row.app);
     let entry = server.directory.app(&app).await.map_err(|e| Fault::stored("app", e))?;
     let Some(entry) = entry else { return Ok(()) };
-    let start = StartTask { task: id, now: server.clock.now(), chunk_devices: CHUNK_DEVICES };
+    let (now, chunk_devices) = (server.clock.now(), server.chunk_devices);
+    let start = StartTask { task: id, now, chunk_devices };
     must(server, &app, start).await?;
     let Fact::Task(Some(task)) = server.ledger.fact(Key::Task(id)).await? else {
         return Err(Fault::stored("task", format!("{id} is unknown")));
@@ -212,15 +211,7 @@ impl Job {
         Arc::clone(&self.turns).acquire_owned().await.ok()
     }
 
-    /// Has a command decided and recorded.
-    pub(super) async fn execute(
-        &self,
-        command: impl Decide + Send + Sync + 'static,
-    ) -> Result<(), Refused> {
-        execute(&self.server, self.entry.id(), command).await
-    }
-
-    /// The same, again and again while the ledger fails.
+    /// Has a command decided and recorded, again and again while the ledger fails.
     pub(super) async fn must(
         &self,
         command: impl Decide + Clone + Send + Sync + 'static,

@@ -36,6 +36,9 @@ pub enum Problem {
     /// The `pushMessage` is wrong: which name, and how.
     #[error("{0}")]
     BadMessage(String),
+    /// The app keeps no notification of that id, as it came.
+    #[error("no notification is kept as {0}")]
+    NoMessage(String),
     /// The caller has not proved who it is.
     #[error("not authenticated: {0:?}")]
     Denied(Denied),
@@ -188,6 +191,12 @@ pub fn answer(interface: Option<Interface>, problem: &Problem) -> Answer {
             let answer = Answer::named(StatusCode::BAD_REQUEST, "MessageException", "bad_request");
             Answer { detail: Some(detail.clone()), ..answer }
         }
+        // As a label that is not there.
+        Problem::NoMessage(id) => Answer::named(
+            StatusCode::BAD_REQUEST,
+            "ResourceNotFoundException",
+            format!("push message not exists of {id}"),
+        ),
         Problem::Denied(denied) => self::denied(*denied),
         Problem::BadGrant(description) => {
             let (error, exception) = ("invalid_grant", "OAuthProblemException");

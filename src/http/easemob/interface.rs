@@ -57,6 +57,14 @@ pub enum Interface {
     PushList,
     /// Pushes to everyone, as a task.
     PushEveryone,
+    /// Keeps a notification, to be pushed to everyone by its id.
+    KeepMessage,
+    /// Reads a notification that is kept.
+    Message,
+    /// The same, by the method that the document names beside an example with the other.
+    MessageByPost,
+    /// Pushes a notification that is kept to everyone, as a task.
+    Broadcast,
     /// How a task is doing.
     Task,
     /// What became of a task's deliveries.
@@ -80,9 +88,12 @@ pub enum Family {
 
 struct Row(Interface, Method, &'static str, Group, Family);
 
-static ROWS: [Row; 27] = {
+static ROWS: [Row; 31] = {
     use Family::{Binding, Push, Token, User};
-    use Group::{Async, Everyone, LabelUsers, Labels, Lists, Single, Sync, Users};
+    use Group::{
+        Async, Broadcast, Everyone, KeptMessages, LabelUsers, Labels, Lists, Messages, Single,
+        Sync, Users,
+    };
     [
         Row(Interface::Token, Method::POST, "token", Group::Token, Token),
         Row(Interface::RegisterUsers, Method::POST, "users", Users, User),
@@ -108,6 +119,10 @@ static ROWS: [Row; 27] = {
         Row(Interface::PushLabel, Method::POST, "push/list/label", Lists, Push),
         Row(Interface::PushList, Method::POST, "push/list", Lists, Push),
         Row(Interface::PushEveryone, Method::POST, "push/task", Everyone, Push),
+        Row(Interface::KeepMessage, Method::POST, "push/message", Messages, Push),
+        Row(Interface::Message, Method::GET, "push/message/{id}", KeptMessages, Push),
+        Row(Interface::MessageByPost, Method::POST, "push/message/{id}", KeptMessages, Push),
+        Row(Interface::Broadcast, Method::POST, "push/task/broadcast", Broadcast, Push),
         Row(Interface::Task, Method::GET, "push/task/{id}", Labels, Push),
         Row(Interface::TaskStatistics, Method::GET, "push/task/{id}/statistics", Labels, Push),
         Row(Interface::CancelTask, Method::DELETE, "push/task/{id}", Labels, Push),
@@ -209,7 +224,9 @@ impl Interface {
             | Interface::PushSingle
             | Interface::PushLabel
             | Interface::PushList
-            | Interface::PushEveryone => true,
+            | Interface::PushEveryone
+            | Interface::KeepMessage
+            | Interface::Broadcast => true,
             Interface::ListUsers
             | Interface::RemoveUsers
             | Interface::User
@@ -221,6 +238,8 @@ impl Interface {
             | Interface::DeleteLabel
             | Interface::Members
             | Interface::Member
+            | Interface::Message
+            | Interface::MessageByPost
             | Interface::Task
             | Interface::TaskStatistics
             | Interface::CancelTask => false,

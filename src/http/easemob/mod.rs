@@ -10,6 +10,7 @@ pub mod gate;
 pub mod interface;
 mod labels;
 mod members;
+mod message;
 mod outcome;
 mod push;
 mod status;
@@ -28,7 +29,9 @@ use axum::{
     routing::any,
 };
 use serde::Serialize;
-use serde_json::Value;
+use serde_json::{Value, value::RawValue};
+
+use domain::object::raw;
 
 use crate::{
     app::Server,
@@ -49,7 +52,7 @@ const MAX_BODY_BYTES: usize = 256 * 1024;
 #[derive(Default)]
 struct Reply {
     /// `data`, or the whole answer of a token call.
-    data: Option<Value>,
+    data: Option<Box<RawValue>>,
     entities: Option<Vec<Value>>,
     count: Option<usize>,
     cursor: Option<String>,
@@ -57,8 +60,8 @@ struct Reply {
 }
 
 impl Reply {
-    fn data(data: impl Into<Value>) -> Reply {
-        Reply { data: Some(data.into()), ..Reply::default() }
+    fn data(data: impl Serialize) -> Reply {
+        Reply { data: Some(raw(&data)), ..Reply::default() }
     }
 
     fn entities(entities: Vec<Value>) -> Reply {
@@ -174,6 +177,9 @@ async fn dispatch(
         Interface::PushLabel => task::to_label(server, &call).await,
         Interface::PushList => task::to_users(server, &call).await,
         Interface::PushEveryone => task::to_everyone(server, &call).await,
+        Interface::KeepMessage => message::keep(server, &call).await,
+        Interface::Message | Interface::MessageByPost => message::read(server, &call).await,
+        Interface::Broadcast => task::broadcast(server, &call).await,
         Interface::Task => task::status(server, &call).await,
         Interface::TaskStatistics => task::statistics(server, &call).await,
         Interface::CancelTask => task::cancel(server, &call).await,
@@ -197,7 +203,7 @@ struct Envelope<'a> {
     entities: Option<Vec<Value>>,
     timestamp: i64,
     #[serde(skip_serializing_if = "Option::is_none")]
-    data: Option<Value>,
+    data: Option<Box<RawValue>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     organization: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -227,7 +233,7 @@ fn envelope(call: &Call, reply: Reply, duration: i64) -> String {
     };
     let action = || Some(call.interface.method().as_str().to_lowercase());
     let envelope = match call.interface.family() {
-        Family::Token => return bare.data.unwrap_or_default().to_string(),
+        Family::Token => return bare.data.map_or_else(String::new, |data| data.get().to_owned()),
         Family::Push => bare,
         Family::Binding => Envelope { action: action(), ..bare },
         Family::User => Envelope {

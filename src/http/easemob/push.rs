@@ -8,7 +8,10 @@ use domain::{
     push::{Destinations, Mode, PushMessage, PushSender},
     route::Strategy,
 };
-use serde_json::{Value, json, value::to_raw_value};
+use serde_json::{
+    Value, json,
+    value::{RawValue, to_raw_value},
+};
 use uuid::Uuid;
 
 use super::{
@@ -43,7 +46,8 @@ pub(super) async fn single(server: &Server, call: &Call) -> Result<Reply, Proble
     let targets = fields.texts("targets", most)?;
     let destinations = fields.raw("targets").map(raw_json);
     let destinations = destinations.ok_or_else(|| wrong("targets", "must be provided"))?;
-    let (_, done) = send(server, call, &fields, &targets, destinations).await?;
+    let push = Push::of(&fields, &targets, destinations)?;
+    let (_, done) = send(server, call, push).await?;
     let answer = |target: &String| json!({ "id": target, "pushStatus": "ASYNC_SUCCESS", "desc": "async success." });
     Ok(Reply::data(targets.iter().map(answer).collect::<Vec<Value>>()).after(done))
 }
@@ -57,20 +61,37 @@ async fn to_path(server: &Server, call: &Call) -> Result<(MessageId, Done), Prob
     }
     let destinations = to_raw_value(&[&target]);
     let destinations = destinations.map_err(|cause| projections::Fault::stored("target", cause))?;
-    send(server, call, &fields, &[target], RawJson(destinations)).await
+    send(server, call, Push::of(&fields, &[target], RawJson(destinations))?).await
+}
+
+/// A push as a caller wants it.
+pub(super) struct Push<'a> {
+    /// The users; none for a notification that is only kept.
+    pub targets: &'a [String],
+    /// The same as they came.
+    pub destinations: RawJson,
+    pub strategy: Strategy,
+    pub payload: RawJson,
+}
+
+impl Push<'_> {
+    fn of<'a>(
+        fields: &Fields<'_>,
+        targets: &'a [String],
+        destinations: RawJson,
+    ) -> Result<Push<'a>, Problem> {
+        Ok(Push { targets, destinations, strategy: strategy(fields)?, payload: payload(fields)? })
+    }
 }
 
 /// Pushes to users; gives the message, which an earlier call with the same idempotency key may have
 /// made.
-async fn send(
+pub(super) async fn send(
     server: &Server,
     call: &Call,
-    fields: &Fields<'_>,
-    targets: &[String],
-    destinations: RawJson,
+    push: Push<'_>,
 ) -> Result<(MessageId, Done), Problem> {
-    let strategy = strategy(fields)?;
-    let payload = Some(payload(fields)?);
+    let Push { targets, destinations, strategy, payload } = push;
     let id = server.ids.next(&server.clock).await.ok_or(Problem::Busy)?;
     let keep = i64::from(call.app.config.delivery.keep_seconds) * SECOND;
     let command = PushMessage {
@@ -86,7 +107,7 @@ async fn send(
         burn: false,
         resend: None,
         callback: false,
-        private: MessagePrivate { destinations, payload },
+        private: MessagePrivate { destinations, payload: Some(payload) },
         new_account: Uuid::now_v7(),
     };
     let done = call.execute_once(server, command).await?;
@@ -106,7 +127,11 @@ pub(super) fn strategy(fields: &Fields<'_>) -> Result<Strategy, Problem> {
 /// `pushMessage`, as it came, once it is understood.
 pub(super) fn payload(fields: &Fields<'_>) -> Result<RawJson, Problem> {
     let payload = fields.raw("pushMessage");
-    let payload = payload.ok_or_else(|| bad_message("pushMessage must be provided"))?;
+    understood(payload.ok_or_else(|| bad_message("pushMessage must be provided"))?)
+}
+
+/// A notification as it came, once it is understood.
+pub(super) fn understood(payload: &RawValue) -> Result<RawJson, Problem> {
     if payload.get().len() > MAX_MESSAGE_BYTES {
         return Err(bad_message("pushMessage must not be longer than 64 KiB"));
     }

@@ -1,6 +1,7 @@
-//! `/{org}/{app}/push/{list/label,list,task}`: pushes to a label, to a list of users and to
-//! everyone, now or later. Each becomes a task. Reading how one is doing and cancelling it are our
-//! own additions: the documents say that the id is for statistics, and name no call for them.
+//! `/{org}/{app}/push/{list/label,list,task,task/broadcast}`: pushes to a label, to a list of users
+//! and to everyone, now or later. Each becomes a task. Reading how one is doing and cancelling it
+//! are our own additions: the documents say that the id is for statistics, and name no call for
+//! them.
 
 use std::sync::Arc;
 
@@ -20,6 +21,7 @@ use super::{
     errors::Problem,
     fields::{Fields, raw_json, wrong},
     gate::Call,
+    message,
     push::{payload, strategy},
 };
 use crate::{
@@ -40,7 +42,8 @@ pub(super) async fn to_label(server: &Arc<Server>, call: &Call) -> Result<Reply,
     let fields = call.fields()?;
     let mut labels = fields.texts("targets", 1)?;
     let label = labels.pop().ok_or_else(|| wrong("targets", "must be provided"))?;
-    let (id, done) = create(server, call, &fields, TaskAudience::Label(label)).await?;
+    let (id, done) =
+        create(server, call, &fields, TaskAudience::Label(label), payload(&fields)?).await?;
     Ok(Reply::data(json!({ "taskId": id.0 })).after(done))
 }
 
@@ -49,13 +52,23 @@ pub(super) async fn to_users(server: &Arc<Server>, call: &Call) -> Result<Reply,
     let most = usize::try_from(call.easemob().limits.targets).unwrap_or(usize::MAX);
     let users = fields.texts("targets", most)?;
     let users = users.iter().map(|user| user.to_lowercase()).collect();
-    let (id, done) = create(server, call, &fields, TaskAudience::Users(users)).await?;
+    let (id, done) =
+        create(server, call, &fields, TaskAudience::Users(users), payload(&fields)?).await?;
     Ok(Reply::data(json!({ "taskId": id.0 })).after(done))
 }
 
 pub(super) async fn to_everyone(server: &Arc<Server>, call: &Call) -> Result<Reply, Problem> {
     let fields = call.fields()?;
-    let (id, done) = create(server, call, &fields, TaskAudience::Everyone).await?;
+    let (id, done) =
+        create(server, call, &fields, TaskAudience::Everyone, payload(&fields)?).await?;
+    Ok(Reply::data(id.0).after(done))
+}
+
+/// Pushes a notification that was kept before to everyone, by its id.
+pub(super) async fn broadcast(server: &Arc<Server>, call: &Call) -> Result<Reply, Problem> {
+    let fields = call.fields()?;
+    let kept = message::named(server, call, &fields).await?;
+    let (id, done) = create(server, call, &fields, TaskAudience::Everyone, kept).await?;
     Ok(Reply::data(id.0).after(done))
 }
 
@@ -64,6 +77,7 @@ async fn create(
     call: &Call,
     fields: &Fields<'_>,
     audience: TaskAudience,
+    payload: RawJson,
 ) -> Result<(MessageId, Done), Problem> {
     let now = server.clock.now();
     let (app, limits) = (&call.app.config, &call.easemob().limits);
@@ -78,7 +92,7 @@ async fn create(
         keep_seconds: app.delivery.keep_seconds,
         start_at: start_at(call, fields, now)?,
         limits: TaskLimits { running: limits.running_tasks, created: limits.created_tasks },
-        private: MessagePrivate { destinations, payload: Some(payload(fields)?) },
+        private: MessagePrivate { destinations, payload: Some(payload) },
     };
     Ok(tasks::create(server, call.context_once(server)?, new).await?)
 }
@@ -125,10 +139,6 @@ pub(super) async fn status(server: &Arc<Server>, call: &Call) -> Result<Reply, P
 /// What became of a task's deliveries. `targets` is the sum of `deliveries`, always.
 pub(super) async fn statistics(server: &Arc<Server>, call: &Call) -> Result<Reply, Problem> {
     let found = find(server, call).await?;
-    let reached = |stages: &[&str]| -> i64 {
-        let those = found.cells.iter().filter(|cell| stages.contains(&cell.stage.as_str()));
-        those.map(|cell| cell.deliveries).sum()
-    };
     let mut ended = Map::new();
     for cell in found.cells.iter().filter(|cell| !cell.ended.is_empty()) {
         let before = ended.get(&cell.ended).and_then(Value::as_i64).unwrap_or(0);
@@ -142,10 +152,10 @@ pub(super) async fn statistics(server: &Arc<Server>, call: &Call) -> Result<Repl
         "taskId": found.task.task.0,
         "users": found.task.users, "usersWithoutDevice": found.task.unbound,
         "targets": found.targets(),
-        "sent": reached(&["sent", "received", "displayed", "acknowledged"]),
-        "received": reached(&["received", "displayed", "acknowledged"]),
-        "displayed": reached(&["displayed", "acknowledged"]),
-        "acknowledged": reached(&["acknowledged"]),
+        "sent": found.reached("sent"),
+        "received": found.reached("received"),
+        "displayed": found.reached("displayed"),
+        "acknowledged": found.reached("acknowledged"),
         "unobservable": found.unobservable(),
         "ended": ended,
         "deliveries": found.cells.iter().map(cell).collect::<Vec<_>>(),

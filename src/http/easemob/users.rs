@@ -5,6 +5,7 @@ use std::{collections::BTreeSet, sync::Arc};
 use domain::{
     Rejection,
     account::{RegisterUser, RemoveUser, User},
+    object::raw,
 };
 use futures_util::future::join_all;
 use projections::registry;
@@ -147,7 +148,7 @@ pub(super) async fn register(server: &Server, call: &Call) -> Result<Reply, Prob
         };
         failed.push(json!({ "username": name, "registerUserFailReason": reason }));
     }
-    let data = Some(Value::Array(failed)).filter(|failed| failed != &json!([]));
+    let data = (!failed.is_empty()).then(|| raw(&failed));
     Ok(Reply { data, ..Reply::entities(entities) })
 }
 

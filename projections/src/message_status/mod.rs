@@ -1,6 +1,8 @@
 //! The view `message_status`: every message, and every delivery with its three folds and the time
-//! of each step. A page is folded in memory by the domain's own rules; rows that it touches are
-//! read once and written once.
+//! of each step. A page is folded in memory by the domain's own rules; what it touches is read once
+//! and written once, all deliveries of a message together.
+
+mod packed;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -12,14 +14,18 @@ use domain::{
     message::{Delivery, MessageAccepted, MessageId, Progress, Sender, Stage},
     route::Strategy,
 };
-use uuid::Uuid;
+
+use serde::{Deserialize, Serialize};
 
 use crate::{
     Fault,
     db::{self, Conn, Insert, Sql, Value},
-    delivery_stats::{Cell, Moves},
+    delivery_stats::Moves,
     on, scalars,
 };
+
+use packed::Deliveries;
+pub use packed::deliveries;
 
 /// One delivery as the view keeps it.
 #[derive(Debug, Clone, PartialEq)]
@@ -36,15 +42,16 @@ pub struct DeliveryRow {
     pub due: Due,
 }
 
-/// What a delivery that is kept nowhere waits for. The numbers are stored.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// What a delivery that is kept nowhere waits for. The names are stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Due {
     /// Nothing: it is kept, or decided.
-    Nothing = 0,
+    Nothing,
     /// Its way to be chosen, or a push vendor.
-    Way = 1,
+    Way,
     /// Its device's answer: it was to be sent now or never, and ends if none comes.
-    Answer = 2,
+    Answer,
 }
 
 impl Due {
@@ -64,11 +71,6 @@ impl Due {
             Due::Answer if delivery.open() => Due::Answer,
             Due::Nothing | Due::Way | Due::Answer => Due::Nothing,
         }
-    }
-
-    fn from_number(number: i64) -> Due {
-        let some = [Due::Way, Due::Answer].into_iter();
-        some.fold(Due::Nothing, |found, due| if due as i64 == number { due } else { found })
     }
 }
 
@@ -120,43 +122,13 @@ static INSERT_MESSAGES: LazyLock<Insert> = LazyLock::new(|| {
     Insert::new("messages", &columns, "")
 });
 
-static UPSERT_DELIVERIES: LazyLock<Insert> = LazyLock::new(|| {
-    let columns = [
-        "message",
-        "device",
-        "account",
-        "stage",
-        "ended",
-        "recall_op",
-        "recall_result",
-        "reported",
-        "sent_at",
-        "received_at",
-        "displayed_at",
-        "acknowledged_at",
-        "ended_at",
-        "vendor",
-        "failed",
-        "due",
-    ];
-    let set = columns[3..].iter().map(|c| format!("{c} = excluded.{c}")).collect::<Vec<_>>();
-    let tail = format!("ON CONFLICT (message, device) DO UPDATE SET {}", set.join(", "));
-    Insert::new("deliveries", &columns, tail)
-});
-
-type Rows = BTreeMap<(i64, i64), DeliveryRow>;
-
 /// Folds one page, and notes which deliveries are counted elsewhere after it.
 ///
 /// # Errors
 /// [`Fault`] when the database fails.
 pub async fn apply(conn: &mut Conn<'_>, page: &[Recorded], moves: &mut Moves) -> Result<(), Fault> {
-    let mut messages: Vec<Value> = Vec::new();
-    let mut rows = Rows::new();
-    let mut new: BTreeSet<i64> = BTreeSet::new();
-    let mut old: BTreeSet<i64> = BTreeSet::new();
-    let mut cells: BTreeMap<(i64, i64), Cell> = BTreeMap::new();
-    let mut accepted = BTreeMap::new();
+    let mut values: Vec<Value> = Vec::new();
+    let (mut new, mut old) = (BTreeSet::new(), BTreeSet::new());
     for recorded in page {
         let Stream::Message(MessageId(id)) = recorded.stream else { continue };
         if matches!(recorded.event, Event::MessageAccepted(_)) {
@@ -165,53 +137,26 @@ pub async fn apply(conn: &mut Conn<'_>, page: &[Recorded], moves: &mut Moves) ->
             old.insert(id);
         }
     }
-    if !old.is_empty() {
-        let old: Vec<i64> = old.into_iter().collect();
-        accepted = acceptances(conn, &old).await?;
-        for row in deliveries(conn, &old).await? {
-            cells.insert((row.message.0, row.device), Cell::of(&row.delivery));
-            rows.insert((row.message.0, row.device), row);
-        }
-    }
-    let mut dirty: BTreeSet<(i64, i64)> = BTreeSet::new();
+    let mut open = packed::load(conn, &old.into_iter().collect::<Vec<_>>()).await?;
     for recorded in page {
         let Stream::Message(id) = recorded.stream else { continue };
         if let Event::MessageAccepted(e) = &recorded.event {
-            let protocol = e.protocol.name().to_owned();
-            accepted.insert(id.0, (recorded.app.clone(), recorded.recorded_at, protocol));
-            push_message(&mut messages, id, recorded)?;
-        }
-        fold(&mut rows, &mut dirty, id, recorded);
-    }
-    INSERT_MESSAGES.run(conn, messages).await?;
-    let mut values: Vec<Value> = Vec::with_capacity(dirty.len() * 16);
-    for key in dirty {
-        if let Some(row) = rows.remove(&key) {
-            if let Some((app, at, protocol)) = accepted.get(&key.0) {
-                let after = Cell::of(&row.delivery);
-                moves.note((app, *at, protocol), cells.get(&key).copied(), after, 1);
-            }
-            push_delivery(&mut values, row)?;
+            push_message(&mut values, id, recorded, e)?;
+            open.insert(id.0, Deliveries::accepted(id, recorded, e));
+        } else if let Some(deliveries) = open.get_mut(&id.0) {
+            fold(deliveries, recorded);
         }
     }
-    UPSERT_DELIVERIES.run(conn, values).await
+    INSERT_MESSAGES.run(conn, values).await?;
+    packed::store(conn, open, moves).await
 }
 
-fn fold(rows: &mut Rows, dirty: &mut BTreeSet<(i64, i64)>, id: MessageId, recorded: &Recorded) {
+fn fold(deliveries: &mut Deliveries, recorded: &Recorded) {
     let at = recorded.recorded_at;
     match &recorded.event {
-        Event::MessageAccepted(e) => {
-            for target in &e.targets {
-                let (device, delivery) = (target.device, target.delivery());
-                let due = Due::first(e);
-                let row = DeliveryRow { message: id, device, delivery, times: [None; 5], due };
-                rows.insert((id.0, device), row);
-                dirty.insert((id.0, device));
-            }
-        }
         Event::DeliveriesAdvanced(e) => {
             for step in &e.steps {
-                let Some(row) = rows.get_mut(&(id.0, step.device)) else { continue };
+                let Some(row) = deliveries.of(step.device) else { continue };
                 row.delivery.advance(step);
                 row.due = row.due.after(&row.delivery);
                 if let Some(index) = time_of(step.what) {
@@ -221,19 +166,18 @@ fn fold(rows: &mut Rows, dirty: &mut BTreeSet<(i64, i64)>, id: MessageId, record
                 if row.delivery.stage >= Stage::Sent {
                     row.times[0].get_or_insert(at);
                 }
-                dirty.insert((id.0, step.device));
             }
         }
         Event::RecallRequested(e) => {
             for recalled in &e.results {
-                let Some(row) = rows.get_mut(&(id.0, recalled.device)) else { continue };
+                let Some(row) = deliveries.of(recalled.device) else { continue };
                 row.delivery.recall(e.op, recalled.result);
                 row.due = row.due.after(&row.delivery);
                 row.times[4] = row.delivery.ended.map(|_| row.times[4].unwrap_or(at));
-                dirty.insert((id.0, recalled.device));
             }
         }
-        Event::AppCreated(_)
+        Event::MessageAccepted(_)
+        | Event::AppCreated(_)
         | Event::AppChanged(_)
         | Event::AppDeleted(_)
         | Event::AccountOpened(_)
@@ -278,8 +222,12 @@ fn time_of(what: Progress) -> Option<usize> {
     }
 }
 
-fn push_message(values: &mut Vec<Value>, id: MessageId, recorded: &Recorded) -> Result<(), Fault> {
-    let Event::MessageAccepted(e) = &recorded.event else { return Ok(()) };
+fn push_message(
+    values: &mut Vec<Value>,
+    id: MessageId,
+    recorded: &Recorded,
+    e: &MessageAccepted,
+) -> Result<(), Fault> {
     let (sender, account) = match e.sender {
         Sender::User(account) => ("user", Some(account.to_string())),
         Sender::Terminal => ("terminal", None),
@@ -289,7 +237,7 @@ fn push_message(values: &mut Vec<Value>, id: MessageId, recorded: &Recorded) -> 
         id.0.into(),
         recorded.app.as_str().into(),
         recorded.position.into(),
-        db::name_of(e.protocol)?.into(),
+        e.protocol.name().into(),
         sender.into(),
         account.into(),
         recorded.recorded_at.into(),
@@ -301,97 +249,6 @@ fn push_message(values: &mut Vec<Value>, id: MessageId, recorded: &Recorded) -> 
         i64::from(e.unbound).into(),
     ]);
     Ok(())
-}
-
-fn push_delivery(values: &mut Vec<Value>, row: DeliveryRow) -> Result<(), Fault> {
-    let Delivery { account, stage, ended, recall, reported, vendor, failed } = row.delivery;
-    let (op, result) = recall.unzip();
-    values.extend([
-        row.message.0.into(),
-        row.device.into(),
-        account.map(|account| account.to_string()).into(),
-        (stage as i64).into(),
-        ended.map(db::name_of).transpose()?.into(),
-        op.map(db::name_of).transpose()?.into(),
-        result.map(db::name_of).transpose()?.into(),
-        reported.map(|stage| stage as i64).into(),
-    ]);
-    values.extend(row.times.map(Value::Int));
-    values.push(vendor.map(db::name_of).transpose()?.into());
-    values.push(failed.map(db::name_of).transpose()?.into());
-    values.push((row.due as i64).into());
-    Ok(())
-}
-
-type StoredDelivery = (
-    (i64, i64, Option<String>, i64),
-    (Option<String>, Option<String>, Option<String>, Option<i64>),
-    [Option<i64>; 5],
-    (Option<String>, Option<String>, i64),
-);
-
-/// All deliveries of some messages, in order of message and device.
-///
-/// # Errors
-/// [`Fault`] when the database fails.
-pub async fn deliveries(conn: &mut Conn<'_>, messages: &[i64]) -> Result<Vec<DeliveryRow>, Fault> {
-    const SQL: Sql = scalars!(
-        "SELECT message, device, account, stage, ended, recall_op, recall_result, reported, \
-         sent_at, received_at, displayed_at, acknowledged_at, ended_at, vendor, failed, due FROM deliveries \
-         WHERE message IN (SELECT CAST(value AS BIGINT) FROM ",
-        ") ORDER BY message, device"
-    );
-    let (sql, messages) = (conn.text(SQL), db::list(messages)?);
-    let rows: Vec<_> = on!(conn.again(), c => {
-        use sqlx::Row;
-        let rows = sqlx::query(sql).bind(messages).fetch_all(&mut *c).await?;
-        rows.iter().map(|r| Ok((
-            (r.try_get(0)?, r.try_get(1)?, r.try_get(2)?, r.try_get(3)?),
-            (r.try_get(4)?, r.try_get(5)?, r.try_get(6)?, r.try_get(7)?),
-            [r.try_get(8)?, r.try_get(9)?, r.try_get(10)?, r.try_get(11)?, r.try_get(12)?],
-            (r.try_get(13)?, r.try_get(14)?, r.try_get(15)?),
-        ))).collect::<Result<Vec<StoredDelivery>, sqlx::Error>>()?
-    });
-    rows.into_iter().map(delivery).collect()
-}
-
-fn delivery(row: StoredDelivery) -> Result<DeliveryRow, Fault> {
-    let ((message, device, account, stage), (ended, op, result, reported), times, vendor) = row;
-    let (vendor, failed, due) = vendor;
-    let account: Option<Result<Uuid, _>> = account.map(|text| text.parse());
-    let recall = match (op, result) {
-        (Some(op), Some(result)) => Some((db::from_name(op)?, db::from_name(result)?)),
-        _ => None,
-    };
-    let delivery = Delivery {
-        account: account.transpose().map_err(|cause| Fault::stored("uuid", cause))?,
-        stage: stage_of(stage)?,
-        ended: ended.map(db::from_name).transpose()?,
-        recall,
-        reported: reported.map(stage_of).transpose()?,
-        vendor: vendor.map(db::from_name).transpose()?,
-        failed: failed.map(db::from_name).transpose()?,
-    };
-    Ok(DeliveryRow {
-        message: MessageId(message),
-        device,
-        delivery,
-        times,
-        due: Due::from_number(due),
-    })
-}
-
-fn stage_of(number: i64) -> Result<Stage, Fault> {
-    let stages = [
-        Stage::Accepted,
-        Stage::Routed,
-        Stage::Sent,
-        Stage::Received,
-        Stage::Displayed,
-        Stage::Acknowledged,
-    ];
-    let stage = stages.into_iter().find(|stage| *stage as i64 == number);
-    stage.ok_or_else(|| Fault::stored("stage", number))
 }
 
 /// Messages of an app before a position, newest first.
@@ -458,32 +315,11 @@ fn message(row: StoredMessage) -> MessageRow {
 /// # Errors
 /// [`Fault`] when the database fails.
 pub async fn due(conn: &mut Conn<'_>) -> Result<Vec<(String, MessageId)>, Fault> {
-    const SQL: &str = "SELECT m.app, m.message FROM messages m WHERE m.message IN \
-         (SELECT message FROM deliveries WHERE due = 1 UNION SELECT message FROM deliveries WHERE due = 2) \
-         ORDER BY m.message";
+    const SQL: &str = "SELECT m.app, m.message FROM deliveries d \
+         JOIN messages m ON m.message = d.message WHERE d.due > 0 ORDER BY m.message";
     let rows: Vec<(String, i64)> =
         on!(conn.again(), c => sqlx::query_as(SQL).fetch_all(&mut *c).await?);
     Ok(rows.into_iter().map(|(app, message)| (app, MessageId(message))).collect())
-}
-
-/// App, time of acceptance and protocol of messages.
-async fn acceptances(
-    conn: &mut Conn<'_>,
-    messages: &[i64],
-) -> Result<BTreeMap<i64, (String, i64, String)>, Fault> {
-    const SQL: Sql = scalars!(
-        "SELECT message, app, accepted_at, protocol FROM messages \
-         WHERE message IN (SELECT CAST(value AS BIGINT) FROM ",
-        ")"
-    );
-    let (sql, messages) = (conn.text(SQL), db::list(messages)?);
-    let rows: Vec<(i64, String, i64, String)> = on!(conn.again(), c => {
-        sqlx::query_as(sql).bind(messages).fetch_all(&mut *c).await?
-    });
-    Ok(rows
-        .into_iter()
-        .map(|(message, app, at, protocol)| (message, (app, at, protocol)))
-        .collect())
 }
 
 /// App, strategy and expiry of messages.

@@ -1,0 +1,171 @@
+//! The deliveries of one message as the view keeps them: one row, which is read and written whole.
+//! A message goes to hundreds of devices at most, and whoever asks for one delivery shows all.
+
+use std::{collections::BTreeMap, sync::LazyLock};
+
+use domain::{
+    Recorded,
+    message::{
+        Delivery, Ending, MessageAccepted, MessageId, Protocol, RecallOp, RecallResult, Stage,
+    },
+    vendor::Vendor,
+};
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use super::{DeliveryRow, Due};
+use crate::{
+    Fault,
+    db::{self, Conn, Insert, Sql, Value},
+    delivery_stats::{Cell, Moves},
+    on, scalars,
+};
+
+static UPSERT: LazyLock<Insert> = LazyLock::new(|| {
+    let tail = "ON CONFLICT (message) DO UPDATE SET due = excluded.due, packed = excluded.packed";
+    Insert::new("deliveries", &["message", "due", "packed"], tail)
+});
+
+/// The deliveries of a message while a page is folded.
+pub(super) struct Deliveries {
+    app: String,
+    accepted_at: i64,
+    protocol: Protocol,
+    /// In order of device.
+    rows: Vec<DeliveryRow>,
+    /// Where each was counted before the page; empty for a message that came with it.
+    before: Vec<Cell>,
+}
+
+impl Deliveries {
+    /// Those of a message that was just accepted.
+    pub(super) fn accepted(id: MessageId, recorded: &Recorded, e: &MessageAccepted) -> Deliveries {
+        let due = Due::first(e);
+        let row = |target: &domain::message::Target| DeliveryRow {
+            message: id,
+            device: target.device,
+            delivery: target.delivery(),
+            times: [None; 5],
+            due,
+        };
+        let mut rows: Vec<_> = e.targets.iter().map(row).collect();
+        rows.sort_by_key(|row| row.device);
+        Deliveries {
+            app: recorded.app.clone(),
+            accepted_at: recorded.recorded_at,
+            protocol: e.protocol,
+            rows,
+            before: Vec::new(),
+        }
+    }
+
+    /// The delivery to a device.
+    pub(super) fn of(&mut self, device: i64) -> Option<&mut DeliveryRow> {
+        let at = self.rows.binary_search_by_key(&device, |row| row.device).ok()?;
+        self.rows.get_mut(at)
+    }
+}
+
+/// A delivery in the row of its message: device, user, stage, ending, recall, report, vendor, why
+/// no vendor, the five times, and what it waits for.
+#[derive(Serialize, Deserialize)]
+struct Packed(
+    i64,
+    Option<Uuid>,
+    Stage,
+    Option<Ending>,
+    Option<(RecallOp, RecallResult)>,
+    Option<Stage>,
+    Option<Vendor>,
+    Option<Ending>,
+    [Option<i64>; 5],
+    Due,
+);
+
+fn pack(row: &DeliveryRow) -> Packed {
+    let Delivery { account, stage, ended, recall, reported, vendor, failed } = row.delivery;
+    let DeliveryRow { device, times, due, .. } = *row;
+    Packed(device, account, stage, ended, recall, reported, vendor, failed, times, due)
+}
+
+fn unpack(message: MessageId, packed: &str) -> Result<Vec<DeliveryRow>, Fault> {
+    let rows: Vec<Packed> =
+        serde_json::from_str(packed).map_err(|cause| Fault::stored("deliveries", cause))?;
+    let row = |row| {
+        let Packed(device, account, stage, ended, recall, reported, vendor, failed, times, due) =
+            row;
+        let delivery = Delivery { account, stage, ended, recall, reported, vendor, failed };
+        DeliveryRow { message, device, delivery, times, due }
+    };
+    Ok(rows.into_iter().map(row).collect())
+}
+
+/// What is kept of some messages.
+pub(super) async fn load(
+    conn: &mut Conn<'_>,
+    messages: &[i64],
+) -> Result<BTreeMap<i64, Deliveries>, Fault> {
+    if messages.is_empty() {
+        return Ok(BTreeMap::new());
+    }
+    const SQL: Sql = scalars!(
+        "SELECT m.message, m.app, m.accepted_at, m.protocol, d.packed \
+         FROM messages m JOIN deliveries d ON d.message = m.message \
+         WHERE m.message IN (SELECT CAST(value AS BIGINT) FROM ",
+        ")"
+    );
+    let (sql, messages) = (conn.text(SQL), db::list(messages)?);
+    let stored: Vec<(i64, String, i64, String, String)> = on!(conn.again(), c => {
+        sqlx::query_as(sql).bind(messages).fetch_all(&mut *c).await?
+    });
+    let deliveries = |(message, app, accepted_at, protocol, packed): (i64, _, _, _, String)| {
+        let rows = unpack(MessageId(message), &packed)?;
+        let before = rows.iter().map(|row| Cell::of(&row.delivery)).collect();
+        let protocol = db::from_name(protocol)?;
+        Ok((message, Deliveries { app, accepted_at, protocol, rows, before }))
+    };
+    stored.into_iter().map(deliveries).collect()
+}
+
+/// Keeps what a page made of some messages, and notes which of their deliveries are counted
+/// elsewhere after it.
+pub(super) async fn store(
+    conn: &mut Conn<'_>,
+    messages: BTreeMap<i64, Deliveries>,
+    moves: &mut Moves,
+) -> Result<(), Fault> {
+    let mut values: Vec<Value> = Vec::with_capacity(messages.len() * 3);
+    for (message, deliveries) in messages {
+        let Deliveries { app, accepted_at, protocol, rows, before } = deliveries;
+        let cells = moves.of(&app, accepted_at, protocol);
+        for (at, row) in rows.iter().enumerate() {
+            cells.note(before.get(at).copied(), Cell::of(&row.delivery), 1);
+        }
+        let due = rows.iter().filter(|row| row.due != Due::Nothing).count();
+        let packed = db::list(&rows.iter().map(pack).collect::<Vec<_>>())?;
+        let due = i64::try_from(due).unwrap_or(i64::MAX);
+        values.extend([message.into(), due.into(), packed.into()]);
+    }
+    UPSERT.run(conn, values).await
+}
+
+/// All deliveries of some messages, in order of message and device.
+///
+/// # Errors
+/// [`Fault`] when the database fails.
+pub async fn deliveries(conn: &mut Conn<'_>, messages: &[i64]) -> Result<Vec<DeliveryRow>, Fault> {
+    const SQL: Sql = scalars!(
+        "SELECT message, packed FROM deliveries \
+         WHERE message IN (SELECT CAST(value AS BIGINT) FROM ",
+        ") ORDER BY message"
+    );
+    let (sql, messages) = (conn.text(SQL), db::list(messages)?);
+    let stored: Vec<(i64, String)> = on!(conn.again(), c => {
+        sqlx::query_as(sql).bind(messages).fetch_all(&mut *c).await?
+    });
+    let mut rows = Vec::new();
+    for (message, packed) in stored {
+        rows.extend(unpack(MessageId(message), &packed)?);
+    }
+    Ok(rows)
+}
