@@ -3,7 +3,10 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, PoisonError, RwLock},
+    sync::{
+        Arc, PoisonError, RwLock,
+        atomic::{AtomicI64, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -99,6 +102,7 @@ pub struct Directory {
     master: MasterKey,
     apps: RwLock<Arc<Apps>>,
     loaded: Mutex<Instant>,
+    as_of: AtomicI64,
 }
 
 impl Directory {
@@ -108,8 +112,8 @@ impl Directory {
     /// [`SecretError`] when a key cannot be opened or the database fails.
     pub async fn load(ledger: Ledger, master: MasterKey) -> Result<Arc<Directory>, SecretError> {
         let apps = RwLock::default();
-        let loaded = Mutex::new(Instant::now());
-        let directory = Arc::new(Directory { ledger, master, apps, loaded });
+        let (loaded, as_of) = (Mutex::new(Instant::now()), AtomicI64::new(0));
+        let directory = Arc::new(Directory { ledger, master, apps, loaded, as_of });
         directory.reload().await?;
         Ok(directory)
     }
@@ -141,6 +145,8 @@ impl Directory {
     /// [`SecretError`] when a key cannot be opened or the database fails.
     pub async fn reload(&self) -> Result<(), SecretError> {
         let mut loaded = self.loaded.lock().await;
+        // What is read now includes all that is known to be there now.
+        let head = self.ledger.head();
         let Fact::Apps(all) = self.ledger.fact(Key::Apps).await? else {
             return Err(Fault::stored("apps", "another fact").into());
         };
@@ -167,7 +173,16 @@ impl Directory {
         apps.by_cid.sort_unstable_by_key(|(first, ..)| *first);
         *self.apps.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(apps);
         *loaded = Instant::now();
+        self.as_of.fetch_max(head, Ordering::AcqRel);
         Ok(())
+    }
+
+    /// Loads all apps anew, unless they are known as of a position or later.
+    ///
+    /// # Errors
+    /// [`SecretError`] when a key cannot be opened or the database fails.
+    pub async fn known_as_of(&self, position: i64) -> Result<(), SecretError> {
+        if self.as_of.load(Ordering::Acquire) >= position { Ok(()) } else { self.reload().await }
     }
 
     /// An app with its keys opened. What was fetched for it before is kept.

@@ -7,7 +7,7 @@ const PAGES: [(&str, &str, usize); 4] = [
     (include_str!("../docs/protocols/haier-ums-v2.md"), "ums_v2", 70),
     (include_str!("../docs/protocols/easemob-push.md"), "easemob", 70),
     (include_str!("../docs/protocols/antelope.md"), "antelope", 60),
-    (include_str!("../docs/protocols/ucloud-uplink.md"), "callbacks", 20),
+    (include_str!("../docs/protocols/ucloud-uplink.md"), "callbacks", 15),
 ];
 
 /// What stands between backquotes.

@@ -157,6 +157,34 @@ async fn the_antelope(process: &Process) -> String {
     token
 }
 
+/// Uplinks, good and refused, that are called back to a server that is gone; gives the secret that
+/// the calls are signed with.
+async fn the_called_back(process: &Process) -> String {
+    // Nobody listens on the port of a listener that is gone.
+    let gone = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+    let url = format!("http://{gone}/hook?key={KEYS_QUERY}");
+    let webhook = json!({ "url": url, "events": ["uplink.*"] });
+    let made = post(process, "/admin/v1/apps/logs/webhooks", webhook).await;
+    let section = json!({ "uplink": { "callbackUrl": url } });
+    let changed = admin(process).patch("/admin/v1/apps/logs", Some(&section)).await.unwrap();
+    assert_eq!(changed.0, 200, "{}", changed.1);
+    let client = reqwest::Client::new();
+    for (content, expected) in [(json!(PAYLOAD), 200), (json!([PAYLOAD]), 400)] {
+        let message = json!({ "id": REPEAT_KEY, "phone": USER, "content": content });
+        let request = client.post(format!("{}/uplink/v1/messages", process.url()));
+        let request = request.bearer_auth(ADMIN_TOKEN).header("x-app-id", "logs");
+        let answer = request.body(json!({ "messages": [message] }).to_string()).send().await;
+        assert_eq!(answer.unwrap().status(), expected);
+    }
+    until("nothing was called back", async || {
+        let path = "/admin/v1/apps/logs/callbacks?outcome=postponed";
+        let page = admin(process).get(path, None).await.unwrap().1;
+        page["callbacks"].as_array().is_some_and(|all| !all.is_empty())
+    })
+    .await;
+    made["secret"].as_str().unwrap().to_owned()
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn nothing_private_or_secret_is_logged_even_at_trace_level() {
     let place = Place::new().await;
@@ -178,6 +206,7 @@ async fn nothing_private_or_secret_is_logged_even_at_trace_level() {
     the_refused(&process, &token).await;
     let mut signed = the_self_signed(&process).await;
     signed.push(the_antelope(&process).await);
+    signed.push(the_called_back(&process).await);
 
     let log = process.log().await;
     let statement =

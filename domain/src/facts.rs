@@ -488,7 +488,11 @@ pub fn touched(place: Place<'_>, event: &Event) -> Vec<Key> {
         | Event::TaskCreated(_)
         | Event::TaskStarted(_)
         | Event::ChunkDelivered(_)
-        | Event::TaskEnded(_) => match place.stream {
+        | Event::TaskEnded(_)
+        | Event::PresenceChanged(_)
+        | Event::UplinkReceived(_)
+        | Event::CallbacksCalled(_)
+        | Event::CallbacksReplayed(_) => match place.stream {
             Stream::Message(id) => vec![Key::Message(*id)],
             Stream::Task(id) => vec![Key::Task(*id), Key::AppTasks(app())],
             Stream::Chunk(id, chunk) => vec![Key::Chunk(*id, *chunk)],
@@ -501,11 +505,6 @@ pub fn touched(place: Place<'_>, event: &Event) -> Vec<Key> {
             | Stream::Uplink(_)
             | Stream::Callbacks(_) => Vec::new(),
         },
-        // Nothing is decided on these.
-        Event::PresenceChanged(_)
-        | Event::UplinkReceived(_)
-        | Event::CallbacksCalled(_)
-        | Event::CallbacksReplayed(_) => Vec::new(),
     }
 }
 
@@ -601,19 +600,7 @@ impl Fact {
 
 fn evolve_apps(apps: &[App], place: Place<'_>, event: &Event) -> Vec<App> {
     let mut apps = apps.to_vec();
-    let id = match place.stream {
-        Stream::App(id) => id.as_str(),
-        Stream::Account(_)
-        | Stream::Device(_)
-        | Stream::Owner(_)
-        | Stream::Label(_)
-        | Stream::Message(_)
-        | Stream::Task(_)
-        | Stream::Chunk(..)
-        | Stream::Presence(_)
-        | Stream::Uplink(_)
-        | Stream::Callbacks(_) => "",
-    };
+    let id = if let Stream::App(id) = place.stream { id.as_str() } else { "" };
     let version = place.version;
     if let Event::AppCreated(e) = event {
         apps.push(App { version, config: e.config.clone(), deleted: false });

@@ -21,7 +21,7 @@ use super::{
 };
 
 /// Time between two looks.
-const LOOK: Duration = Duration::from_millis(250);
+const LOOK: Duration = Duration::from_millis(100);
 /// Longest wait for the views before the first look.
 const VIEWS: Duration = Duration::from_secs(30);
 /// Callbacks that are read at once.

@@ -134,12 +134,20 @@ impl Endpoint {
         server: &Server,
         recorded: &Recorded,
     ) -> Result<Option<Entry>, Fault> {
-        match self.kind {
+        let entry = match self.kind {
             Kind::UcloudUplink => ucloud::uplink_entry(recorded),
             Kind::UcloudReport => ucloud::report_entry(server, recorded).await,
             Kind::AntelopeMessage => antelope::message_entry(recorded),
             Kind::AntelopeState => antelope::state_entry(recorded),
             Kind::Webhook => webhook::entry(recorded),
+        };
+        match entry {
+            // It will never be worded; whoever waited for it would hold up all others.
+            Err(fault @ Fault::Stored { .. }) => {
+                tracing::error!(%fault, position = recorded.position, "no callback can be made");
+                Ok(None)
+            }
+            entry => entry,
         }
     }
 

@@ -85,6 +85,7 @@ pub async fn run(server: &Arc<Server>, stop: CancellationToken) -> Result<(), Fa
         tokio::select! {
             () = stop.cancelled() => {}
             () = follow(&engine, from) => {}
+            () = note(&engine, from) => {}
             () = due::run(&engine) => {}
         }
         engine.lanes.close();
@@ -94,6 +95,8 @@ pub async fn run(server: &Arc<Server>, stop: CancellationToken) -> Result<(), Fa
         done.cancel();
     };
     tokio::join!(work, recorder);
+    // A server that is told to stop makes no callback twice.
+    effects::advance(&server.ledger, NAME, engine.tracker.settled_up_to()).await?;
     server.metrics.callbacks_stopped();
     Ok(())
 }
@@ -102,22 +105,8 @@ pub async fn run(server: &Arc<Server>, stop: CancellationToken) -> Result<(), Fa
 async fn follow(engine: &Arc<Engine>, from: i64) {
     let server = &engine.server;
     let mut follower = Follower::new(&server.ledger, from).paced(PACE);
-    let (mut noted, mut note) = (from, tokio::time::interval(NOTE));
     loop {
-        let batch = tokio::select! {
-            batch = follower.next() => batch,
-            _ = note.tick() => {
-                let position = engine.tracker.settled_up_to();
-                if position > noted {
-                    match effects::advance(&server.ledger, NAME, position).await {
-                        Ok(()) => noted = position,
-                        Err(fault) => tracing::warn!(%fault, "a checkpoint was not noted"),
-                    }
-                }
-                continue;
-            }
-        };
-        let batch = match batch {
+        let batch = match follower.next().await {
             Ok(batch) => batch,
             Err(fault) => {
                 tracing::error!(%fault, "callbacks cannot read the ledger");
@@ -133,12 +122,26 @@ async fn follow(engine: &Arc<Engine>, from: i64) {
     }
 }
 
+/// Notes how far the engine has got. Apart from reading: it waits for the ledger's one writer.
+async fn note(engine: &Arc<Engine>, mut noted: i64) {
+    loop {
+        tokio::time::sleep(NOTE).await;
+        let position = engine.tracker.settled_up_to();
+        if position > noted {
+            match effects::advance(&engine.server.ledger, NAME, position).await {
+                Ok(()) => noted = position,
+                Err(fault) => tracing::warn!(%fault, "a checkpoint was not noted"),
+            }
+        }
+    }
+}
+
 impl Engine {
     /// Hands one event to the receivers that it concerns.
     async fn take(self: &Arc<Self>, recorded: &Recorded) {
         match &recorded.event {
             Event::AppCreated(_) | Event::AppChanged(_) | Event::AppDeleted(_) => {
-                self.reload().await;
+                self.know_apps(recorded.position).await;
             }
             Event::CallbacksReplayed(replayed) => {
                 let (kind, id) = (replayed.kind, replayed.receiver);
@@ -168,8 +171,8 @@ impl Engine {
     }
 
     /// The apps as of the event that is read now: what comes after it may need them.
-    async fn reload(&self) {
-        while let Err(error) = self.server.directory.reload().await {
+    async fn know_apps(&self, position: i64) {
+        while let Err(error) = self.server.directory.known_as_of(position).await {
             tracing::error!(%error, "the apps cannot be loaded");
             tokio::time::sleep(PAUSE).await;
         }

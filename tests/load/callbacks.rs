@@ -170,19 +170,22 @@ async fn latency(
     }
     let expected = if dead { number - number.div_ceil(receivers) } else { number };
     receiver.after(expected, Duration::from_secs(60)).await.ok_or("the calls never came")?;
-    let waited = |call: &sim::receiver::Called| {
-        let body: Value = call.json();
-        Some(call.at - body["data"]["body"]["written_at"].as_i64()?)
-    };
-    let mut waits: Vec<i64> = receiver.calls().iter().filter_map(waited).collect();
-    waits.sort_unstable();
-    let at = |part: usize| waits.get(waits.len() * part / 1_000).copied().unwrap_or(0) / 1_000;
     let what = if dead { "one of them dead" } else { "all alive" };
-    println!(
-        "{rate}/s to {receivers} receivers, {what}: p50 {} ms, p99 {} ms, p99.9 {} ms",
-        at(500),
-        at(990),
-        at(999)
-    );
+    println!("{rate}/s to {receivers} receivers, {what}:");
+    let calls = receiver.calls();
+    let since = |from: &dyn Fn(&Value) -> Option<i64>| {
+        let waits = calls.iter().filter_map(|call| Some(call.at - from(&call.json())?));
+        let mut waits: Vec<i64> = waits.collect();
+        waits.sort_unstable();
+        let at = |part: usize| waits.get(waits.len() * part / 1_000).copied().unwrap_or(0) / 1_000;
+        format!("p50 {} ms, p99 {} ms, p99.9 {} ms", at(500), at(990), at(999))
+    };
+    let handed_in = |body: &Value| body["data"]["body"]["written_at"].as_i64();
+    let recorded = |body: &Value| {
+        let text = body["timestamp"].as_str()?;
+        Some(chrono::DateTime::parse_from_rfc3339(text).ok()?.timestamp_micros())
+    };
+    println!("  from the uplink to its call: {}", since(&handed_in));
+    println!("  from its record to its call: {}", since(&recorded));
     Ok(())
 }

@@ -14,9 +14,8 @@ use domain::{
     app::{
         AntelopeConfig, AppChanged, AppConfig, AppCreated, AppDeleted, DeliveryConfig,
         EasemobConfig, EasemobLimits, JwtConfig, JwtKeys, SecretRef, UmsConfig, UplinkConfig,
-        VendorRef, WebhookConfig,
+        VendorRef,
     },
-    callback::{self, CallbacksCalled, CallbacksReplayed, Group, Reason},
     cid::{Cid, DeviceAdmitted},
     device::{
         Channel, DeviceBound, DeviceRegistered, DeviceReturned, DeviceUnregistered, DeviceUpdated,
@@ -29,7 +28,6 @@ use domain::{
         RecallRequested, RecallResult, Recalled, Reporter, Sender, Step, Target,
     },
     owner::{OwnerPrivate, OwnerRemoved, OwnerSet},
-    presence::PresenceChanged,
     resend::Resend,
     route::Strategy,
     task::{
@@ -37,13 +35,12 @@ use domain::{
         chunk::{Count, Kind, Outcome, Word},
         packed::Packed,
     },
-    uplink::{Source, UplinkPrivate, UplinkReceived},
     vendor::Vendor,
 };
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::cast::raw;
+use crate::{cast::raw, golden_callbacks};
 
 /// An event as the ledger stores it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -563,80 +560,6 @@ fn folder() -> PathBuf {
 }
 
 /// Every example and the name of its file.
-fn uplinks() -> Vec<(&'static str, Event)> {
-    let private = UplinkPrivate {
-        id: Some(text("gw-1")),
-        from: text("18512345678"),
-        content: raw("\"好的，收到了\""),
-        extend_code: Some(text("12345")),
-        user_id: Some(text("xxx-uhost-001")),
-    };
-    let bare = UplinkPrivate { id: None, extend_code: None, user_id: None, ..private.clone() };
-    let bare = UplinkPrivate { from: text("c-1"), content: raw("{\"n\": 1.50}"), ..bare };
-    let device = Source::Device { device: 42, protocol: Protocol::Antelope };
-    let written_at = 1_573_552_778;
-    let uplink = |source, private| UplinkReceived { source, written_at, private }.into();
-    let private_cid = Some(Cid { cid: 5_003_062 });
-    vec![
-        ("", uplink(Source::Sms, Some(private))),
-        ("device", uplink(device, Some(bare))),
-        ("erased", uplink(Source::Sms, None)),
-        ("", PresenceChanged { device: 42, online: true, private: private_cid }.into()),
-        ("erased", PresenceChanged { device: 42, online: false, private: None }.into()),
-        (
-            "callbacks",
-            AppChanged {
-                config: AppConfig {
-                    uplink: UplinkConfig {
-                        callback_url: Some(text("https://example.com/uplink")),
-                        report_url: Some(text("https://example.com/report")),
-                    },
-                    webhooks: vec![WebhookConfig {
-                        id: BOB,
-                        url: text("https://example.com/hook"),
-                        events: vec![text("uplink.received"), text("device.*")],
-                        secrets: vec![secret("secret/5", "0011223344556677")],
-                        disabled: true,
-                    }],
-                    ..bare_config()
-                },
-            }
-            .into(),
-        ),
-    ]
-}
-
-fn callbacks() -> Vec<(&'static str, Event)> {
-    let state = |outcome, calls, reason| callback::State {
-        outcome,
-        calls,
-        reason,
-        status: None,
-        due_at: None,
-    };
-    let postponed = callback::State {
-        status: Some(503),
-        due_at: Some(1_700_000_300_000_000),
-        ..state(callback::Outcome::Postponed, 2, Some(Reason::Status))
-    };
-    let (answered, given_up) = (callback::Outcome::Answered, callback::Outcome::GivenUp);
-    let groups = vec![
-        Group::of(state(answered, 1, None), false, vec![17, 18, 19, 40]),
-        Group::of(postponed, false, vec![20]),
-        Group::of(state(given_up, 4, Some(Reason::Timeout)), true, vec![21, 23]),
-    ];
-    let (kind, receiver) = (callback::Kind::Webhook, ANN);
-    let all = CallbacksReplayed { kind, receiver, callbacks: None };
-    let some = CallbacksReplayed { callbacks: Some(Packed::growing([21, 23])), ..all.clone() };
-    let kind = callback::Kind::UcloudUplink;
-    vec![
-        ("", CallbacksCalled { kind: callback::Kind::Webhook, receiver, groups }.into()),
-        ("minimal", CallbacksCalled { kind, receiver, groups: Vec::new() }.into()),
-        ("", some.into()),
-        ("minimal", all.into()),
-    ]
-}
-
 fn examples() -> Vec<(String, Event)> {
     let all = [
         apps(),
@@ -648,8 +571,9 @@ fn examples() -> Vec<(String, Event)> {
         deliveries(),
         tasks(),
         chunks(),
-        uplinks(),
-        callbacks(),
+        golden_callbacks::uplinks(),
+        golden_callbacks::configured(bare_config()),
+        golden_callbacks::callbacks(),
     ];
     let named = |(variant, event): (&str, Event)| {
         let variant = if variant.is_empty() { String::new() } else { format!(".{variant}") };

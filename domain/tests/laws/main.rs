@@ -41,6 +41,7 @@ mod wishes;
 mod any_event;
 mod callback;
 mod golden;
+mod golden_callbacks;
 mod names;
 mod notification;
 mod ums;

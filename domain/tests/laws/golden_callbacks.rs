@@ -1,0 +1,103 @@
+//! The stored texts of uplinks, presence and callbacks; see [`golden`](crate::golden).
+
+use domain::{
+    Event,
+    app::{AppChanged, AppConfig, SecretRef, UplinkConfig, WebhookConfig},
+    callback::{self, CallbacksCalled, CallbacksReplayed, Group, Reason},
+    cid::Cid,
+    message::Protocol,
+    presence::PresenceChanged,
+    task::packed::Packed,
+    uplink::{Source, UplinkPrivate, UplinkReceived},
+};
+use uuid::Uuid;
+
+use crate::cast::raw;
+
+const RECEIVER: Uuid = Uuid::from_u128(0x0190_0000_0000_7000_8000_0000_0000_000a);
+const HOOK: Uuid = Uuid::from_u128(0x0190_0000_0000_7000_8000_0000_0000_000b);
+
+fn text(text: &str) -> String {
+    text.to_owned()
+}
+
+fn secret(reference: &str, fingerprint: &str) -> SecretRef {
+    SecretRef { reference: text(reference), fingerprint: text(fingerprint) }
+}
+
+pub(crate) fn uplinks() -> Vec<(&'static str, Event)> {
+    let private = UplinkPrivate {
+        id: Some(text("gw-1")),
+        from: text("18512345678"),
+        content: raw("\"好的，收到了\""),
+        extend_code: Some(text("12345")),
+        user_id: Some(text("xxx-uhost-001")),
+    };
+    let bare = UplinkPrivate { id: None, extend_code: None, user_id: None, ..private.clone() };
+    let bare = UplinkPrivate { from: text("c-1"), content: raw("{\"n\": 1.50}"), ..bare };
+    let device = Source::Device { device: 42, protocol: Protocol::Antelope };
+    let written_at = 1_573_552_778;
+    let uplink = |source, private| UplinkReceived { source, written_at, private }.into();
+    let private_cid = Some(Cid { cid: 5_003_062 });
+    vec![
+        ("", uplink(Source::Sms, Some(private))),
+        ("device", uplink(device, Some(bare))),
+        ("erased", uplink(Source::Sms, None)),
+        ("", PresenceChanged { device: 42, online: true, private: private_cid }.into()),
+        ("erased", PresenceChanged { device: 42, online: false, private: None }.into()),
+    ]
+}
+
+pub(crate) fn callbacks() -> Vec<(&'static str, Event)> {
+    let state = |outcome, calls, reason| callback::State {
+        outcome,
+        calls,
+        reason,
+        status: None,
+        due_at: None,
+    };
+    let postponed = callback::State {
+        status: Some(503),
+        due_at: Some(1_700_000_300_000_000),
+        ..state(callback::Outcome::Postponed, 2, Some(Reason::Status))
+    };
+    let (answered, given_up) = (callback::Outcome::Answered, callback::Outcome::GivenUp);
+    let groups = vec![
+        Group::of(state(answered, 1, None), false, vec![17, 18, 19, 40]),
+        Group::of(postponed, false, vec![20]),
+        Group::of(state(given_up, 4, Some(Reason::Timeout)), true, vec![21, 23]),
+    ];
+    let (kind, receiver) = (callback::Kind::Webhook, RECEIVER);
+    let all = CallbacksReplayed { kind, receiver, callbacks: None };
+    let some = CallbacksReplayed { callbacks: Some(Packed::growing([21, 23])), ..all.clone() };
+    let kind = callback::Kind::UcloudUplink;
+    vec![
+        ("", CallbacksCalled { kind: callback::Kind::Webhook, receiver, groups }.into()),
+        ("minimal", CallbacksCalled { kind, receiver, groups: Vec::new() }.into()),
+        ("", some.into()),
+        ("minimal", all.into()),
+    ]
+}
+
+pub(crate) fn configured(bare: AppConfig) -> Vec<(&'static str, Event)> {
+    vec![(
+        "callbacks",
+        AppChanged {
+            config: AppConfig {
+                uplink: UplinkConfig {
+                    callback_url: Some(text("https://example.com/uplink")),
+                    report_url: Some(text("https://example.com/report")),
+                },
+                webhooks: vec![WebhookConfig {
+                    id: HOOK,
+                    url: text("https://example.com/hook"),
+                    events: vec![text("uplink.received"), text("device.*")],
+                    secrets: vec![secret("secret/5", "0011223344556677")],
+                    disabled: true,
+                }],
+                ..bare
+            },
+        }
+        .into(),
+    )]
+}
