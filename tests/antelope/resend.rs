@@ -131,6 +131,56 @@ async fn a_device_that_comes_back_in_time_gets_a_message_of_flag_2_again_and_non
     antelope.world.stop().await;
 }
 
+/// Has a device that got a message and never answered leave; the test reads nothing of it any more.
+async fn leaves(antelope: &Antelope, device: Device) {
+    drop(device);
+    let number = antelope.number(BOB).await;
+    let hub = &antelope.world.running.server.hub;
+    until("it never left", async || !hub.connected(number)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_device_that_comes_back_late_gets_nothing_of_what_was_dropped() {
+    let antelope = Antelope::with_clock().await;
+    let mut device = antelope.quiet(BOB).await;
+    let (id, _) = antelope.push_to(&[BOB], 2).await;
+    message(&mut device).await;
+    antelope.until(id, BOB, |delivery| delivery.stage == Stage::Sent).await;
+    leaves(&antelope, device).await;
+    advance(&antelope, 20_000);
+    antelope.until(id, BOB, |delivery| delivery.ended == Some(Ending::Unacknowledged)).await;
+    let mut device = antelope.quiet(BOB).await;
+    // What was due would come between the answers.
+    for _ in 0..3 {
+        nothing_again(&mut device, 0).await;
+    }
+    antelope.world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_device_that_comes_back_gets_nothing_again_once_the_time_of_the_message_is_over() {
+    let antelope = Antelope::with_clock().await;
+    let mut device = antelope.quiet(BOB).await;
+    let (id, _) = antelope.push_to(&[BOB], 2).await;
+    message(&mut device).await;
+    antelope.until(id, BOB, |delivery| delivery.stage == Stage::Sent).await;
+    leaves(&antelope, device).await;
+    advance(&antelope, 10_000);
+    let mut device = antelope.quiet(BOB).await;
+    assert_eq!(message(&mut device).await.0, id.to_string());
+    for (times, seconds) in (1..).zip([2, 3]) {
+        advance(&antelope, seconds * 1_000);
+        again(&mut device, times).await;
+    }
+    advance(&antelope, 1_000);
+    antelope.until(id, BOB, |delivery| delivery.ended == Some(Ending::Unacknowledged)).await;
+    advance(&antelope, 4_000);
+    for _ in 0..3 {
+        nothing_again(&mut device, 2).await;
+    }
+    antelope.world.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_device_that_left_never_answered_ends_when_its_time_is_over() {
     let antelope = Antelope::with_clock().await;
