@@ -113,14 +113,27 @@ pub(super) struct Left {
 }
 
 impl Left {
-    /// Keeps what a device may come back for; without room it is given up.
+    /// Keeps what a device may come back for; without room it is given up. A connection that ended
+    /// late may leave after the one that replaced it: what both waited for is kept, each message as
+    /// it was last sent.
     pub(super) fn keep(&mut self, device: i64, waiting: Vec<Unanswered>, now: i64) {
         if self.prune_at <= now {
             self.devices.retain(|_, left| left.iter().any(|own| !own.over(now)));
             self.prune_at = now.saturating_add(PRUNE_MICROS);
         }
-        if self.devices.len() < LEFT_DEVICES {
-            self.devices.insert(device, waiting);
+        if self.devices.len() >= LEFT_DEVICES && !self.devices.contains_key(&device) {
+            return;
+        }
+        let left = self.devices.entry(device).or_default();
+        for own in waiting.into_iter().filter(|own| !own.over(now)) {
+            match left.iter_mut().find(|other| other.frame.id == own.frame.id) {
+                Some(other) if own.sends > other.sends => *other = own,
+                Some(_) => {}
+                None => left.push(own),
+            }
+        }
+        if left.is_empty() {
+            self.devices.remove(&device);
         }
     }
 
@@ -149,5 +162,16 @@ mod tests {
         (0..100).for_each(|device| left.keep(device, vec![sent(1, 1, SECOND)], 0));
         left.keep(100, vec![sent(2, 1, 9 * SECOND)], SECOND);
         assert_eq!(left.devices.keys().copied().collect::<Vec<_>>(), [100]);
+    }
+    #[test]
+    fn what_two_connections_of_a_device_waited_for_is_kept_by_message_whichever_ends_first() {
+        let (newer, older) = ([sent(2, 1, 9 * SECOND), sent(3, 2, 9 * SECOND)], sent(1, 3, SECOND));
+        let mut left = Left::default();
+        left.keep(7, newer.to_vec(), 0);
+        left.keep(7, vec![older, sent(3, 1, 9 * SECOND)], 0);
+        let mut kept: Vec<(i64, usize)> =
+            left.take(7).iter().map(|own| (own.frame.id.0, own.sends)).collect();
+        kept.sort_unstable();
+        assert_eq!(kept, [(1, 3), (2, 1), (3, 2)]);
     }
 }
