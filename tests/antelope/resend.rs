@@ -4,9 +4,10 @@
 use std::time::Duration;
 
 use domain::message::{Ending, Stage};
+use serde_json::json;
 use sim::{Device, Incoming};
 
-use super::{Antelope, BOB, message};
+use super::{ANN, Antelope, BOB, HELLO, message};
 use crate::harness::until;
 
 /// How long a look at the wire takes; what matters is what has come by then.
@@ -212,6 +213,28 @@ async fn what_was_under_way_when_the_server_stopped_ends_after_it_started_again(
         antelope.delivery(id, BOB).await.ended == Some(Ending::Unacknowledged)
     })
     .await;
+    antelope.world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn messages_that_wait_for_answers_take_no_place_from_what_needs_a_decision() {
+    /// Calls of 200 messages: a few more than may wait at once (`delivery/machine/mod.rs`).
+    const CALLS: usize = 82;
+    let antelope = Antelope::with_clock().await;
+    drop(antelope.connect(ANN).await);
+    let ann = antelope.number(ANN).await;
+    let hub = &antelope.world.running.server.hub;
+    until("it never left", async || !hub.connected(ann)).await;
+    let _bob = antelope.quiet(BOB).await;
+    let item = json!({ "from": ANN, "to": BOB, "msg": HELLO });
+    let body = json!({ "proxy": 1, "payload": vec![item; 200] });
+    for _ in 0..CALLS {
+        let (status, answer) = antelope.push(&body).await;
+        assert_eq!(status, 200, "{answer}");
+    }
+    // Nothing is over as long as the clock stands still.
+    let (id, _) = antelope.push_to(&[ANN], 2).await;
+    antelope.until(id, ANN, |delivery| delivery.ended == Some(Ending::NotPresent)).await;
     antelope.world.stop().await;
 }
 
