@@ -259,11 +259,7 @@ impl Job<'_> {
 
     /// Waits for the devices that were connected; those that stay silent go to the vendor too, or
     /// were not there after all.
-    async fn after_silence(
-        &self,
-        machine: &Machine,
-        silent: Vec<Candidate>,
-    ) -> Result<(), Fault> {
+    async fn after_silence(&self, machine: &Machine, silent: Vec<Candidate>) -> Result<(), Fault> {
         if silent.is_empty() {
             return Ok(());
         }
