@@ -22,7 +22,7 @@ use uuid::Uuid;
 
 use super::{
     frames::{MessageFrame, TaskFrame},
-    unanswered::Unanswered,
+    unanswered::{Left, Unanswered},
 };
 use crate::{feed::follow::Follower, ledger::Ledger, metrics::Metrics};
 
@@ -30,8 +30,6 @@ use crate::{feed::follow::Follower, ledger::Ledger, metrics::Metrics};
 const QUEUE_ITEMS: usize = 256;
 /// Tasks whose frames are remembered while their chunks come by.
 const TASKS: usize = 64;
-/// Devices that left while messages waited for their answer, and are remembered in case they return.
-const LEFT_DEVICES: usize = 10_000;
 
 type Tasks = HashMap<MessageId, TaskFrame>;
 
@@ -147,7 +145,7 @@ pub struct Hub {
     /// Devices whose connection is another than was last made known elsewhere.
     changed: Mutex<BTreeSet<i64>>,
     /// What connections that ended waited for, by device.
-    left: Mutex<HashMap<i64, Vec<Unanswered>>>,
+    left: Mutex<Left>,
     numbers: AtomicI64,
     position: AtomicI64,
     metrics: Arc<Metrics>,
@@ -172,7 +170,7 @@ impl Hub {
         self.changed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn left(&self) -> MutexGuard<'_, HashMap<i64, Vec<Unanswered>>> {
+    fn left(&self) -> MutexGuard<'_, Left> {
         self.left.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -186,15 +184,7 @@ impl Hub {
         match connections.get(&device).filter(|own| own.number != number) {
             // Without room for it there, it is given up.
             Some(newer) => drop(newer.items.try_send(Item::Unanswered(waiting))),
-            None => {
-                let mut left = self.left();
-                if left.len() >= LEFT_DEVICES {
-                    left.retain(|_, waiting| waiting.iter().any(|own| own.over_at() > now));
-                }
-                if left.len() < LEFT_DEVICES {
-                    left.insert(device, waiting);
-                }
-            }
+            None => self.left().keep(device, waiting, now),
         }
     }
 
@@ -273,7 +263,7 @@ impl Hub {
         }
         // The position is moved under the same lock, after what it covers was handed out.
         let from = self.position();
-        let left = self.left().remove(&device).unwrap_or_default();
+        let left = self.left().take(device);
         drop(connections);
         self.changed().insert(device);
         let hub = Arc::clone(self);

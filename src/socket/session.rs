@@ -108,7 +108,7 @@ pub(super) async fn run(
         device,
         socket,
     };
-    session.waiting.take_over(left);
+    session.waiting.take_over(left, session.server.clock.now());
     session.note_presence(true).await;
     let end = session.serve(subscription).await;
     // One that took over is there.
@@ -371,7 +371,7 @@ impl Session {
             Item::Message(frame) => self.send_message(&frame, frame.position).await,
             Item::Control(id, op) => self.send_control(id, op).await,
             Item::Unanswered(left) => {
-                self.waiting.take_over(left);
+                self.waiting.take_over(left, self.server.clock.now());
                 Ok(())
             }
         }

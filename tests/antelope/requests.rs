@@ -42,15 +42,9 @@ async fn every_answer_has_an_id_of_32_hex_digits_or_its_callers_own_in_header_an
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_same_id_with_the_same_body_gives_the_same_answer_and_pushes_once() {
+async fn the_same_key_with_the_same_body_gives_the_same_answer_and_pushes_once() {
     let antelope = Antelope::new().await;
-    let (long, longer) = ("i".repeat(200), "j".repeat(200));
-    for header in [
-        ("X-Request-ID", "r-1"),
-        ("Idempotency-Key", "k-1"),
-        ("Idempotency-Key", &long),
-        ("X-Request-ID", &longer),
-    ] {
+    for header in [("Idempotency-Key", "k-1"), ("Idempotency-Key", &*"i".repeat(200))] {
         let first = push_with(&antelope, header, &batch(BOB)).await;
         assert_eq!(first.0, 200, "{}", first.1);
         let head = antelope.world.head().await;
@@ -61,23 +55,21 @@ async fn the_same_id_with_the_same_body_gives_the_same_answer_and_pushes_once() 
     let item = json!({ "from": ANN, "to": BOB, "msg": HELLO });
     let several = json!({ "proxy": 1, "payload": [item, item] });
     let head = antelope.world.head().await;
-    let first = push_with(&antelope, ("X-Request-ID", "r-2"), &several).await;
-    assert_eq!(push_with(&antelope, ("X-Request-ID", "r-2"), &several).await, first);
+    let first = push_with(&antelope, ("Idempotency-Key", "r-2"), &several).await;
+    assert_eq!(push_with(&antelope, ("Idempotency-Key", "r-2"), &several).await, first);
     assert_eq!(antelope.accepted(head).await.len(), 2);
     antelope.world.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_same_id_with_another_body_is_400_and_names_the_first_message() {
+async fn the_same_key_with_another_body_is_400_and_names_the_first_message() {
     let antelope = Antelope::new().await;
     let head = antelope.world.head().await;
-    push_with(&antelope, ("X-Request-ID", "r-1"), &batch(BOB)).await;
+    push_with(&antelope, ("Idempotency-Key", "r-1"), &batch(BOB)).await;
     let (id, _) = antelope.accepted(head).await.remove(0);
     let head = antelope.world.head().await;
-    for header in [("X-Request-ID", "r-1"), ("Idempotency-Key", "r-1")] {
-        let (status, answer) = push_with(&antelope, header, &batch(ANN)).await;
-        assert_eq!((status, &answer["message_id"]), (400, &json!(id.to_string())), "{answer}");
-    }
+    let (status, answer) = push_with(&antelope, ("Idempotency-Key", "r-1"), &batch(ANN)).await;
+    assert_eq!((status, &answer["message_id"]), (400, &json!(id.to_string())), "{answer}");
     let (status, _) =
         push_with(&antelope, ("Idempotency-Key", &"i".repeat(201)), &batch(BOB)).await;
     assert_eq!(status, 400);
@@ -86,11 +78,11 @@ async fn the_same_id_with_another_body_is_400_and_names_the_first_message() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn each_device_has_request_ids_of_its_own_and_a_refusal_uses_none_up() {
+async fn each_device_has_keys_of_its_own_and_a_refusal_uses_none_up() {
     let antelope = Antelope::new().await;
     let body = json!({ "msg": HELLO, "callback": 0, "access_tokens": [] });
     let call = async |cid: u32, body: &Value| {
-        let headers = [("X-Client-Token", &*token(cid)), ("X-Request-ID", "1")];
+        let headers = [("X-Client-Token", &*token(cid)), ("Idempotency-Key", "1")];
         antelope.raw("POST", CLIENT, &headers, body.to_string().as_bytes()).await.0
     };
     assert_eq!(call(ANN, &json!({})).await, 400);
@@ -98,7 +90,19 @@ async fn each_device_has_request_ids_of_its_own_and_a_refusal_uses_none_up() {
     let head = antelope.world.head().await;
     assert_eq!(call(BOB, &body).await, 200);
     assert_eq!(antelope.accepted(head).await.len(), 1);
-    assert_eq!(push_with(&antelope, ("X-Request-ID", "1"), &batch(BOB)).await.0, 200);
+    assert_eq!(push_with(&antelope, ("Idempotency-Key", "1"), &batch(BOB)).await.0, 200);
+    antelope.world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_id_that_repeats_names_each_request_and_every_push_is_made() {
+    let antelope = Antelope::new().await;
+    let head = antelope.world.head().await;
+    for body in [batch(BOB), batch(BOB), batch(ANN)] {
+        let (status, answer) = push_with(&antelope, ("X-Request-ID", "trace-1"), &body).await;
+        assert_eq!((status, &answer["request_id"]), (200, &json!("trace-1")), "{answer}");
+    }
+    assert_eq!(antelope.accepted(head).await.len(), 3);
     antelope.world.stop().await;
 }
 

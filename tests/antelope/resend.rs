@@ -4,9 +4,10 @@
 use std::time::Duration;
 
 use domain::message::{Ending, Stage};
+use serde_json::json;
 use sim::{Device, Incoming};
 
-use super::{Antelope, BOB, message};
+use super::{ANN, Antelope, BOB, HELLO, message};
 use crate::harness::until;
 
 /// How long a look at the wire takes; what matters is what has come by then.
@@ -131,6 +132,56 @@ async fn a_device_that_comes_back_in_time_gets_a_message_of_flag_2_again_and_non
     antelope.world.stop().await;
 }
 
+/// Has a device that got a message and never answered leave; the test reads nothing of it any more.
+async fn leaves(antelope: &Antelope, device: Device) {
+    drop(device);
+    let number = antelope.number(BOB).await;
+    let hub = &antelope.world.running.server.hub;
+    until("it never left", async || !hub.connected(number)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_device_that_comes_back_late_gets_nothing_of_what_was_dropped() {
+    let antelope = Antelope::with_clock().await;
+    let mut device = antelope.quiet(BOB).await;
+    let (id, _) = antelope.push_to(&[BOB], 2).await;
+    message(&mut device).await;
+    antelope.until(id, BOB, |delivery| delivery.stage == Stage::Sent).await;
+    leaves(&antelope, device).await;
+    advance(&antelope, 20_000);
+    antelope.until(id, BOB, |delivery| delivery.ended == Some(Ending::Unacknowledged)).await;
+    let mut device = antelope.quiet(BOB).await;
+    // What was due would come between the answers.
+    for _ in 0..3 {
+        nothing_again(&mut device, 0).await;
+    }
+    antelope.world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_device_that_comes_back_gets_nothing_again_once_the_time_of_the_message_is_over() {
+    let antelope = Antelope::with_clock().await;
+    let mut device = antelope.quiet(BOB).await;
+    let (id, _) = antelope.push_to(&[BOB], 2).await;
+    message(&mut device).await;
+    antelope.until(id, BOB, |delivery| delivery.stage == Stage::Sent).await;
+    leaves(&antelope, device).await;
+    advance(&antelope, 10_000);
+    let mut device = antelope.quiet(BOB).await;
+    assert_eq!(message(&mut device).await.0, id.to_string());
+    for (times, seconds) in (1..).zip([2, 3]) {
+        advance(&antelope, seconds * 1_000);
+        again(&mut device, times).await;
+    }
+    advance(&antelope, 1_000);
+    antelope.until(id, BOB, |delivery| delivery.ended == Some(Ending::Unacknowledged)).await;
+    advance(&antelope, 4_000);
+    for _ in 0..3 {
+        nothing_again(&mut device, 2).await;
+    }
+    antelope.world.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_device_that_left_never_answered_ends_when_its_time_is_over() {
     let antelope = Antelope::with_clock().await;
@@ -162,6 +213,28 @@ async fn what_was_under_way_when_the_server_stopped_ends_after_it_started_again(
         antelope.delivery(id, BOB).await.ended == Some(Ending::Unacknowledged)
     })
     .await;
+    antelope.world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn messages_that_wait_for_answers_take_no_place_from_what_needs_a_decision() {
+    /// Calls of 200 messages: a few more than may wait at once (`delivery/machine/mod.rs`).
+    const CALLS: usize = 82;
+    let antelope = Antelope::with_clock().await;
+    drop(antelope.connect(ANN).await);
+    let ann = antelope.number(ANN).await;
+    let hub = &antelope.world.running.server.hub;
+    until("it never left", async || !hub.connected(ann)).await;
+    let _bob = antelope.quiet(BOB).await;
+    let item = json!({ "from": ANN, "to": BOB, "msg": HELLO });
+    let body = json!({ "proxy": 1, "payload": vec![item; 200] });
+    for _ in 0..CALLS {
+        let (status, answer) = antelope.push(&body).await;
+        assert_eq!(status, 200, "{answer}");
+    }
+    // Nothing is over as long as the clock stands still.
+    let (id, _) = antelope.push_to(&[ANN], 2).await;
+    antelope.until(id, ANN, |delivery| delivery.ended == Some(Ending::NotPresent)).await;
     antelope.world.stop().await;
 }
 

@@ -1,9 +1,11 @@
 //! `POST /v2/devices/state`: which devices are online.
 
+use projections::registry::{COUNT_OF_CIDS, PAGE_OF_CIDS};
 use serde_json::{Value, json};
+use sqlx::AssertSqlSafe;
 
 use super::{ANN, Antelope, BOB, HIGH, NOBODYS};
-use crate::harness::until;
+use crate::harness::{Backdoor, until};
 
 async fn state(antelope: &Antelope, query: &str, body: Value) -> (u16, Value) {
     antelope.server("POST", &format!("/v2/devices/state{query}"), &body).await
@@ -119,5 +121,30 @@ async fn a_page_of_more_than_100_is_406_and_what_makes_no_sense_400() {
     let most = json!({ "cids": vec![BOB; 1_000] });
     let (status, body) = state(&antelope, "?page=4294967295&size=100", most).await;
     assert_eq!((status, &body["devices"]), (200, &json!([])));
+    antelope.world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pages_of_devices_and_their_number_are_read_from_an_index_of_their_own() {
+    let antelope = Antelope::new().await;
+    let mut backdoor = antelope.world.place.backdoor().await;
+    for sql in [PAGE_OF_CIDS, COUNT_OF_CIDS] {
+        let sql = sql.replace("$1", "'demo'").replace("$2", "100").replace("$3", "0");
+        let plan: Vec<String> = match &mut backdoor {
+            Backdoor::Sqlite(own) => {
+                let sql = AssertSqlSafe(format!("EXPLAIN QUERY PLAN {sql}"));
+                let rows: Vec<(i64, i64, i64, String)> =
+                    sqlx::query_as(sql).fetch_all(own).await.unwrap();
+                rows.into_iter().map(|row| row.3).collect()
+            }
+            // Of a table this small it reads all; that the index is there has to do.
+            Backdoor::Postgres(own) => {
+                let sql = "SELECT indexname::text FROM pg_indexes WHERE tablename = 'devices'";
+                sqlx::query_scalar(sql).fetch_all(own).await.unwrap()
+            }
+        };
+        assert!(plan.iter().any(|line| line.contains("devices_antelope")), "{plan:?}");
+        assert!(!plan.iter().any(|line| line.contains("TEMP B-TREE")), "{plan:?}");
+    }
     antelope.world.stop().await;
 }

@@ -92,10 +92,10 @@ async fn changes_at_once_are_all_made() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_same_request_id_changes_once() {
+async fn the_same_key_changes_once() {
     let antelope = Antelope::new().await;
     let call = async |url: &str| {
-        let headers = [("X-APP-ID", APP_ID), ("X-APP-Key", KEY), ("X-Request-ID", "once")];
+        let headers = [("X-APP-ID", APP_ID), ("X-APP-Key", KEY), ("Idempotency-Key", "once")];
         let body = json!({ "webhook": url }).to_string();
         antelope.raw("POST", PATH, &headers, body.as_bytes()).await.0
     };

@@ -251,6 +251,14 @@ pub async fn by_cids(conn: &mut Conn<'_>, app: &str, cids: &[u32]) -> Result<Vec
     }))
 }
 
+/// Statement of [`page_of_cids`]: app, limit and offset. A test looks at its plan.
+pub const PAGE_OF_CIDS: &str = select_devices!(
+    "app = $1 AND protocol = 'antelope' AND to_position IS NULL ORDER BY number LIMIT $2 OFFSET $3"
+);
+/// Statement of [`count_of_cids`]: app. A test looks at its plan.
+pub const COUNT_OF_CIDS: &str = "SELECT COUNT(*) FROM devices \
+     WHERE app = $1 AND protocol = 'antelope' AND to_position IS NULL";
+
 /// A page of an app's Antelope devices, from an offset on, in order of number in the ledger.
 ///
 /// # Errors
@@ -261,12 +269,8 @@ pub async fn page_of_cids(
     offset: i64,
     limit: i64,
 ) -> Result<Vec<Device>, Fault> {
-    const SQL: &str = select_devices!(
-        "app = $1 AND protocol = 'antelope' AND to_position IS NULL \
-         ORDER BY number LIMIT $2 OFFSET $3"
-    );
     devices(on!(conn.again(), c => {
-        sqlx::query_as(SQL).bind(app).bind(limit).bind(offset).fetch_all(&mut *c).await?
+        sqlx::query_as(PAGE_OF_CIDS).bind(app).bind(limit).bind(offset).fetch_all(&mut *c).await?
     }))
 }
 
@@ -275,10 +279,8 @@ pub async fn page_of_cids(
 /// # Errors
 /// [`Fault`] when the database fails.
 pub async fn count_of_cids(conn: &mut Conn<'_>, app: &str) -> Result<i64, Fault> {
-    const SQL: &str = "SELECT COUNT(*) FROM devices \
-         WHERE app = $1 AND protocol = 'antelope' AND to_position IS NULL";
     let (count,): (i64,) =
-        on!(conn.again(), c => sqlx::query_as(SQL).bind(app).fetch_one(&mut *c).await?);
+        on!(conn.again(), c => sqlx::query_as(COUNT_OF_CIDS).bind(app).fetch_one(&mut *c).await?);
     Ok(count)
 }
 

@@ -1,7 +1,11 @@
 //! One message on its way to its devices: a way is chosen for each, vendors are asked in turn, and
 //! devices that stay silent are given to the vendor too.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
 use domain::{
     device::{Binding, Device},
@@ -12,6 +16,7 @@ use domain::{
 };
 use futures_util::{StreamExt, stream::FuturesUnordered};
 use projections::{Fault, registry};
+use tokio::sync::OwnedSemaphorePermit;
 
 use super::{
     Machine, burial,
@@ -45,12 +50,12 @@ struct Candidate {
 /// A device with the binding that is tried now.
 type Bound = (Candidate, Binding);
 
-/// Delivers a message as far as this is not up to connections.
+/// Delivers a message as far as this is not up to connections, in a place of its own.
 pub(super) async fn deliver(
     machine: &Machine,
     server: &Arc<Server>,
-    app: &str,
-    id: MessageId,
+    (app, id): (&str, MessageId),
+    room: OwnedSemaphorePermit,
 ) -> Result<(), Fault> {
     let choosing = machine.choosing.acquire().await;
     let entry = server.directory.app(app).await.map_err(|e| Fault::stored("app", e))?;
@@ -102,8 +107,10 @@ pub(super) async fn deliver(
     job.record(steps).await;
     let waits = silent.iter().any(|c| after_silence(message.strategy, !c.ways.is_empty()))
         || message.strategy == Strategy::PresentOnly;
-    let (asked, heard) =
-        tokio::join!(job.ask(vendor), job.after_silence(if waits { silent } else { Vec::new() }));
+    let silent = if waits { silent } else { Vec::new() };
+    // What only waits to be over leaves its place to what vendors are to be asked for.
+    let _room = (message.resend.is_none() || !vendor.is_empty()).then_some(room);
+    let (asked, heard) = tokio::join!(job.ask(vendor), job.after_silence(machine, silent));
     asked.and(heard)
 }
 
@@ -252,20 +259,26 @@ impl Job<'_> {
 
     /// Waits for the devices that were connected; those that stay silent go to the vendor too, or
     /// were not there after all.
-    async fn after_silence(&self, silent: Vec<Candidate>) -> Result<(), Fault> {
+    async fn after_silence(&self, machine: &Machine, silent: Vec<Candidate>) -> Result<(), Fault> {
         if silent.is_empty() {
             return Ok(());
         }
         match self.message.resend {
             Some(resend) => {
                 let accepted_at = self.message.accepted_at;
+                let over_at = accepted_at + resend.life_micros() + GRACE_MICROS;
+                let place = machine.unanswered.try_acquire();
+                if place.is_err() && self.server.clock.now() < over_at {
+                    // The views have it until it is over.
+                    machine.spilled.store(true, Ordering::Release);
+                    return Ok(());
+                }
                 self.server.clock.sleep_until(accepted_at + FIRST_LOOK_MICROS).await;
                 let fact = self.server.ledger.remembered(Key::Message(self.id)).await?;
                 let open = |m: &Message| m.deliveries.values().any(Delivery::open);
                 if !found(fact)?.is_some_and(|message| open(&message)) {
                     return Ok(());
                 }
-                let over_at = accepted_at + resend.life_micros() + GRACE_MICROS;
                 self.server.clock.sleep_until(over_at).await;
             }
             None => {

@@ -45,6 +45,8 @@ use lane::VendorLane;
 pub const NAME: &str = "vendors";
 /// Messages that are worked on at once; others wait in the views.
 const MESSAGES: usize = 16_384;
+/// Messages that wait at once until no more answers are to be hoped for, beside those worked on.
+const UNANSWERED: usize = 16_384;
 /// Messages whose way is chosen at once.
 const CHOOSING: usize = 64;
 /// Time between two looks for messages that found no room.
@@ -116,6 +118,8 @@ async fn messages(machine: &Arc<Machine>, server: &Arc<Server>) -> Result<(), Fa
 struct Machine {
     lanes: Mutex<HashMap<(String, String), Arc<VendorLane>>>,
     room: Arc<Semaphore>,
+    /// Places of what was sent now or never and waits for its answers.
+    unanswered: Semaphore,
     choosing: Semaphore,
     sender: OnceCell<Sender>,
     /// Messages under way here.
@@ -138,6 +142,7 @@ impl Default for Machine {
         Machine {
             lanes: Mutex::default(),
             room: Arc::new(Semaphore::new(MESSAGES)),
+            unanswered: Semaphore::new(UNANSWERED),
             choosing: Semaphore::new(CHOOSING),
             sender: OnceCell::new(),
             busy: Mutex::default(),
@@ -181,11 +186,10 @@ impl Machine {
         let (under_way, server) = (UnderWay(Arc::clone(self), id), Arc::clone(server));
         tasks.spawn(async move {
             let machine = &under_way.0;
-            if let Err(fault) = message::deliver(machine, &server, &app, id).await {
+            if let Err(fault) = message::deliver(machine, &server, (&app, id), room).await {
                 tracing::error!(%fault, message = %id, "a message could not be delivered; it is tried again");
                 machine.spilled.store(true, Ordering::Release);
             }
-            drop(room);
         });
     }
 

@@ -98,7 +98,7 @@ impl Problem {
         match self {
             Problem::Fault(_) | Problem::Refused(Refused::Fault(_)) => "internal error".to_owned(),
             Problem::Refused(Refused::Rejected(Rejection::KeyReused { position, .. })) => {
-                format!("this request_id belongs to another request, at position {position}")
+                format!("this Idempotency-Key belongs to another request, at position {position}")
             }
             problem => problem.to_string(),
         }

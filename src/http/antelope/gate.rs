@@ -78,7 +78,7 @@ impl Call {
         object(text).map_err(illegal)
     }
 
-    /// Has the ledger execute a command, once for each request id.
+    /// Has the ledger execute a command, once for each idempotency key.
     pub async fn execute(
         &self,
         server: &Server,
@@ -123,8 +123,9 @@ async fn of_server(server: &Server, headers: &HeaderMap) -> Result<Arc<AppEntry>
     app.filter(own).ok_or(Problem::Denied("X-APP-ID or X-APP-Key is not valid"))
 }
 
-/// The caller's own id of its request makes it repeatable. Devices know nothing of each other's
-/// ids, so each has its own; an app's servers share theirs.
+/// The caller's own key makes its request repeatable. An `X-Request-ID` does not: proxies give one
+/// to many calls. Devices know nothing of each other's keys, so each has its own; an app's servers
+/// share theirs.
 fn idempotency(
     server: &Server,
     (app, device): (&AppEntry, Option<u32>),
@@ -132,12 +133,10 @@ fn idempotency(
     parts: &Parts,
     body: &[u8],
 ) -> Result<Option<IdempotencyRef>, Problem> {
-    let header = |name: &str| parts.headers.get(name).filter(|value| !value.is_empty());
-    let Some(key) = header("idempotency-key").or_else(|| header("x-request-id")) else {
-        return Ok(None);
-    };
+    let key = parts.headers.get("idempotency-key").filter(|value| !value.is_empty());
+    let Some(key) = key else { return Ok(None) };
     if key.len() > MAX_KEY_BYTES {
-        return Err(illegal(format!("a request id has at most {MAX_KEY_BYTES} bytes")));
+        return Err(illegal(format!("an Idempotency-Key has at most {MAX_KEY_BYTES} bytes")));
     }
     let (app, path) = (app.id().as_bytes(), interface.path().as_bytes());
     let who = device.map(|cid| cid.to_string()).unwrap_or_default();
