@@ -130,7 +130,10 @@ mod tests {
 
     #[test]
     fn the_sign_is_the_md5_of_app_body_and_key() {
-        let body = r#"{"data": {"msg": "aGk=", "to": [5000002], "from": 5000001, "created": 1700000000}, "event": "device-message"}"#;
+        let body = concat!(
+            r#"{"data": {"msg": "aGk=", "to": [5000002], "from": 5000001, "#,
+            r#""created": 1700000000}, "event": "device-message"}"#
+        );
         let sign = sign("Demo", body.as_bytes(), "0123456789abcdef0123456789abcdef");
         assert_eq!(sign, "29157307f9a6fd841f52ee389eeee742");
     }

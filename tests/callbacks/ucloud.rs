@@ -26,7 +26,11 @@ async fn an_uplink_of_a_phone_is_posted_in_the_documents_words() {
     let (status, body) = post(&world.url, &json!({ "messages": [message] })).await;
     assert_eq!((status, body), (200, json!({ "accepted": 1, "repeated": 0 })));
     let calls = called(&server, 1).await;
-    let wanted = r#"{"MsgType":0,"Data":[{"ExtendCode":"12345","UserId":"you man c define the content by yrself","Phone":"18512345678","ReplyContent":"好的，收到了","ReplyTime":1573552778}]}"#;
+    let wanted = concat!(
+        r#"{"MsgType":0,"Data":[{"ExtendCode":"12345","#,
+        r#""UserId":"you man c define the content by yrself","#,
+        r#""Phone":"18512345678","ReplyContent":"好的，收到了","ReplyTime":1573552778}]}"#
+    );
     assert_eq!(std::str::from_utf8(&calls[0].body).unwrap(), wanted);
     assert_eq!(calls[0].target, "/uplink?from=us");
     assert_eq!(calls[0].headers["content-type"], "application/json; charset=utf-8");
