@@ -136,12 +136,24 @@ impl Antelope {
     /// A device that leaves every answer to the test.
     pub async fn quiet(&self, cid: u32) -> Device {
         let options = DeviceOptions::of_antelope(&self.world.url, token(cid));
-        Device::connect(DeviceOptions { auto_ack: false, ..options }).await.unwrap()
+        let device = Device::connect(DeviceOptions { auto_ack: false, ..options }).await.unwrap();
+        self.counts(cid).await;
+        device
     }
 
     /// A device that answers by itself.
     pub async fn connect(&self, cid: u32) -> Device {
-        Device::connect(DeviceOptions::of_antelope(&self.world.url, token(cid))).await.unwrap()
+        let options = DeviceOptions::of_antelope(&self.world.url, token(cid));
+        let device = Device::connect(options).await.unwrap();
+        self.counts(cid).await;
+        device
+    }
+
+    /// Waits until a device that has connected counts as here, which is a moment later.
+    async fn counts(&self, cid: u32) {
+        let number = self.number(cid).await;
+        let hub = &self.world.running.server.hub;
+        until("the device never counted as connected", async || hub.connected(number)).await;
     }
 
     /// The device's number in the ledger.
