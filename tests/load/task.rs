@@ -3,9 +3,9 @@
 //! process.
 //!
 //! `cargo run --release --example task -- [SCENARIO] [DEVICES] [DATABASE]`; the database must be empty.
-//! Scenarios: `everyone` over JPush; `errors`, with one call in a hundred refused for a moment and
-//! one for good; `kept`, with three of ten devices that no vendor reaches; `fcm`; `label`; `single`,
-//! calls to 100 users each over HTTP.
+//! Scenarios: `everyone` over JPush; `errors`, with one call in a hundred refused with 503; `kept`, with
+//! three of ten devices that no vendor reaches; `fcm`; `label`; `single`, calls to 100 users each over
+//! HTTP.
 #![expect(clippy::print_stdout, reason = "the result")]
 
 use std::{
@@ -116,7 +116,6 @@ impl House {
         let jpush = JpushFake::start(Jpush::default(), Options::load()).await?;
         if scenario == Scenario::Errors {
             jpush.plan_share(Fault::Status { status: 503, retry_after_seconds: None }, 10);
-            jpush.plan_share(Fault::Quota, 10);
         }
         Ok(House::Jpush(jpush))
     }
