@@ -1,7 +1,7 @@
 //! The device gateway: `GET /connect`, a WebSocket on which devices get their messages and answer.
 //! [`hub`] follows the ledger and hands each event to the connections it concerns; [`session`] is
-//! one connection, [`unanswered`] what it waits for; [`frames`] is what goes over it; [`presence`] tells other nodes who is connected
-//! here. `docs/socket.md` is the contract.
+//! one connection, [`unanswered`] what it waits for; [`frames`] is what goes over it; [`presence`]
+//! tells other nodes who is connected here. `docs/socket.md` is the contract.
 
 mod antelope;
 mod easemob;

@@ -72,7 +72,7 @@ impl State {
             }
         };
         let bits = stage as usize | ended.map_or(0, place) << 3 | way << 8;
-        // Six stages, 14 endings and a handful of ways are far from their bits' ends.
+        // Six stages, 15 endings and a handful of ways are far from their bits' ends.
         let bits = u16::try_from(bits).unwrap_or(0);
         State(if retrying { bits | RETRYING } else { bits })
     }
