@@ -173,6 +173,7 @@ pub(super) fn push(random: &mut Random, id: MessageId, now: i64) -> PushMessage 
         private: MessagePrivate {
             destinations: raw(serde_json::json!({ "targets": usernames })),
             payload: Some(raw(serde_json::json!({ "title": "门铃" }))),
+            caller: None,
         },
         destinations,
         new_account: Uuid::now_v7(),

@@ -41,6 +41,7 @@ use crate::{
     ledger::Done,
 };
 pub use binding::MAX_NAME as MAX_DEVICE_ID;
+pub(crate) use fields::username;
 use errors::{Answer, Problem, answer};
 use gate::Call;
 use interface::{Family, Found, Interface};
