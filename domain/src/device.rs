@@ -394,11 +394,7 @@ impl Device {
                     bound: Vec::new(),
                 })
             }
-            Event::DeviceLinked(e) => before.map(|mut device| {
-                device.version = version;
-                device.identity.cid = e.private.as_ref().and_then(|private| private.cid);
-                device
-            }),
+            Event::DeviceLinked(e) => Some(e.device(stream, version)),
             Event::TokenDied(e) => before.map(|mut device| {
                 device.version = version;
                 match &e.notifier {

@@ -51,7 +51,10 @@ pub fn touched(place: Place<'_>, event: &Event) -> Vec<Key> {
             let cid = e.private.iter().map(|cid| Key::cid(place.app, cid.cid));
             cid.chain([Key::Device(place.position)]).collect()
         }
-        Event::DeviceLinked(e) => device_keys(place, e.device, [e.account, None], &e.private),
+        Event::DeviceLinked(e) => {
+            let names = e.private.as_ref().map(|private| private.identity.clone());
+            device_keys(place, e.device, [e.account, None], &names)
+        }
         Event::TokenDied(e) => device_keys(place, e.device, [e.account, None], &e.private),
         Event::OwnerSet(e) => owner_key(place.app, e.private.as_ref()),
         Event::OwnerRemoved(e) => owner_key(place.app, e.private.as_ref()),

@@ -12,7 +12,7 @@ use domain::{
     },
     callback::{self, CallbacksCalled, CallbacksReplayed, Group},
     chat::{Chat, MessageFiltered},
-    cid::{Cid, DeviceAdmitted, DeviceLinked},
+    cid::{Cid, DeviceAdmitted, DeviceLinked, Linked},
     device::{
         Channel, DeviceBound, DeviceRegistered, DeviceReturned, DeviceUnregistered, DeviceUpdated,
         Endpoint, Identity, Profile, TokenDied,
@@ -440,9 +440,21 @@ fn kinds() -> Vec<BoxedStrategy<Event>> {
         (any::<i64>(), account_private())
             .prop_map(|(opened_at, private)| AccountLinked { opened_at, private }.into())
             .boxed(),
-        (any::<i64>(), of(id()), identity())
-            .prop_map(|(device, account, private)| {
-                DeviceLinked { device, account, private }.into()
+        (again(), any::<bool>(), vec(text(), 0..3))
+            .prop_map(|(again, updated, notifiers)| {
+                let ([device, registered_at], account, _, profile, identity) = again;
+                let tokens = notifiers.clone();
+                DeviceLinked {
+                    device,
+                    registered_at,
+                    updated,
+                    account,
+                    protocol: Protocol::Ums,
+                    profile,
+                    notifiers,
+                    private: identity.map(|identity| Linked { identity, tokens }),
+                }
+                .into()
             })
             .boxed(),
         (id(), chat(), proptest::sample::select(Way::ALL.to_vec()), any::<bool>(), message_private())

@@ -6,8 +6,8 @@ use domain::{
         AccountClosed, AccountLinked, AccountOpened, AccountPrivate, Address, LinkAccount,
         RemoveUser,
     },
-    cid::{AdmitDevice, Cid, DeviceAdmitted, DeviceLinked, LinkDevice},
-    device::{DeviceBound, Endpoint, Identity},
+    cid::{AdmitDevice, Cid, DeviceAdmitted, DeviceLinked, LinkDevice, Linked},
+    device::{Channel, DeviceBound, Endpoint, Identity, Profile},
     message::Protocol,
 };
 use uuid::Uuid;
@@ -107,7 +107,21 @@ fn a_device_has_one_number_that_no_other_has_and_keeps_it() {
     let link = |cid| LinkDevice { app: APP.to_owned(), device: 2, cid };
     let identity =
         Identity { client_id: "phone".to_owned(), cid: Some(NUMBER), ..Identity::default() };
-    let event = DeviceLinked { device: 2, account: Some(ANN), private: Some(identity) };
+    let event = DeviceLinked {
+        device: 2,
+        registered_at: at(2),
+        updated: false,
+        account: Some(ANN),
+        protocol: Protocol::Tencent,
+        profile: Profile {
+            app_package: String::new(),
+            device_type: String::new(),
+            type_id: None,
+            channel: Channel::None,
+        },
+        notifiers: Vec::new(),
+        private: Some(Linked { identity, tokens: Vec::new() }),
+    };
     let first = || [opened(ANN, addresses(None, None, Some("Ann"))), phone(None, None)];
     let admit = AdmitDevice { app: APP.to_owned(), cid: NUMBER, new_device: OTHER };
     let scenario = given(first())
