@@ -174,7 +174,8 @@ async fn the_tencent(process: &Process) -> String {
     let own = sign("administrator");
     let open = Admin::new(process.url(), "");
     let call = async |service: &str, body: Value| {
-        let path = format!("/v4/{service}?sdkappid=1400000001&identifier=administrator&usersig={own}");
+        let path =
+            format!("/v4/{service}?sdkappid=1400000001&identifier=administrator&usersig={own}");
         open.post(&path, Some(&body)).await.unwrap().1["ErrorCode"].clone()
     };
     let accounts = json!({ "UserID": TENCENT_USER });

@@ -35,7 +35,8 @@ impl Decide for AdmitTerminal {
         if devices.iter().any(known) {
             return Ok(Vec::new());
         }
-        let private = Some(Endpoint { device_id: self.device_id.clone(), tokens: Vec::new(), cid: None });
+        let private =
+            Some(Endpoint { device_id: self.device_id.clone(), tokens: Vec::new(), cid: None });
         let event = DeviceBound {
             device: None,
             account,

@@ -5,7 +5,9 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::{
-    InputError, Vault, antelope::webhook, bad,
+    InputError, Vault,
+    antelope::webhook,
+    bad,
     keys::{self, KeyInput, KeyOutput, NewKeys},
     named,
 };

@@ -128,8 +128,7 @@ struct Info<'a> {
 
 /// What an event is a callback about, if it is one at all.
 fn subject(event: &Event) -> Option<TencentCallback> {
-    let seen =
-        |what: Progress| matches!(what, Progress::Displayed | Progress::Acknowledged);
+    let seen = |what: Progress| matches!(what, Progress::Displayed | Progress::Acknowledged);
     match event {
         Event::MessageAccepted(push) => {
             (push.callback && push.chat.is_some()).then_some(TencentCallback::AfterSend)
@@ -242,8 +241,7 @@ async fn changed(
     let fact = server.ledger.remembered(Key::Addresses(account)).await?;
     let Fact::Addresses(Some(found)) = fact else { return Ok(None) };
     let Some(user) = found.addresses.tencent.as_deref() else { return Ok(None) };
-    let (action, reason) =
-        if online { ("Login", "Register") } else { ("Disconnect", "LinkClose") };
+    let (action, reason) = if online { ("Login", "Register") } else { ("Disconnect", "LinkClose") };
     let changed = Changed {
         callback_command: TencentCallback::StateChange.command(),
         event_time: recorded.recorded_at / 1_000,

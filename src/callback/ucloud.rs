@@ -59,7 +59,13 @@ pub(super) fn uplink_entry(recorded: &Recorded) -> Result<Option<Entry>, Fault> 
         reply_time: uplink.written_at,
     })?;
     let position = recorded.position;
-    Ok(Some(Entry { position, id: position.to_string(), order: 0, body: body.into(), query: String::new() }))
+    Ok(Some(Entry {
+        position,
+        id: position.to_string(),
+        order: 0,
+        body: body.into(),
+        query: String::new(),
+    }))
 }
 
 /// What was written, as text: what is no text is its JSON.

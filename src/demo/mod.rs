@@ -187,7 +187,7 @@ async fn introduce(running: &Running, url: &str, call: &tasks::Call) -> Result<(
          &random=1&contenttype=json' \\\n  -d '{{\"From_Account\":\"bob\",\
          \"To_Account\":\"alice\",\"MsgRandom\":7,\"MsgBody\":{text}}}'"
     );
-    let reply = r#"{"messages":[{"phone":"18512345678","content":"Yes, please"}]}"#;
+    let reply = r#"{"messages":[{"id":"demo-1","phone":"18512345678","content":"Yes, please"}]}"#;
     let query = r#"{"query":"{ app(appId: \"demo\") { messages(first: 3) { nodes { id deliveries { device stage ended } } } } }"}"#;
     say(&format!(
         "\n  {title}   {url}\n\n  \

@@ -129,10 +129,7 @@ fn input(jpush: &JpushFake, receiver: SocketAddr) -> Result<AppInput, Failure> {
         callbacks: Some(callbacks.map(|own| own.command().to_owned()).to_vec()),
         ..TencentInput::default()
     };
-    let uplink = UplinkInput {
-        callback_url: Some(url("/uplink")),
-        ..UplinkInput::default()
-    };
+    let uplink = UplinkInput { callback_url: Some(url("/uplink")), ..UplinkInput::default() };
     let own = jpush.credentials();
     let credentials = json!({
         "vendor": "jpush", "baseUrl": jpush.url(),

@@ -506,10 +506,9 @@ async fn requests_that_are_nearly_right_never_cause_a_fault_and_store_nothing_wh
         refused += 1;
         // What the server does by itself, such as ending deliveries, may go on meanwhile.
         let new = town.ready.world.running.server.ledger.read(before, 1_000).await.unwrap();
-        let called = new
-            .events
-            .iter()
-            .find(|e| ["ums", "admin", "easemob", "antelope", "tencent"].contains(&&*e.metadata.via));
+        let called = new.events.iter().find(|e| {
+            ["ums", "admin", "easemob", "antelope", "tencent"].contains(&&*e.metadata.via)
+        });
         assert!(called.is_none(), "{called:?} was stored though refused: {reply:?} to {shown}");
     }
     // Chance must try both sides of every door.

@@ -37,8 +37,15 @@ fn checked(call: &Called, command: &str, caller: &str, platform: &str) -> Value 
     assert_eq!(path, "/im");
     let parts: Vec<(&str, &str)> = query.split('&').map(|p| p.split_once('=').unwrap()).collect();
     let names: Vec<&str> = parts.iter().map(|(name, _)| *name).collect();
-    let wanted = ["SdkAppid", "CallbackCommand", "contenttype", "ClientIP", "OptPlatform", "Sign",
-        "RequestTime"];
+    let wanted = [
+        "SdkAppid",
+        "CallbackCommand",
+        "contenttype",
+        "ClientIP",
+        "OptPlatform",
+        "Sign",
+        "RequestTime",
+    ];
     assert_eq!(names, wanted);
     let of: HashMap<&str, &str> = parts.into_iter().collect();
     let (app, command_of) = (APP.to_string(), call.json()["CallbackCommand"].clone());

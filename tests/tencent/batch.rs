@@ -42,7 +42,10 @@ async fn accounts_that_there_are_not_are_named_and_if_there_is_none_it_is_90012(
     assert_eq!(answer["ErrorCode"], 0);
     assert_eq!(tencent.call(BATCH, &body).await, answer);
     tencent.refused(BATCH, &batch(2, json!(["x", "y"])), 90_012).await;
-    assert_eq!(tencent.call(BATCH, &batch(3, json!(["x"]))).await["ErrorInfo"], "invalid To_Account");
+    assert_eq!(
+        tencent.call(BATCH, &batch(3, json!(["x"]))).await["ErrorInfo"],
+        "invalid To_Account"
+    );
     tencent.world.stop().await;
 }
 
@@ -54,6 +57,8 @@ async fn more_than_500_accounts_are_90011_and_no_list_90003() {
     for to in [json!("bob"), json!([]), json!([1]), json!([""]), json!(null)] {
         tencent.refused(BATCH, &batch(1, to), 90_003).await;
     }
-    tencent.refused(BATCH, &message_with(1, json!({ "To_Account": ["bob"], "MsgBody": [] })), 90_002).await;
+    tencent
+        .refused(BATCH, &message_with(1, json!({ "To_Account": ["bob"], "MsgBody": [] })), 90_002)
+        .await;
     tencent.world.stop().await;
 }

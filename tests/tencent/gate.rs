@@ -17,7 +17,9 @@ async fn the_query_proves_who_calls_and_each_way_to_fail_has_its_code() {
     let head = tencent.world.head().await;
     let now = tencent.world.clock.now() / 1_000_000;
     let query = |app: &str, user: &str, sig: &str| {
-        format!("{SENDMSG}?sdkappid={app}&identifier={user}&usersig={sig}&random=1&contenttype=json")
+        format!(
+            "{SENDMSG}?sdkappid={app}&identifier={user}&usersig={sig}&random=1&contenttype=json"
+        )
     };
     let (app, good) = (APP.to_string(), usersig(ADMIN));
     let made = |key: &str, app, user, time, expire| sign(key, app, user, time, expire);

@@ -18,9 +18,13 @@ use crate::{
 
 /// The next message of a device: its id and its protocol.
 async fn next(device: &mut Device) -> (String, String) {
-    match device.next_within(PATIENCE).await {
-        Some(Incoming::Message { id, protocol, .. }) => (id, protocol),
-        other => panic!("no message but {other:?}"),
+    loop {
+        match device.next_within(PATIENCE).await {
+            Some(Incoming::Message { id, protocol, .. }) => return (id, protocol),
+            // What it reported by itself is durable.
+            Some(Incoming::Receipt { .. }) => {}
+            other => panic!("no message but {other:?}"),
+        }
     }
 }
 
@@ -106,7 +110,9 @@ async fn one_device_gets_messages_of_every_protocol_and_one_ledger_tells_the_sto
 async fn an_address_is_given_once_and_taken_from_nobody() {
     let (tencent, cloud, _, number) = everything().await;
     let world = &tencent.world;
-    easemob::ok(cloud.post("/users", Some(&json!({ "username": "bob", "password": "x" }))).await.unwrap());
+    easemob::ok(
+        cloud.post("/users", Some(&json!({ "username": "bob", "password": "x" }))).await.unwrap(),
+    );
     let head = world.head().await;
     let account = "accounts/ums/user-1";
     for (path, body, status) in [

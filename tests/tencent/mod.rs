@@ -174,8 +174,7 @@ impl Tencent {
 
     /// The same, reporting by itself up to a stage.
     pub async fn connect_with(&self, user: &str, device: &str, reports: Option<u8>) -> Device {
-        let options =
-            DeviceOptions::of_tencent(&self.world.url, APP, user, usersig(user), device);
+        let options = DeviceOptions::of_tencent(&self.world.url, APP, user, usersig(user), device);
         let options = DeviceOptions { auto_report: reports, ..options };
         let device = Device::connect(options).await.unwrap();
         let here = async || {

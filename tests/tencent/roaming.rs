@@ -78,7 +78,10 @@ async fn pages_go_back_in_time_from_the_last_key() {
         more["MaxTime"] = answer["LastMsgTime"].clone();
         more["LastMsgKey"] = answer["LastMsgKey"].clone();
     }
-    assert_eq!(pages, [vec!["1-3", "2-1", "2-2", "2-3"], vec!["0-2", "0-3", "1-1", "1-2"], vec!["0-1"]]);
+    assert_eq!(
+        pages,
+        [vec!["1-3", "2-1", "2-2", "2-3"], vec!["0-2", "0-3", "1-1", "1-2"], vec!["0-1"]]
+    );
     tencent.world.stop().await;
 }
 

@@ -11,7 +11,8 @@ use crate::{
 #[tokio::test(flavor = "multi_thread")]
 async fn a_section_with_an_id_alone_gets_a_key_which_is_told_once() {
     let world = World::new().await;
-    let told = change_app(&world, json!({ "tencent": { "sdkAppId": APP } })).await["tencent"].clone();
+    let told =
+        change_app(&world, json!({ "tencent": { "sdkAppId": APP } })).await["tencent"].clone();
     let key = told["secretKey"].as_str().unwrap().to_owned();
     assert_eq!((&told["admin"], key.len()), (&json!("administrator"), 32));
     assert_eq!(told["callbacks"], json!(["C2C.CallbackAfterSendMsg"]));

@@ -221,7 +221,10 @@ async fn a_word_of_the_apps_list_stops_a_message_with_80001_and_that_is_a_fact()
     let body = message_with(1, json!({ "MsgBody": text("buy SPAM now") }));
     for _ in 0..2 {
         let answer = tencent.call(SENDMSG, &body).await;
-        assert_eq!((&answer["ErrorCode"], &answer["ActionStatus"]), (&json!(80_001), &json!("FAIL")));
+        assert_eq!(
+            (&answer["ErrorCode"], &answer["ActionStatus"]),
+            (&json!(80_001), &json!("FAIL"))
+        );
     }
     let events = tencent.events(head).await;
     assert!(matches!(events[0].event, Event::MessageFiltered(_)), "{events:?}");

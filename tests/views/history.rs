@@ -46,7 +46,8 @@ impl Random {
 /// Lives through so many steps.
 pub(super) async fn live(world: &World, seed: u64, steps: usize) {
     let (messages, tasks, devices) = (Vec::new(), Vec::new(), Vec::new());
-    let mut life = Life { world, random: Random(seed), messages, chats: Vec::new(), tasks, devices };
+    let mut life =
+        Life { world, random: Random(seed), messages, chats: Vec::new(), tasks, devices };
     for client in 0..CLIENTS {
         life.register(client, None).await;
     }

@@ -137,9 +137,12 @@ fn of(wishes: Option<Wishes>, elements: Elements) -> Notification {
         ("fcmV1", google(&android_info, sound.as_deref())),
         ("xiaomi", one("channelId", android_info.xiaomi_channel.as_deref())),
         ("oppo", one("channelId", android_info.oppo_channel.as_deref())),
-        ("vivo", android_info.vivo_classification.map_or_else(Object::new, |class| {
-            Object::new().with("classification", &class)
-        })),
+        (
+            "vivo",
+            android_info
+                .vivo_classification
+                .map_or_else(Object::new, |class| Object::new().with("classification", &class)),
+        ),
     ] {
         if !object.is_empty() {
             vendors.put(name, &object);
@@ -197,4 +200,3 @@ fn google(info: &Android, sound: Option<&str>) -> Object {
 fn within(name: &str, object: Object) -> Object {
     if object.is_empty() { object } else { Object::new().with(name, &object) }
 }
-

@@ -3,9 +3,7 @@
 use uuid::Uuid;
 
 use super::{Key, Place};
-use crate::{
-    Event, Stream, account::AccountPrivate, device::Identity, owner::OwnerPrivate,
-};
+use crate::{Event, Stream, account::AccountPrivate, device::Identity, owner::OwnerPrivate};
 
 /// The keys whose facts an event may change.
 #[must_use]
@@ -85,10 +83,7 @@ pub fn touched(place: Place<'_>, event: &Event) -> Vec<Key> {
     }
 }
 
-fn account_keys(
-    place: Place<'_>,
-    private: Option<&AccountPrivate>,
-) -> Vec<Key> {
+fn account_keys(place: Place<'_>, private: Option<&AccountPrivate>) -> Vec<Key> {
     let mut keys = Vec::new();
     if let Some(private) = private {
         let app = place.app;
@@ -121,9 +116,6 @@ fn device_keys(
 }
 
 fn owner_key(app: &str, private: Option<&OwnerPrivate>) -> Vec<Key> {
-    let key = |p: &OwnerPrivate| Key::Owner {
-        app: app.to_owned(),
-        device_id: p.device_id.clone(),
-    };
+    let key = |p: &OwnerPrivate| Key::Owner { app: app.to_owned(), device_id: p.device_id.clone() };
     private.map(key).into_iter().collect()
 }

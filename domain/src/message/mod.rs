@@ -154,7 +154,6 @@ pub struct MessagePrivate {
     pub caller: Option<String>,
 }
 
-
 /// Deliveries of one message went on. What arrived together is one event.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct DeliveriesAdvanced {

@@ -80,8 +80,7 @@ fn config() -> impl Strategy<Value = AppConfig> {
         },
     );
     let (tencent, webhooks) = (of(tencent()), vec(webhook(), 0..3));
-    let sides =
-        (of(ums), of(easemob()), of(antelope()), uplink_config(), webhooks, tencent);
+    let sides = (of(ums), of(easemob()), of(antelope()), uplink_config(), webhooks, tencent);
     let parts = (text(), text(), text(), sides, vec(vendor_ref(), 0..3), delivery());
     parts.prop_map(|(app_id, name, timezone, sides, vendors, delivery)| AppConfig {
         app_id,
@@ -355,8 +354,11 @@ fn task_created() -> impl Strategy<Value = Event> {
     let protocol =
         prop_oneof![Just(Protocol::Ums), Just(Protocol::Easemob), Just(Protocol::Antelope)];
     let strategy = proptest::sample::select(Way::ALL.to_vec());
-    let private = (json(), of(json()))
-        .prop_map(|(destinations, payload)| MessagePrivate { destinations, payload, caller: None });
+    let private = (json(), of(json())).prop_map(|(destinations, payload)| MessagePrivate {
+        destinations,
+        payload,
+        caller: None,
+    });
     let numbers = (any::<[u32; 2]>(), of(any::<i64>()));
     (audience, (protocol, strategy), numbers, of(private)).prop_map(
         |(audience, (protocol, strategy), ([keep_seconds, unresolved], start_at), private)| {
@@ -391,7 +393,8 @@ fn accepted() -> impl Strategy<Value = MessageAccepted> {
         prop_oneof![id().prop_map(Sender::User), Just(Sender::Terminal), Just(Sender::Cloud)];
     let target = (any::<i64>(), of(id())).prop_map(|(device, account)| Target { device, account });
     let resend = of(proptest::sample::select(Resend::ALL.to_vec()));
-    let numbers = (any::<i64>(), any::<bool>(), any::<[u32; 3]>(), (resend, any::<bool>(), of(chat())));
+    let numbers =
+        (any::<i64>(), any::<bool>(), any::<[u32; 3]>(), (resend, any::<bool>(), of(chat())));
     let protocol = prop_oneof![
         Just(Protocol::Ums),
         Just(Protocol::Easemob),
@@ -457,7 +460,13 @@ fn kinds() -> Vec<BoxedStrategy<Event>> {
                 .into()
             })
             .boxed(),
-        (id(), chat(), proptest::sample::select(Way::ALL.to_vec()), any::<bool>(), message_private())
+        (
+            id(),
+            chat(),
+            proptest::sample::select(Way::ALL.to_vec()),
+            any::<bool>(),
+            message_private(),
+        )
             .prop_map(|(sender, chat, strategy, callback, private)| {
                 MessageFiltered { sender, chat, strategy, callback, private }.into()
             })

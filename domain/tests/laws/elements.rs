@@ -70,7 +70,13 @@ fn a_field_that_is_missing_or_of_another_type_is_refused() {
     for text in ["{}", "1", "\"x\"", "null", "["] {
         assert_eq!(Elements::parse(text), Err(Malformed::NotAList), "{text}");
     }
-    for text in ["[1]", "[[]]", "[{}]", r#"[{"MsgType":"TIMTextElem"}]"#, r#"[{"MsgType":1,"MsgContent":{}}]"#] {
+    for text in [
+        "[1]",
+        "[[]]",
+        "[{}]",
+        r#"[{"MsgType":"TIMTextElem"}]"#,
+        r#"[{"MsgType":1,"MsgContent":{}}]"#,
+    ] {
         assert_eq!(Elements::parse(text), Err(Malformed::NotAnElement), "{text}");
     }
 }

@@ -41,8 +41,8 @@ use crate::{
     ledger::Done,
 };
 pub use binding::MAX_NAME as MAX_DEVICE_ID;
-pub(crate) use fields::username;
 use errors::{Answer, Problem, answer};
+pub(crate) use fields::username;
 use gate::Call;
 use interface::{Family, Found, Interface};
 

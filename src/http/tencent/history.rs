@@ -4,12 +4,7 @@
 
 use std::time::Duration;
 
-use domain::{
-    Event,
-    chat::Payload,
-    message::WithdrawMessage,
-    object::Object,
-};
+use domain::{Event, chat::Payload, message::WithdrawMessage, object::Object};
 use projections::{
     Fault,
     chats::{self, Asked, ChatRow},
@@ -83,7 +78,8 @@ fn parts(key: &str) -> Option<(u32, u32, i64)> {
         return None;
     }
     let mut parts = key.split('_');
-    let key = (parts.next()?.parse().ok()?, parts.next()?.parse().ok()?, parts.next()?.parse().ok()?);
+    let key =
+        (parts.next()?.parse().ok()?, parts.next()?.parse().ok()?, parts.next()?.parse().ok()?);
     parts.next().is_none().then_some(key)
 }
 

@@ -130,7 +130,8 @@ fn answer(reply: Reply) -> Response {
     }
     fields.entry("ErrorCode").or_insert(json!(0));
     // Plain data with text keys always has a JSON form.
-    let mut response = Response::new(Body::from(serde_json::to_string(&fields).unwrap_or_default()));
+    let mut response =
+        Response::new(Body::from(serde_json::to_string(&fields).unwrap_or_default()));
     let kind = HeaderValue::from_static("application/json; charset=utf-8");
     response.headers_mut().insert(header::CONTENT_TYPE, kind);
     if let Some(done) = reply.done.filter(|done| done.last > 0) {

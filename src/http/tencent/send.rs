@@ -140,8 +140,10 @@ impl Draft {
         let wishes = push.map(|push| Wishes::parse(push.get())).transpose();
         let wishes = wishes.map_err(|_| Problem::Push)?;
         let control = |name| switched(body, "SendMsgControl", name);
-        let quiet = control("WithMuteNotifications")? || Wishes::nothing(wishes.as_ref(), &understood);
-        let life_micros = life.and_then(|seconds| i64::try_from(seconds).ok()?.checked_mul(1_000_000));
+        let quiet =
+            control("WithMuteNotifications")? || Wishes::nothing(wishes.as_ref(), &understood);
+        let life_micros =
+            life.and_then(|seconds| i64::try_from(seconds).ok()?.checked_mul(1_000_000));
         let data = "CloudCustomData";
         Ok(Draft {
             from: from.unwrap_or_else(|| call.tencent().admin.clone()),
