@@ -133,6 +133,7 @@ fn unpacked(sig: &str) -> Option<Claims> {
 }
 
 #[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 mod tests {
     use super::*;
 
