@@ -238,6 +238,7 @@ async fn serve(
             // Small answers should leave at once; a socket that refuses still works.
             let _ = stream.set_nodelay(true);
         });
+        let router = router.into_make_service_with_connect_info::<SocketAddr>();
         let serving = axum::serve(listener, router);
         if let Err(error) = serving.with_graceful_shutdown(stop.cancelled_owned()).await {
             tracing::error!(%error, "the server stopped listening");

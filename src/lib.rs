@@ -21,6 +21,7 @@ pub mod node;
 pub mod outbound;
 pub mod secrets;
 pub mod socket;
+pub mod tencent;
 pub mod tokens;
 
 /// Commands, events and rows are born on one thread and die on another; this allocator minds less.

@@ -258,6 +258,14 @@ pub fn new_secret() -> std::io::Result<String> {
     Ok(hex(&random::<16>()?))
 }
 
+/// A number at random.
+///
+/// # Errors
+/// When the system has no randomness.
+pub fn new_number() -> std::io::Result<u32> {
+    random::<4>().map(u32::from_le_bytes)
+}
+
 /// The plain hash under which a token of full entropy is stored.
 #[must_use]
 pub fn token_hash(token: &str) -> String {

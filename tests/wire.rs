@@ -27,6 +27,7 @@ mod online;
 mod secrets;
 mod start;
 mod tasks;
+mod tencent;
 mod thread;
 mod tidy;
 mod ums_v2;

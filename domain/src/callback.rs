@@ -31,17 +31,20 @@ pub enum Kind {
     AntelopeMessage,
     /// Antelope's `device-state`.
     AntelopeState,
+    /// Tencent IM's callbacks about what happened, whichever an app is called about.
+    Tencent,
     /// Standard Webhooks.
     Webhook,
 }
 
 impl Kind {
     /// All kinds.
-    pub const ALL: [Kind; 5] = [
+    pub const ALL: [Kind; 6] = [
         Kind::UcloudUplink,
         Kind::UcloudReport,
         Kind::AntelopeMessage,
         Kind::AntelopeState,
+        Kind::Tencent,
         Kind::Webhook,
     ];
 
@@ -53,6 +56,7 @@ impl Kind {
             Kind::UcloudReport => "ucloud_report",
             Kind::AntelopeMessage => "antelope_message",
             Kind::AntelopeState => "antelope_state",
+            Kind::Tencent => "tencent",
             Kind::Webhook => "webhook",
         }
     }
@@ -74,6 +78,16 @@ impl Kind {
             Kind::AntelopeMessage | Kind::AntelopeState => Policy {
                 pauses_micros: &[SECOND, 5 * SECOND],
                 answer_micros: 5 * SECOND,
+                batch: 1,
+                gather_micros: 0,
+                lanes: 32,
+                ordered: true,
+            },
+            // The document fixes the wait; it calls again only where an app wants it, up to so
+            // often ([`Policy::again`]). Numbers of unread messages come in order.
+            Kind::Tencent => Policy {
+                pauses_micros: &[SECOND, 2 * SECOND, 5 * SECOND],
+                answer_micros: 2 * SECOND,
                 batch: 1,
                 gather_micros: 0,
                 lanes: 32,
@@ -224,6 +238,13 @@ pub enum Next {
 }
 
 impl Policy {
+    /// The same, with at most so many calls after the first.
+    #[must_use]
+    pub fn again(self, most: usize) -> Policy {
+        let pauses_micros = self.pauses_micros.get(..most).unwrap_or(self.pauses_micros);
+        Policy { pauses_micros, ..self }
+    }
+
     /// What follows from the verdict on so many calls, the last among them.
     #[must_use]
     pub fn next(&self, calls: u32, verdict: Verdict) -> Next {

@@ -3,13 +3,13 @@
 //! chooses among them. A new kind is its file, a variant of [`Kind`] with its policy, and an arm
 //! in each match here.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use domain::{
     Recorded,
-    app::{AppConfig, WebhookConfig},
-    callback::{Kind, Reason, Verdict},
+    app::{TencentConfig, WebhookConfig},
+    callback::{Kind, Policy, Reason, Verdict},
 };
 use projections::Fault;
 use reqwest::{
@@ -18,9 +18,10 @@ use reqwest::{
 };
 use uuid::Uuid;
 
-use super::{antelope, ucloud, webhook};
+use super::{antelope, tencent, ucloud, webhook};
 use crate::{
     app::Server,
+    directory::AppEntry,
     outbound::{Answer, CallError, Limits},
     secrets::MasterKey,
 };
@@ -44,6 +45,8 @@ pub struct Endpoint {
     pub(super) secrets: Vec<String>,
     /// What a webhook asks for.
     pub(super) webhook: Option<WebhookConfig>,
+    /// What an app that speaks Tencent IM wants to be called about.
+    tencent: Option<TencentConfig>,
 }
 
 impl std::fmt::Debug for Endpoint {
@@ -63,6 +66,8 @@ pub(super) struct Entry {
     pub(super) order: u64,
     /// Its part of the body.
     pub(super) body: Bytes,
+    /// Its part of the URL's query, if it has one.
+    pub(super) query: String,
 }
 
 /// A call, ready to go out.
@@ -71,32 +76,36 @@ pub(super) struct Call {
     pub(super) body: Bytes,
     /// Headers besides the type of the body.
     pub(super) headers: Vec<(&'static str, String)>,
+    /// What the URL's query has besides its own.
+    pub(super) query: String,
 }
 
 /// All receivers of an app, with what their calls are signed with.
 #[must_use]
-pub fn endpoints(
-    master: &MasterKey,
-    config: &AppConfig,
-    antelope_keys: &[String],
-    webhook_secrets: &HashMap<Uuid, Vec<String>>,
-) -> Vec<Arc<Endpoint>> {
+pub fn endpoints(master: &MasterKey, entry: &AppEntry) -> Vec<Arc<Endpoint>> {
+    let config = &entry.config;
     let app = || config.app_id.clone();
     let of_app = |kind: Kind, url: &Option<String>, wire_id: &str, secrets: &[String]| {
         let url = url.clone()?;
         let print = master.fingerprint(&[b"receiver", app().as_bytes(), kind.name().as_bytes()]);
         let receiver = Uuid::parse_str(&print[..32]).unwrap_or_default();
         let (wire_id, secrets) = (wire_id.to_owned(), secrets.to_vec());
-        Some(Endpoint { kind, receiver, app: app(), url, wire_id, secrets, webhook: None })
+        let (webhook, tencent) = (None, None);
+        Some(Endpoint { kind, receiver, app: app(), url, wire_id, secrets, webhook, tencent })
     };
     let uplink = &config.uplink;
     let mut all = Vec::new();
     all.extend(of_app(Kind::UcloudUplink, &uplink.callback_url, "", &[]));
     all.extend(of_app(Kind::UcloudReport, &uplink.report_url, "", &[]));
     if let Some(antelope) = &config.antelope {
-        let (id, keys) = (&antelope.app_id, antelope_keys);
+        let (id, keys) = (&antelope.app_id, &entry.antelope_keys[..]);
         all.extend(of_app(Kind::AntelopeMessage, &antelope.webhook, id, keys));
         all.extend(of_app(Kind::AntelopeState, &antelope.state_webhook, id, keys));
+    }
+    if let Some(tencent) = &config.tencent {
+        let (id, token) = (tencent.sdk_app_id.to_string(), entry.tencent_token.as_slice());
+        let found = of_app(Kind::Tencent, &tencent.callback_url, &id, token);
+        all.extend(found.map(|own| Endpoint { tencent: Some(tencent.clone()), ..own }));
     }
     all.extend(config.webhooks.iter().filter(|own| !own.disabled).map(|own| Endpoint {
         kind: Kind::Webhook,
@@ -104,8 +113,9 @@ pub fn endpoints(
         app: app(),
         url: own.url.clone(),
         wire_id: String::new(),
-        secrets: webhook_secrets.get(&own.id).cloned().unwrap_or_default(),
+        secrets: entry.webhook_secrets.get(&own.id).cloned().unwrap_or_default(),
         webhook: Some(own.clone()),
+        tencent: None,
     }));
     all.into_iter().map(Arc::new).collect()
 }
@@ -124,6 +134,9 @@ impl Endpoint {
             Kind::UcloudReport => ucloud::report_concerns(recorded),
             Kind::AntelopeMessage => antelope::message_concerns(recorded),
             Kind::AntelopeState => antelope::state_concerns(recorded),
+            Kind::Tencent => {
+                self.tencent.as_ref().is_some_and(|own| tencent::concerns(own, recorded))
+            }
             Kind::Webhook => webhook::concerns(self, recorded),
         }
     }
@@ -139,6 +152,7 @@ impl Endpoint {
             Kind::UcloudReport => ucloud::report_entry(server, recorded).await,
             Kind::AntelopeMessage => antelope::message_entry(recorded),
             Kind::AntelopeState => antelope::state_entry(recorded),
+            Kind::Tencent => tencent::entry(server, recorded).await,
             Kind::Webhook => webhook::entry(recorded),
         };
         match entry {
@@ -153,15 +167,16 @@ impl Endpoint {
 
     /// The call about some callbacks, at a time in µs.
     pub(super) fn request(&self, entries: &[Entry], now: i64) -> Result<Request, CallError> {
-        let Call { body, headers } = match self.kind {
+        let Call { body, headers, query } = match self.kind {
             Kind::UcloudUplink => ucloud::call(0, entries),
             Kind::UcloudReport => ucloud::call(2, entries),
             Kind::AntelopeMessage => antelope::call(self, "device-message", entries),
             Kind::AntelopeState => antelope::call(self, "device-state", entries),
+            Kind::Tencent => tencent::call(self, entries, now),
             Kind::Webhook => webhook::call(self, entries, now),
         };
         let url = self.url.parse().map_err(|_| CallError::Scheme)?;
-        let mut request = Request::new(Method::POST, url);
+        let mut request = Request::new(Method::POST, tencent::with_query(url, &query));
         let json = HeaderValue::from_static("application/json; charset=utf-8");
         request.headers_mut().insert(CONTENT_TYPE, json);
         for (name, value) in headers {
@@ -186,8 +201,21 @@ impl Endpoint {
             Ok(answer) => match self.kind {
                 Kind::UcloudUplink | Kind::UcloudReport => ucloud::verdict(answer),
                 Kind::AntelopeMessage | Kind::AntelopeState => antelope::verdict(answer),
+                Kind::Tencent => tencent::verdict(answer),
                 Kind::Webhook => webhook::verdict(answer, now),
             },
+        }
+    }
+
+    /// How callbacks to it are delivered.
+    pub(super) fn policy(&self) -> Policy {
+        match self.kind {
+            Kind::Tencent => tencent::policy(self.tencent.as_ref(), self.kind.policy()),
+            Kind::UcloudUplink
+            | Kind::UcloudReport
+            | Kind::AntelopeMessage
+            | Kind::AntelopeState
+            | Kind::Webhook => self.kind.policy(),
         }
     }
 

@@ -13,6 +13,7 @@ mod due;
 mod kind;
 mod receiver;
 mod record;
+pub(crate) mod tencent;
 mod ucloud;
 mod webhook;
 

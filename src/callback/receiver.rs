@@ -226,7 +226,7 @@ impl Receiver {
         endpoint: &Arc<Endpoint>,
         batch: Vec<Item>,
     ) {
-        let (clock, policy) = (&engine.server.clock, self.kind.policy());
+        let (clock, policy) = (&engine.server.clock, endpoint.policy());
         let entries: Vec<Entry> = batch.iter().map(|item| item.entry.clone()).collect();
         let mut calls = batch.first().map_or(0, |item| item.calls);
         let state = loop {

@@ -59,7 +59,13 @@ pub(super) fn uplink_entry(recorded: &Recorded) -> Result<Option<Entry>, Fault> 
         reply_time: uplink.written_at,
     })?;
     let position = recorded.position;
-    Ok(Some(Entry { position, id: position.to_string(), order: 0, body: body.into() }))
+    Ok(Some(Entry {
+        position,
+        id: position.to_string(),
+        order: 0,
+        body: body.into(),
+        query: String::new(),
+    }))
 }
 
 /// What was written, as text: what is no text is its JSON.
@@ -141,7 +147,7 @@ pub(super) async fn report_entry(
         return Ok(None);
     }
     let (position, body) = (recorded.position, parts.join(",").into());
-    Ok(Some(Entry { position, id: position.to_string(), order: 0, body }))
+    Ok(Some(Entry { position, id: position.to_string(), order: 0, body, query: String::new() }))
 }
 
 /// The message before a step that needs to know.
@@ -167,7 +173,7 @@ pub(super) fn call(msg_type: u8, entries: &[Entry]) -> Call {
     }
     body.extend_from_slice(b"]}");
     let ids = entries.iter().map(|entry| entry.id.as_str()).collect::<Vec<_>>().join(",");
-    Call { body: Bytes::from(body), headers: vec![(IDS, ids)] }
+    Call { body: Bytes::from(body), headers: vec![(IDS, ids)], query: String::new() }
 }
 
 /// The document knows only the body; a status that is no success never is one.

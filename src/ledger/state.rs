@@ -32,6 +32,7 @@ impl Weighter<Key, Fact> for BySize {
             Fact::Chunk(Some(chunk)) => chunk.states.len() / 8,
             Fact::Account(_)
             | Fact::User(_)
+            | Fact::Addresses(_)
             | Fact::Label(_)
             | Fact::Count(_)
             | Fact::Known(_)

@@ -4,6 +4,7 @@
 mod antelope;
 mod engine;
 mod feed;
+mod tencent;
 mod ucloud;
 mod webhooks;
 

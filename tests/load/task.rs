@@ -316,6 +316,7 @@ async fn push(
         private: MessagePrivate {
             destinations: json("null")?,
             payload: Some(json(r#"{"title":"hello","content":"a push to everyone"}"#)?),
+            caller: None,
         },
     };
     let (id, _) = tasks::create(server, context(), new).await?;

@@ -70,6 +70,7 @@ pub(crate) fn task(audience: TaskAudience, strategy: Strategy) -> NewTask {
         private: MessagePrivate {
             destinations: json("null"),
             payload: Some(json(r#"{"title":"hello","content":"everyone"}"#)),
+            caller: None,
         },
     }
 }

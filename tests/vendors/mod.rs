@@ -72,6 +72,7 @@ impl Post {
             private: MessagePrivate {
                 destinations: json(Value::Null),
                 payload: Some(json(json!({ "text": "hello" }))),
+                caller: None,
             },
             new_account: Uuid::nil(),
         };

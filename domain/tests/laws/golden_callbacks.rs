@@ -38,13 +38,15 @@ pub(crate) fn uplinks() -> Vec<(&'static str, Event)> {
     let device = Source::Device { device: 42, protocol: Protocol::Antelope };
     let written_at = 1_573_552_778;
     let uplink = |source, private| UplinkReceived { source, written_at, private }.into();
+    let presence =
+        |online, private| PresenceChanged { device: 42, online, account: None, private }.into();
     let private_cid = Some(Cid { cid: 5_003_062 });
     vec![
         ("", uplink(Source::Sms, Some(private))),
         ("device", uplink(device, Some(bare))),
         ("erased", uplink(Source::Sms, None)),
-        ("", PresenceChanged { device: 42, online: true, private: private_cid }.into()),
-        ("erased", PresenceChanged { device: 42, online: false, private: None }.into()),
+        ("", presence(true, private_cid)),
+        ("erased", presence(false, None)),
     ]
 }
 

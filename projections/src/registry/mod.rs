@@ -12,7 +12,7 @@ mod labels;
 mod owners;
 mod tasks;
 
-pub use accounts::{account, user_page, users};
+pub use accounts::{account, tencent, user_page, users};
 pub use apps::apps;
 pub use devices::{
     COUNT_OF_CIDS, PAGE_OF_CIDS, by_account, by_cids, by_client, by_numbers, count_of_cids,
@@ -81,6 +81,10 @@ pub async fn load(conn: &mut Conn<'_>, key: &Key) -> Result<Option<Fact>, Fault>
         Key::Account { app, user } => Fact::Account(account(conn, app, user).await?),
         Key::User { app, username } => {
             Fact::User(accounts::user(conn, app, username).await?.map(Arc::new))
+        }
+        Key::Tencent { app, user } => Fact::Account(tencent(conn, app, user).await?),
+        Key::Addresses(account) => {
+            Fact::Addresses(accounts::addresses(conn, *account).await?.map(Arc::new))
         }
         Key::Label { app, name } => {
             Fact::Label(labels::label(conn, app, name).await?.map(Arc::new))

@@ -1,6 +1,7 @@
 //! The admin API, `/admin/v1/*`: apps, tokens, owners, recalls. Callers are operators with bearer
 //! tokens; refusals are problem documents (RFC 9457).
 
+pub mod addresses;
 pub mod apps;
 pub mod callbacks;
 pub mod events;
@@ -47,6 +48,8 @@ pub fn routes() -> Router<Arc<Server>> {
         .route(app, get(apps::read).patch(apps::change).delete(apps::delete))
         .route(&below("/access-tokens"), post(tokens::issue))
         .route(&below("/owners/{device_id}"), put(owners::set).delete(owners::remove))
+        .route(&below("/accounts/{protocol}/{name}/addresses"), put(addresses::of_account))
+        .route(&below("/devices/{number}/addresses"), put(addresses::of_device))
         .route(&below("/callbacks"), get(callbacks::list))
         .route(&below("/callbacks/receivers"), get(callbacks::receivers))
         .route(&below("/callbacks/replay"), post(callbacks::replay))
@@ -172,6 +175,7 @@ fn status_of(rejection: &Rejection) -> StatusCode {
         Rejection::VersionMoved { .. } => StatusCode::PRECONDITION_FAILED,
         Rejection::AppTaken(_)
         | Rejection::UserTaken(_)
+        | Rejection::AddressTaken(_)
         | Rejection::LabelTaken(_)
         | Rejection::NothingToRecall
         | Rejection::TaskOver
