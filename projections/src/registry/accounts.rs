@@ -110,18 +110,22 @@ fn user_of((account, opened_at, username, nickname, _): UserRow) -> Result<User,
     Ok(User { account: uuid(&account)?, version: 1, opened_at, username, nickname })
 }
 
-/// The Easemob user of a name.
-pub(super) async fn user(
+/// The Easemob users of some names; names that are nobody's are left out.
+pub(super) async fn users_named(
     conn: &mut Conn<'_>,
     app: &str,
-    username: &str,
-) -> Result<Option<User>, Fault> {
-    const SQL: &str = "SELECT account, opened_at, username, nickname, from_position FROM accounts \
-         WHERE app = $1 AND username = $2 AND to_position IS NULL";
-    let found: Option<UserRow> = on!(conn.again(), c => {
-        sqlx::query_as(SQL).bind(app).bind(username).fetch_optional(&mut *c).await?
+    usernames: &[&str],
+) -> Result<Vec<User>, Fault> {
+    const SQL: Sql = scalars!(
+        "SELECT account, opened_at, username, nickname, from_position FROM accounts \
+         WHERE app = $2 AND to_position IS NULL AND username IN (SELECT value FROM ",
+        ")"
+    );
+    let (sql, usernames) = (conn.text(SQL), db::list(usernames)?);
+    let found: Vec<UserRow> = on!(conn.again(), c => {
+        sqlx::query_as(sql).bind(usernames).bind(app).fetch_all(&mut *c).await?
     });
-    found.map(user_of).transpose()
+    found.into_iter().map(user_of).collect()
 }
 
 /// A page of an app's Easemob users after a position, in order of registration; each with the

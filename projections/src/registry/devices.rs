@@ -301,9 +301,31 @@ pub(super) async fn by_hardware(
 /// # Errors
 /// [`Fault`] when the database fails.
 pub async fn by_account(conn: &mut Conn<'_>, account: Uuid) -> Result<Vec<Device>, Fault> {
-    const SQL: &str = select_devices!("account = $1 AND to_position IS NULL ORDER BY +number");
+    by_accounts(conn, &[account]).await
+}
+
+/// Statement of [`by_accounts`]: the accounts. A test looks at its plan.
+pub const BY_ACCOUNTS: Sql = Sql {
+    sqlite: select_devices!(
+        "account IN (SELECT value FROM json_each($1)) AND to_position IS NULL ORDER BY +number"
+    ),
+    postgres: select_devices!(
+        "account IN (SELECT json_array_elements_text($1::json)) \
+         AND to_position IS NULL ORDER BY +number"
+    ),
+};
+
+/// Devices of some accounts, unregistered ones too, in order of number.
+///
+/// # Errors
+/// [`Fault`] when the database fails.
+pub(super) async fn by_accounts(
+    conn: &mut Conn<'_>,
+    accounts: &[Uuid],
+) -> Result<Vec<Device>, Fault> {
+    let (sql, accounts) = (conn.text(BY_ACCOUNTS), db::list(accounts)?);
     devices(on!(conn.again(), c => {
-        sqlx::query_as(SQL).bind(account.to_string()).fetch_all(&mut *c).await?
+        sqlx::query_as(sql).bind(accounts).fetch_all(&mut *c).await?
     }))
 }
 
