@@ -110,21 +110,28 @@ fn user_of((account, opened_at, username, nickname, _): UserRow) -> Result<User,
     Ok(User { account: uuid(&account)?, version: 1, opened_at, username, nickname })
 }
 
-/// The Easemob users of some names; names that are nobody's are left out.
+/// The Easemob users of some names, in no order; names that are nobody's are left out. All of it
+/// comes as one text, as SQLite's driver hands each column of each row over by itself.
 pub(super) async fn users_named(
     conn: &mut Conn<'_>,
     app: &str,
     usernames: &[&str],
 ) -> Result<Vec<User>, Fault> {
-    const SQL: Sql = scalars!(
-        "SELECT account, opened_at, username, nickname, from_position FROM accounts \
-         WHERE app = $2 AND to_position IS NULL AND username IN (SELECT value FROM ",
-        ")"
-    );
+    const SQL: Sql = Sql {
+        sqlite: "SELECT json_group_array(json_array(account, opened_at, username, nickname, \
+                 from_position)) FROM accounts WHERE app = $2 AND to_position IS NULL \
+                 AND username IN (SELECT value FROM json_each($1))",
+        postgres: "SELECT COALESCE(json_agg(json_build_array(account, opened_at, username, \
+                   nickname, from_position)), '[]')::text FROM accounts \
+                   WHERE app = $2 AND to_position IS NULL \
+                   AND username IN (SELECT json_array_elements_text($1::json))",
+    };
     let (sql, usernames) = (conn.text(SQL), db::list(usernames)?);
-    let found: Vec<UserRow> = on!(conn.again(), c => {
-        sqlx::query_as(sql).bind(usernames).bind(app).fetch_all(&mut *c).await?
+    let (found,): (String,) = on!(conn.again(), c => {
+        sqlx::query_as(sql).bind(usernames).bind(app).fetch_one(&mut *c).await?
     });
+    let found: Vec<UserRow> =
+        serde_json::from_str(&found).map_err(|cause| Fault::stored("users", cause))?;
     found.into_iter().map(user_of).collect()
 }
 

@@ -15,8 +15,8 @@ mod tasks;
 pub use accounts::{account, user_page, users};
 pub use apps::apps;
 pub use devices::{
-    BY_ACCOUNTS, COUNT_OF_CIDS, PAGE_OF_CIDS, by_account, by_cids, by_client, by_numbers,
-    count_of_cids, page_of_cids, page_of_devices,
+    COUNT_OF_CIDS, PAGE_OF_CIDS, by_account, by_cids, by_client, by_numbers, count_of_cids,
+    page_of_cids, page_of_devices,
 };
 pub use labels::{MemberRow, label_page, member, member_page};
 pub use tasks::{TaskRow, open_tasks};

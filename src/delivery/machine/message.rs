@@ -8,7 +8,7 @@ use std::{
 };
 
 use domain::{
-    device::{Binding, Device},
+    device::Binding,
     facts::{Fact, Key},
     message::{Delivery, Ending, Message, MessageAccepted, MessageId, Progress, Stage, Step},
     notification::Notification,
@@ -18,7 +18,10 @@ use futures_util::{
     StreamExt,
     stream::{self, SelectAll},
 };
-use projections::{Fault, registry};
+use projections::{
+    Fault,
+    registry::audience::{TargetRow, targets_at},
+};
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::{
@@ -144,22 +147,21 @@ impl Job<'_> {
         };
         for numbers in numbers.chunks(DEVICES) {
             let mut checkout = self.server.ledger.database().ledger_read.checkout().await?;
-            let devices = registry::by_numbers(&mut checkout.conn(), numbers).await?;
+            let targets = targets_at(&mut checkout.conn(), numbers, i64::MAX).await?;
             drop(checkout);
-            candidates
-                .extend(devices.iter().map(|(_, device)| self.candidate(machine, sender, device)));
+            candidates.extend(targets.into_iter().map(|t| self.candidate(machine, sender, t)));
         }
         Ok(candidates)
     }
 
-    fn candidate(&self, machine: &Machine, sender: Option<&Sender>, device: &Device) -> Candidate {
+    fn candidate(&self, machine: &Machine, sender: Option<&Sender>, t: TargetRow) -> Candidate {
         let way = |binding: Binding| {
-            let config = self.entry.config.vendor_of(&binding, &device.profile.app_package)?;
+            let config = self.entry.config.vendor_of(&binding, &t.app_package)?;
             let (config, channel) = self.entry.vendors.iter().find(|(own, _)| own == config)?;
             Some((machine.lane(sender?, self.entry.id(), (config, channel)), binding))
         };
-        let ways = device.bindings().into_iter().filter_map(way).collect();
-        Candidate { number: device.number, registered: device.registered(), ways }
+        let ways = t.bindings.into_iter().filter_map(way).collect();
+        Candidate { number: t.number, registered: t.registered, ways }
     }
 
     /// Asks the vendors, each device's first way first; what one will not take goes to the next.
