@@ -201,18 +201,19 @@ impl Ledger {
     }
 
     async fn load(&self, facts: &mut Facts, keys: Vec<Key>, cached: bool) -> Result<(), Fault> {
-        let mut checkout = None;
+        let mut missing = Vec::new();
         for key in keys {
-            if let Some(fact) = self.inner.state.get(&key).filter(|_| cached) {
-                facts.insert(key, fact);
-                continue;
+            match self.inner.state.get(&key).filter(|_| cached) {
+                Some(fact) => facts.insert(key, fact),
+                None => missing.push(key),
             }
-            let as_of = self.inner.state.as_of();
-            let checkout = match &mut checkout {
-                Some(checkout) => checkout,
-                none => none.insert(self.inner.database.ledger_read.checkout().await?),
-            };
-            let fact = store::load(&mut checkout.conn(), &key).await?;
+        }
+        if missing.is_empty() {
+            return Ok(());
+        }
+        let as_of = self.inner.state.as_of();
+        let mut checkout = self.inner.database.ledger_read.checkout().await?;
+        for (key, fact) in store::load_all(&mut checkout.conn(), missing).await? {
             self.inner.state.fill(&key, &fact, as_of);
             facts.insert(key, fact);
         }

@@ -281,12 +281,7 @@ pub(super) async fn load(conn: &mut Conn<'_>, key: &Key) -> Result<Fact, Fault> 
     if let Some(fact) = registry::load(conn, key).await? {
         return Ok(fact);
     }
-    let stream = match key {
-        Key::Message(id) => Stream::Message(*id),
-        Key::Task(id) => Stream::Task(*id),
-        Key::Chunk(id, chunk) => Stream::Chunk(*id, *chunk),
-        other => return Err(Fault::stored("key", format!("{other:?}"))),
-    };
+    let stream = stream_of(key).ok_or_else(|| Fault::stored("key", format!("{key:?}")))?;
     let page = read_stream(conn, &stream.to_string(), 0, i64::MAX).await?;
     if let Some((position, error)) = page.unreadable.first() {
         return Err(Fault::stored("event", format!("at {position}: {error}")));
@@ -297,6 +292,31 @@ pub(super) async fn load(conn: &mut Conn<'_>, key: &Key) -> Result<Fact, Fault> 
         _ => Fact::Message(None),
     };
     Ok(page.events.iter().fold(nothing, |fact, e| fact.evolve(key, e.place(), &e.event)))
+}
+
+/// The stream that a fact is folded from, if it is not of the registry.
+fn stream_of(key: &Key) -> Option<Stream> {
+    match key {
+        Key::Message(id) => Some(Stream::Message(*id)),
+        Key::Task(id) => Some(Stream::Task(*id)),
+        Key::Chunk(id, chunk) => Some(Stream::Chunk(*id, *chunk)),
+        _ => None,
+    }
+}
+
+/// Loads many facts, with few statements where one asks for many of a kind.
+pub(super) async fn load_all(
+    conn: &mut Conn<'_>,
+    keys: Vec<Key>,
+) -> Result<Vec<(Key, Fact)>, Fault> {
+    let (streams, keys): (Vec<Key>, Vec<Key>) =
+        keys.into_iter().partition(|key| stream_of(key).is_some());
+    let mut facts = registry::load_all(conn, &keys).await?;
+    for key in streams {
+        let fact = load(conn, &key).await?;
+        facts.push((key, fact));
+    }
+    Ok(facts)
 }
 
 /// A statement that gives [`EventRow`]s. The driver copies every column of every row on its own, so

@@ -4,6 +4,7 @@
 
 mod each;
 mod faults;
+mod held;
 mod line;
 mod ways;
 

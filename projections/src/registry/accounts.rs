@@ -155,17 +155,31 @@ pub(super) async fn addresses(
     found.map(account_of).transpose()
 }
 
-/// The Easemob user of a name.
-pub(super) async fn user(
+/// The Easemob users of some names, in no order; names that are nobody's are left out. All of it
+/// comes as one text, as SQLite's driver hands each column of each row over by itself.
+pub(super) async fn users_named(
     conn: &mut Conn<'_>,
     app: &str,
-    username: &str,
-) -> Result<Option<User>, Fault> {
-    const SQL: &str = select_accounts!("app = $1 AND username = $2");
-    let found: Option<AccountRow> = on!(conn.again(), c => {
-        sqlx::query_as(SQL).bind(app).bind(username).fetch_optional(&mut *c).await?
+    usernames: &[&str],
+) -> Result<Vec<User>, Fault> {
+    const SQL: Sql = Sql {
+        sqlite: "SELECT json_group_array(json_array(account, version, opened_at, ums_user, \
+                 username, tencent, nickname, from_position)) \
+                 FROM accounts WHERE app = $2 AND to_position IS NULL \
+                 AND username IN (SELECT value FROM json_each($1))",
+        postgres: "SELECT COALESCE(json_agg(json_build_array(account, version, opened_at, \
+                   ums_user, username, tencent, nickname, from_position)), '[]')::text \
+                   FROM accounts WHERE app = $2 AND to_position IS NULL \
+                   AND username IN (SELECT json_array_elements_text($1::json))",
+    };
+    let (sql, usernames) = (conn.text(SQL), db::list(usernames)?);
+    let (found,): (String,) = on!(conn.again(), c => {
+        sqlx::query_as(sql).bind(usernames).bind(app).fetch_one(&mut *c).await?
     });
-    Ok(found.map(account_of).transpose()?.and_then(|account| account.user()))
+    let found: Vec<AccountRow> =
+        serde_json::from_str(&found).map_err(|cause| Fault::stored("users", cause))?;
+    let users = found.into_iter().map(|row| Ok(account_of(row)?.user()));
+    users.filter_map(Result::transpose).collect()
 }
 
 /// A page of an app's Easemob users after a position, in the order in which they got the addresses

@@ -306,10 +306,57 @@ pub(super) async fn by_hardware(
 /// # Errors
 /// [`Fault`] when the database fails.
 pub async fn by_account(conn: &mut Conn<'_>, account: Uuid) -> Result<Vec<Device>, Fault> {
-    const SQL: &str = select_devices!("account = $1 AND to_position IS NULL ORDER BY +number");
-    devices(on!(conn.again(), c => {
-        sqlx::query_as(SQL).bind(account.to_string()).fetch_all(&mut *c).await?
-    }))
+    by_accounts(conn, &[account]).await
+}
+
+/// The columns of [`DeviceRow`] as a list of JSON arrays in one text.
+macro_rules! list_devices {
+    ($list:literal, $array:literal, $end:literal) => {
+        concat!(
+            "SELECT ",
+            $list,
+            "(",
+            $array,
+            "(number, stream, version, status, account, registered_at, app_package, device_type, ",
+            "channel, client_id, hardware_id, details, app, protocol))",
+            $end
+        )
+    };
+}
+
+/// Devices of some accounts, unregistered ones too, in order of number. A push may name a hundred
+/// users: all of it comes as one text, as SQLite's driver hands each column of each row over by
+/// itself.
+///
+/// # Errors
+/// [`Fault`] when the database fails.
+pub(super) async fn by_accounts(
+    conn: &mut Conn<'_>,
+    accounts: &[Uuid],
+) -> Result<Vec<Device>, Fault> {
+    const SQL: Sql = Sql {
+        sqlite: list_devices!(
+            "json_group_array",
+            "json_array",
+            " FROM devices WHERE account IN (SELECT value FROM json_each($1)) \
+             AND to_position IS NULL"
+        ),
+        postgres: list_devices!(
+            "COALESCE(json_agg",
+            "json_build_array",
+            ", '[]')::text FROM devices WHERE account IN \
+             (SELECT json_array_elements_text($1::json)) AND to_position IS NULL"
+        ),
+    };
+    let (sql, accounts) = (conn.text(SQL), db::list(accounts)?);
+    let (found,): (String,) = on!(conn.again(), c => {
+        sqlx::query_as(sql).bind(accounts).fetch_one(&mut *c).await?
+    });
+    let rows: Vec<DeviceRow> =
+        serde_json::from_str(&found).map_err(|cause| Fault::stored("devices", cause))?;
+    let mut found = devices(rows)?;
+    found.sort_unstable_by_key(|device| device.number);
+    Ok(found)
 }
 
 /// Devices by number, each with its app.

@@ -11,6 +11,7 @@ mod chunk;
 mod lane;
 mod message;
 mod task;
+mod wording;
 
 use std::{
     collections::{HashMap, HashSet},
