@@ -87,8 +87,7 @@ pub(super) fn state_entry(recorded: &Recorded) -> Result<Option<Entry>, Fault> {
 }
 
 fn entry(recorded: &Recorded, device: u32, body: String) -> Entry {
-    let position = recorded.position;
-    Entry { position, id: position.to_string(), order: device.into(), body: body.into() }
+    Entry { id: recorded.position.to_string(), order: device.into(), body: body.into() }
 }
 
 pub(super) fn call(endpoint: &Endpoint, event: &str, entries: &[Entry]) -> Call {

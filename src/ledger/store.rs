@@ -221,7 +221,7 @@ static SQLITE_LEDGER: [(i64, &str, &str); 5] = [
     (4, "tasks", include_str!("../../migrations/sqlite/ledger/0004_tasks.sql")),
     (5, "antelope", include_str!("../../migrations/sqlite/ledger/0005_antelope.sql")),
 ];
-static SQLITE_VIEWS: [(i64, &str, &str); 7] = [
+static SQLITE_VIEWS: [(i64, &str, &str); 8] = [
     (1, "views", include_str!("../../migrations/sqlite/views/0001_views.sql")),
     (2, "vendors", include_str!("../../migrations/sqlite/views/0002_vendors.sql")),
     (3, "tasks", include_str!("../../migrations/sqlite/views/0003_tasks.sql")),
@@ -229,6 +229,7 @@ static SQLITE_VIEWS: [(i64, &str, &str); 7] = [
     (5, "antelope", include_str!("../../migrations/sqlite/views/0005_antelope.sql")),
     (6, "callbacks", include_str!("../../migrations/sqlite/views/0006_callbacks.sql")),
     (7, "packed", include_str!("../../migrations/sqlite/views/0007_packed.sql")),
+    (9, "callback order", include_str!("../../migrations/sqlite/views/0009_callback_order.sql")),
 ];
 static POSTGRES_LEDGER: [(i64, &str, &str); 5] = [
     (1, "ledger", include_str!("../../migrations/postgres/ledger/0001_ledger.sql")),
@@ -241,7 +242,7 @@ static SQLITE_PRESENCE: [(i64, &str, &str); 2] = [
     (1, "presence", include_str!("../../migrations/sqlite/presence/0001_presence.sql")),
     (2, "vendor_calls", include_str!("../../migrations/sqlite/presence/0002_vendor_calls.sql")),
 ];
-static POSTGRES_VIEWS: [(i64, &str, &str); 7] = [
+static POSTGRES_VIEWS: [(i64, &str, &str); 8] = [
     (1, "views", include_str!("../../migrations/postgres/views/0001_views.sql")),
     (2, "vendors", include_str!("../../migrations/postgres/views/0002_vendors.sql")),
     (3, "tasks", include_str!("../../migrations/postgres/views/0003_tasks.sql")),
@@ -249,6 +250,7 @@ static POSTGRES_VIEWS: [(i64, &str, &str); 7] = [
     (5, "antelope", include_str!("../../migrations/postgres/views/0005_antelope.sql")),
     (6, "callbacks", include_str!("../../migrations/postgres/views/0006_callbacks.sql")),
     (7, "packed", include_str!("../../migrations/postgres/views/0007_packed.sql")),
+    (9, "callback order", include_str!("../../migrations/postgres/views/0009_callback_order.sql")),
 ];
 static POSTGRES_PRESENCE: [(i64, &str, &str); 2] = [
     (1, "presence", include_str!("../../migrations/postgres/presence/0001_presence.sql")),
