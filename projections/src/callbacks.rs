@@ -76,6 +76,8 @@ static COUNT: LazyLock<Insert> = LazyLock::new(|| {
     Insert::new("callback_counts", &columns, tail)
 });
 
+/// How long a callback that was answered in the end stays listed, in µs: 30 days.
+const LISTED_MICROS: i64 = 30 * 86_400 * 1_000_000;
 /// Callbacks that one statement asks again for.
 const STEP: i64 = 4_096;
 
@@ -162,7 +164,12 @@ impl Page {
     async fn write(&mut self, conn: &mut Conn<'_>) -> Result<(), Fault> {
         let Page { mut rows, dirty, counts } = std::mem::take(self);
         let mut values: Vec<Value> = Vec::with_capacity(dirty.len() * COLUMNS.len());
+        let mut answered: BTreeMap<Uuid, i64> = BTreeMap::new();
         for row in dirty.iter().filter_map(|key| rows.remove(key)) {
+            if row.outcome == Outcome::Answered {
+                let at = answered.entry(row.receiver).or_default();
+                *at = row.at.max(*at);
+            }
             values.extend([
                 row.receiver.to_string().into(),
                 row.position.into(),
@@ -177,6 +184,9 @@ impl Page {
             ]);
         }
         UPSERT.run(conn, values).await?;
+        for (receiver, at) in answered {
+            remove_answered(conn, receiver, at - LISTED_MICROS).await?;
+        }
         let mut values: Vec<Value> = Vec::new();
         for ((receiver, outcome), (app, kind, by)) in counts {
             values.extend([
@@ -189,6 +199,16 @@ impl Page {
         }
         COUNT.run(conn, values).await
     }
+}
+
+/// Removes what a receiver answered before a time.
+async fn remove_answered(conn: &mut Conn<'_>, receiver: Uuid, before: i64) -> Result<(), Fault> {
+    const SQL: &str = "DELETE FROM callbacks WHERE receiver = $1 AND outcome = 0 AND at < $2";
+    let receiver = receiver.to_string();
+    on!(conn.again(), c => {
+        sqlx::query(SQL).bind(receiver).bind(before).execute(&mut *c).await?.rows_affected()
+    });
+    Ok(())
 }
 
 /// Lets some that were given up wait again, due at once; gives how many they were.

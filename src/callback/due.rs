@@ -166,6 +166,7 @@ async fn look(engine: &Arc<Engine>, receiver: &Arc<Receiver>) -> Result<(), Faul
                     bytes,
                     calls,
                     again: true,
+                    hold: false,
                     probe: false,
                     since: now,
                     share: Share::new(&engine.budget, bytes),

@@ -236,7 +236,8 @@ impl Endpoint {
     /// A receiver at a URL, for tests of what waits for one.
     pub(super) fn at(url: &str) -> Arc<Endpoint> {
         let (kind, receiver, webhook) = (Kind::Webhook, Uuid::nil(), None);
-        let (app, url, wire_id, secrets) = (String::new(), url.to_owned(), String::new(), Vec::new());
+        let (app, url, wire_id, secrets) =
+            (String::new(), url.to_owned(), String::new(), Vec::new());
         Arc::new(Endpoint { kind, receiver, app, url, wire_id, secrets, webhook })
     }
 }

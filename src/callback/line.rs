@@ -52,6 +52,8 @@ pub(super) struct Item {
     pub(super) calls: u32,
     /// Whether the view has it.
     pub(super) again: bool,
+    /// Whether it may be held in memory behind others that wait in the view.
+    pub(super) hold: bool,
     /// Whether it finds out if an open circuit may be closed.
     pub(super) probe: bool,
     /// When it was taken up, in µs.
@@ -113,6 +115,9 @@ enum Circuit {
 struct View {
     /// Whether there may be some that are not in memory too.
     any: bool,
+    /// Position of the newest event whose callback left memory for it: what comes before that cannot
+    /// be held to come after it.
+    newest: i64,
     /// Position at which it knows of all that others recorded.
     until: i64,
     /// When to look for what is due, in µs.
@@ -176,7 +181,13 @@ impl Line {
             failures: 0,
             circuit: Circuit::Closed,
             pause: OPEN_FIRST_MICROS,
-            view: View { any: false, until: 0, look_at: i64::MAX, stale: BTreeMap::new() },
+            view: View {
+                any: false,
+                newest: 0,
+                until: 0,
+                look_at: i64::MAX,
+                stale: BTreeMap::new(),
+            },
             closed: false,
         }
     }
@@ -201,14 +212,16 @@ impl Line {
         }
     }
 
-    /// Takes a callback that no record says anything about. Behind others that wait in the view it
-    /// may be held for a while, if that is allowed; `full` says that no more fits into memory.
-    pub(super) fn place(&mut self, item: Item, hold: bool, full: bool) -> Placed {
+    /// Takes a callback that no record says anything about; `full` says that no more fits into memory.
+    /// What is not worded is worded first, as it may turn out to be none, and comes again.
+    pub(super) fn place(&mut self, item: Item, full: bool) -> Placed {
+        let worded = matches!(item.what, What::Said(_));
         let reason = if self.closed {
             Reason::Stopped
-        } else if self.circuit != Circuit::Closed {
+        } else if worded && self.circuit != Circuit::Closed {
             Reason::CircuitOpen
-        } else if self.policy.ordered && self.view.any {
+        } else if worded && self.policy.ordered && self.view.any {
+            let hold = item.hold && item.position > self.view.newest;
             if hold && !full && self.held.len() < HELD && self.fits(&item) {
                 self.bytes += item.bytes;
                 self.held.push(item);
@@ -222,9 +235,17 @@ impl Line {
         };
         let mut leaving = self.release_held();
         leaving.push(item);
-        // Whatever comes before these are recorded has to wait behind them.
-        self.view.any = true;
+        self.left(&leaving);
         Placed::Leaves(leaving, reason)
+    }
+
+    /// Notes that these will be in the view: whatever comes before they are recorded waits behind
+    /// them.
+    fn left<'a>(&mut self, items: impl IntoIterator<Item = &'a Item>) {
+        for item in items {
+            self.view.any = true;
+            self.view.newest = self.view.newest.max(item.position);
+        }
     }
 
     fn fits(&self, item: &Item) -> bool {
@@ -343,16 +364,21 @@ impl Line {
         !self.closed && (probes || self.circuit == Circuit::Closed)
     }
 
-    /// Has all that waits leave memory; gives what no record says anything about. The rest is in the
-    /// view, as it was.
+    /// Has all that waits for a call leave memory; gives what no record says anything about. The rest
+    /// is in the view, as it was.
     fn leave(&mut self) -> Vec<Item> {
-        let (again, new): (Vec<Item>, _) = self.take_all().into_iter().partition(|own| own.again);
+        let waiting = self.lanes.iter_mut().flat_map(|lane| lane.queue.drain(..));
+        let waiting: Vec<Item> = waiting.collect();
+        self.went(&waiting);
+        let held = self.release_held();
+        let (again, mut new): (Vec<Item>, _) = waiting.into_iter().partition(|own| own.again);
+        new.extend(held);
         for item in again {
             self.view.stale.remove(&item.position);
             self.view.any = true;
             self.view.look_at = 0;
         }
-        self.view.any |= !new.is_empty();
+        self.left(&new);
         new
     }
 
@@ -368,7 +394,9 @@ impl Line {
     /// Takes nothing any more; gives what has to wait in the view.
     pub(super) fn close(&mut self) -> Vec<Item> {
         self.closed = true;
-        self.leave()
+        let mut left = self.leave();
+        left.append(&mut self.take_all());
+        left
     }
 
     /// What waited so long that the checkpoint should not wait for it any longer, each with why it
@@ -376,7 +404,7 @@ impl Line {
     pub(super) fn late(&mut self, now: i64) -> Vec<(Item, Reason)> {
         let is_late = |item: &Item| !item.again && now - item.since >= LATE_MICROS;
         let mut late = Vec::new();
-        for lane in self.lanes.iter_mut().chain([&mut self.desk]) {
+        for lane in &mut self.lanes {
             let Some(first) = lane.queue.iter().position(is_late) else { continue };
             let ordered = self.policy.ordered;
             let mut index = first;
@@ -393,7 +421,7 @@ impl Line {
         if self.held.first().is_some_and(is_late) {
             late.extend(self.release_held().into_iter().map(|item| (item, Reason::Behind)));
         }
-        self.view.any |= !late.is_empty();
+        self.left(late.iter().map(|(item, _)| item));
         late
     }
 
@@ -427,8 +455,7 @@ impl Line {
     pub(super) fn look(&mut self, now: i64, views: i64) -> Option<Look> {
         self.view.stale.retain(|_, own| own.record.is_none_or(|record| record > views));
         let soon = self.view.any && self.view.look_at <= now && !self.closed;
-        // What is being worded goes first where order matters.
-        if !soon || (self.policy.ordered && self.desk.busy) {
+        if !soon {
             return None;
         }
         let room = match self.circuit {
@@ -479,7 +506,7 @@ impl Line {
         }
         (self.view.any, self.view.look_at) = (false, i64::MAX);
         let held = self.release_held();
-        held.into_iter().map(|item| self.place(item, false, false)).collect()
+        held.into_iter().map(|item| self.place(item, false)).collect()
     }
 
     /// Callbacks that wait in memory, and whether the circuit is open.

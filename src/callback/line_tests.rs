@@ -28,7 +28,17 @@ fn item(position: i64, since: i64) -> Item {
     let entry = Entry { id, order, body: "x".into() };
     let share = Share::new(&Arc::new(Budget::default()), 1);
     let what = What::Said(vec![entry]);
-    Item { position, what, bytes: 1, calls: 0, again: false, probe: false, since, share }
+    Item {
+        position,
+        what,
+        bytes: 1,
+        calls: 0,
+        again: false,
+        hold: true,
+        probe: false,
+        since,
+        share,
+    }
 }
 
 fn again(position: i64) -> Item {
@@ -89,12 +99,12 @@ fn the_tenth_failure_in_a_row_opens_the_circuit_and_one_success_closes_it() {
         judge(&mut line, FAILED, 0);
     }
     assert!(!line.load().1, "it opened early");
-    stays(line.place(item(1, 0), true, false));
-    stays(line.place(item(2, 0), true, false));
+    stays(line.place(item(1, 0), false));
+    stays(line.place(item(2, 0), false));
     assert_eq!(judge(&mut line, FAILED, 0), [2, 1], "what waits in lanes leaves");
-    assert_eq!(leaves(line.place(item(3, 0), true, false)), (Reason::CircuitOpen, vec![3]));
+    assert_eq!(leaves(line.place(item(3, 0), false)), (Reason::CircuitOpen, vec![3]));
     judge(&mut line, Verdict::Accepted, 0);
-    stays(line.place(item(4, 0), true, false));
+    stays(line.place(item(4, 0), false));
 }
 
 #[test]
@@ -182,16 +192,16 @@ fn a_look_that_is_overtaken_by_an_open_circuit_takes_nothing_up() {
 fn a_receiver_that_is_too_far_behind_takes_no_more_into_memory() {
     let mut line = line(Kind::Webhook);
     for position in 0..i64::try_from(QUEUE).unwrap() {
-        stays(line.place(item(position, 0), true, false));
+        stays(line.place(item(position, 0), false));
     }
-    assert_eq!(leaves(line.place(item(9_999, 0), true, false)).0, Reason::QueueFull);
+    assert_eq!(leaves(line.place(item(9_999, 0), false)).0, Reason::QueueFull);
     let mut line = self::line(Kind::Webhook);
-    stays(line.place(sized(1, QUEUE_BYTES + 1), true, false));
-    assert_eq!(leaves(line.place(sized(2, 1), true, false)).0, Reason::QueueFull);
+    stays(line.place(sized(1, QUEUE_BYTES + 1), false));
+    assert_eq!(leaves(line.place(sized(2, 1), false)).0, Reason::QueueFull);
     assert_eq!(line.batch(1).len(), 1);
-    stays(line.place(sized(3, QUEUE_BYTES), true, false));
+    stays(line.place(sized(3, QUEUE_BYTES), false));
     let mut line = self::line(Kind::Webhook);
-    assert_eq!(leaves(line.place(item(1, 0), true, true)).0, Reason::QueueFull);
+    assert_eq!(leaves(line.place(item(1, 0), true)).0, Reason::QueueFull);
 }
 
 #[test]
@@ -202,9 +212,9 @@ fn what_waits_two_seconds_leaves_and_in_an_ordered_lane_all_that_comes_after_it(
         (Kind::AntelopeMessage, vec![(2, Reason::QueueFull), (4, Reason::QueueFull)]),
     ] {
         let mut line = line(kind);
-        stays(line.place(item(2, 0), true, false));
-        stays(line.place(item(4, SECOND), true, false));
-        stays(line.place(item(3, SECOND), true, false));
+        stays(line.place(item(2, 0), false));
+        stays(line.place(item(4, SECOND), false));
+        stays(line.place(item(3, SECOND), false));
         assert!(line.late(LATE_MICROS - 1).is_empty());
         let late = line.late(LATE_MICROS);
         let late: Vec<_> = late.iter().map(|(item, reason)| (item.position, *reason)).collect();
@@ -217,8 +227,8 @@ fn what_comes_while_others_wait_in_the_view_is_held_goes_on_after_them_and_leave
     let held = || {
         let mut line = line(Kind::UcloudUplink);
         line.kept(10, 0);
-        stays(line.place(item(20, 0), true, false));
-        stays(line.place(item(21, SECOND), true, false));
+        stays(line.place(item(20, 0), false));
+        stays(line.place(item(21, SECOND), false));
         assert!(line.batch(0).is_empty(), "it overtakes");
         line
     };
@@ -232,11 +242,12 @@ fn what_comes_while_others_wait_in_the_view_is_held_goes_on_after_them_and_leave
     assert_eq!(line.late(LATE_MICROS).len(), 2);
     // Nothing is held while the first events after a start are read.
     let mut line = held();
-    assert_eq!(leaves(line.place(item(22, 0), false, false)), (Reason::Behind, vec![20, 21, 22]));
+    let read_again = Item { hold: false, ..item(22, 0) };
+    assert_eq!(leaves(line.place(read_again, false)), (Reason::Behind, vec![20, 21, 22]));
     // Where order does not matter nobody waits.
     let mut line = self::line(Kind::Webhook);
     line.kept(10, 0);
-    assert!(matches!(line.place(item(20, 0), true, false), Placed::Lane(_)));
+    assert!(matches!(line.place(item(20, 0), false), Placed::Lane(_)));
 }
 
 #[test]
@@ -257,7 +268,7 @@ fn nothing_is_taken_up_before_what_is_on_its_way_to_the_view_if_order_matters() 
 fn a_probe_waits_for_what_is_under_way_if_order_matters() {
     for (kind, wanted) in [(Kind::AntelopeMessage, 0), (Kind::Webhook, 1)] {
         let mut line = line(kind);
-        stays(line.place(item(2, 0), true, false));
+        stays(line.place(item(2, 0), false));
         assert_eq!(line.batch(0).len(), 1);
         for _ in 0..10 {
             judge(&mut line, FAILED, 0);
@@ -274,10 +285,10 @@ fn what_was_taken_up_and_not_called_stays_in_the_view_as_it_was() {
     let mut line = line(Kind::Webhook);
     line.kept(1, 0);
     stays(line.take_up(again(1), 0).unwrap());
-    stays(line.place(item(2, 0), true, false));
+    stays(line.place(item(2, 0), false));
     assert_eq!(line.look(0, 1).unwrap().known, [1]);
     assert_eq!(positions(&line.close()), [2]);
-    assert_eq!(leaves(line.place(item(3, 0), true, false)), (Reason::Stopped, vec![3]));
+    assert_eq!(leaves(line.place(item(3, 0), false)), (Reason::Stopped, vec![3]));
     assert!(line.look(0, 1).is_none(), "it is closed");
 }
 
@@ -290,7 +301,7 @@ fn a_call_takes_entries_up_to_its_bound_and_only_such_as_were_called_as_often() 
         Item { what, calls, ..item(position, 0) }
     };
     for (position, entries, calls) in [(1, 150, 0), (2, 50, 0), (3, 1, 0), (4, 500, 0), (5, 1, 2)] {
-        stays(line.place(many(position, entries, calls), true, false));
+        stays(line.place(many(position, entries, calls), false));
     }
     for wanted in [vec![1, 2], vec![3], vec![4], vec![5], vec![]] {
         assert_eq!(positions(&line.batch(0)), wanted);
@@ -301,7 +312,7 @@ fn a_call_takes_entries_up_to_its_bound_and_only_such_as_were_called_as_often() 
 fn a_receiver_is_over_once_nothing_is_left_of_it() {
     let mut line = line(Kind::Webhook);
     assert!(line.is_over());
-    stays(line.place(item(2, 0), true, false));
+    stays(line.place(item(2, 0), false));
     assert!(!line.is_over());
     assert_eq!(line.batch(0).len(), 1);
     assert!(!line.is_over(), "a call is under way");

@@ -257,11 +257,12 @@ impl Engine {
                         bytes: share.bytes(),
                         calls: 0,
                         again: false,
+                        hold: former.is_none(),
                         probe: false,
                         since: self.server.clock.now(),
                         share: share.clone(),
                     };
-                    receiver.offer(self, endpoint, item, former.is_none()).await;
+                    receiver.offer(self, endpoint, item).await;
                 }
             }
         }

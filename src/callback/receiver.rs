@@ -50,19 +50,17 @@ impl Receiver {
         self.line.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes a callback of an event that was just read, or postpones it. Behind others that wait it
-    /// may be held in memory, if that is allowed.
+    /// Takes a callback of an event that was just read, or postpones it.
     pub(super) async fn offer(
         self: &Arc<Self>,
         engine: &Arc<Engine>,
         endpoint: &Arc<Endpoint>,
         item: Item,
-        hold: bool,
     ) {
         let placed = {
             let mut line = self.line();
             line.configured(Some(endpoint), engine.server.clock.now());
-            line.place(item, hold, engine.budget.is_full())
+            line.place(item, engine.budget.is_full())
         };
         self.go_on(engine, placed).await;
     }
@@ -145,7 +143,7 @@ impl Receiver {
                     Ok(entries) if entries.is_empty() => engine.tracker.end(item.position),
                     Ok(entries) => {
                         let item = engine.worded(item, entries);
-                        let placed = self.line().place(item, false, false);
+                        let placed = self.line().place(item, engine.budget.is_full());
                         self.go_on(engine, placed).await;
                     }
                     Err(reason @ Reason::Stopped) => {
@@ -201,7 +199,12 @@ impl Receiver {
     }
 
     /// Calls until the batch is answered, given up or has to wait for long.
-    async fn deliver(self: &Arc<Self>, engine: &Engine, endpoint: &Arc<Endpoint>, batch: Vec<Item>) {
+    async fn deliver(
+        self: &Arc<Self>,
+        engine: &Engine,
+        endpoint: &Arc<Endpoint>,
+        batch: Vec<Item>,
+    ) {
         let (clock, policy) = (&engine.server.clock, self.kind.policy());
         let entries = batch.iter().flat_map(|item| item.entries().iter().cloned());
         let entries: Vec<Entry> = entries.collect();

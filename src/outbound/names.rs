@@ -117,7 +117,8 @@ impl Names {
         let Err(error) = found else { return };
         let now = Instant::now();
         if names.len() >= MAX_NOT_FOUND {
-            let fresh = |known: &Known| !matches!(known, Known::NotFound(_, until) if *until <= now);
+            let fresh =
+                |known: &Known| !matches!(known, Known::NotFound(_, until) if *until <= now);
             names.retain(|_, known| fresh(known));
         }
         if names.len() < MAX_NOT_FOUND {

@@ -195,7 +195,8 @@ pub async fn replay(call: Call, Path(app_id): One, body: Bytes) -> Result<Respon
         }
         Some(positions) => positions,
         None => {
-            let (receiver, most) = (row.receiver.to_string(), i64::try_from(MAX_REPLAYED).unwrap_or(0) + 1);
+            let (receiver, most) =
+                (row.receiver.to_string(), i64::try_from(MAX_REPLAYED).unwrap_or(0) + 1);
             callbacks::given_up(&mut views.conn(), &receiver, 0, most).await?
         }
     };

@@ -256,7 +256,7 @@ fn stream_of(reader: Reader) -> Response {
             }
             let more = match reader.may_read().await {
                 Ok(false) => return None,
-                Ok(true) => reader.some(Duration::from_secs(WAIT_SECONDS)).await,
+                Ok(true) => reader.some(LOOK_AGAIN).await,
                 Err(fault) => Err(fault),
             };
             match more {
