@@ -275,7 +275,7 @@ impl Line {
     }
 
     /// The next ones to word; without any nobody works on them any more.
-    pub(super) fn to_word(&mut self) -> Vec<Item> {
+    pub(super) fn worded_next(&mut self) -> Vec<Item> {
         let many = self.desk.queue.len().min(DESK);
         let items: Vec<Item> = self.desk.queue.drain(..many).collect();
         self.desk.busy = !items.is_empty();

@@ -200,12 +200,13 @@ impl Engine {
         if self.stop.is_cancelled() {
             return false;
         }
-        match &recorded.event {
-            Event::AppCreated(_) | Event::AppChanged(_) | Event::AppDeleted(_) => {
-                if !self.know_apps(recorded.position).await {
-                    return false;
-                }
-            }
+        let event = &recorded.event;
+        let of_apps =
+            matches!(event, Event::AppCreated(_) | Event::AppChanged(_) | Event::AppDeleted(_));
+        if of_apps && !self.know_apps(recorded.position).await {
+            return false;
+        }
+        match event {
             Event::CallbacksReplayed(replayed) => {
                 let receiver = self.receiver(replayed.receiver, replayed.kind, &recorded.app);
                 let mut line = receiver.line();

@@ -127,7 +127,7 @@ impl Receiver {
     /// Words callbacks whose wording needs the database, and hands them on in order.
     async fn word(self: &Arc<Self>, engine: &Arc<Engine>) {
         loop {
-            let items = self.line().to_word();
+            let items = self.line().worded_next();
             if items.is_empty() {
                 return;
             }
