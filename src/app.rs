@@ -22,6 +22,7 @@ use crate::{
         views::{self, Views},
     },
     http,
+    http::admin::events::Feeds,
     ids::MessageIds,
     jwt::jwks::Fetcher,
     ledger::{Database, Ledger},
@@ -70,6 +71,8 @@ pub struct Server {
     pub recorder: recorder::Recorder,
     /// The one way out to URLs that apps name.
     pub outbound: Arc<Outbound>,
+    /// Readers of events as they happen.
+    pub feeds: Feeds,
     /// The query API.
     pub schema: Schema,
     /// Devices of one chunk of a new task.
@@ -170,6 +173,7 @@ impl Running {
             tokens,
             easemob,
             jwks,
+            feeds: Feeds::default(),
             master,
             metrics,
             clock,

@@ -158,8 +158,15 @@ impl Directory {
         let (mut apps, former) = (Apps::default(), self.now());
         let mut checkout = self.ledger.database().ledger_read.checkout().await?;
         for app in all.iter().filter(|app| !app.deleted) {
-            let former = former.by_id.get(&app.config.app_id).map(AsRef::as_ref);
-            let entry = Arc::new(self.opened(&mut checkout.conn(), app, former).await?);
+            let former = former.by_id.get(&app.config.app_id);
+            let same = |own: &&Arc<AppEntry>| own.version == app.version;
+            let entry = match former.filter(same) {
+                Some(own) => Arc::clone(own),
+                None => {
+                    let former = former.map(AsRef::as_ref);
+                    Arc::new(self.opened(&mut checkout.conn(), app, former).await?)
+                }
+            };
             if let Some(ums) = &app.config.ums {
                 apps.by_ums_app.insert(ums.app_id.clone(), Arc::clone(&entry));
                 apps.by_ums_system.insert(ums.system_id.clone(), Arc::clone(&entry));
@@ -240,9 +247,13 @@ impl Directory {
                 entry.ums_jwt = Some(Verifier::new(&app.config.app_id, jwt, &secrets, former));
             }
         }
+        let sealed = app.config.webhooks.iter().flat_map(|webhook| &webhook.secrets);
+        let sealed: Vec<&str> = sealed.map(|secret| secret.reference.as_str()).collect();
+        let opened = self.master.get_all(conn, &sealed).await?;
         for webhook in &app.config.webhooks {
-            let secrets = self.secrets(conn, &webhook.secrets).await?;
-            entry.webhook_secrets.insert(webhook.id, secrets);
+            let secrets = webhook.secrets.iter();
+            let secrets = secrets.filter_map(|secret| opened.get(&secret.reference).cloned());
+            entry.webhook_secrets.insert(webhook.id, secrets.collect());
         }
         entry.callbacks = callback::endpoints(&self.master, &entry);
         Ok(entry)

@@ -3,6 +3,7 @@
 //! telling it, and without letting anyone who reads the ledger guess a short one.
 
 use std::{
+    collections::HashMap,
     fs,
     io::Write,
     os::unix::fs::OpenOptionsExt,
@@ -219,6 +220,35 @@ impl MasterKey {
                 .rows_affected()
         });
         Ok(tx.commit().await?)
+    }
+
+    /// Opens the values under some references, in one query; gives them by reference.
+    ///
+    /// # Errors
+    /// [`SecretError::CannotOpen`] when one is missing or was sealed under another key.
+    pub async fn get_all(
+        &self,
+        conn: &mut Conn<'_>,
+        references: &[&str],
+    ) -> Result<HashMap<String, String>, SecretError> {
+        const SQL: Sql = scalars!(
+            "SELECT reference, sealed FROM secrets WHERE reference IN (SELECT list.value FROM ",
+            ")"
+        );
+        if references.is_empty() {
+            return Ok(HashMap::new());
+        }
+        let (sql, list) = (conn.text(SQL), db::list(references)?);
+        let found: Vec<(String, Vec<u8>)> = on!(conn.again(), c => {
+            sqlx::query_as(sql).bind(list).fetch_all(&mut *c).await.map_err(Fault::from)?
+        });
+        let mut opened = HashMap::with_capacity(found.len());
+        for (reference, sealed) in found {
+            let value = self.open(&reference, &sealed)?;
+            opened.insert(reference, value);
+        }
+        let all = references.iter().all(|reference| opened.contains_key(*reference));
+        if all { Ok(opened) } else { Err(SecretError::CannotOpen) }
     }
 
     /// Opens the value under a reference.

@@ -297,7 +297,8 @@ pub struct WebhookConfig {
     pub id: Uuid,
     /// Where it is.
     pub url: String,
-    /// Names of the events that it wants, `device.*` for all of a family; empty: all.
+    /// Names of the events that it wants, `device.*` for all of a family; empty: all but those
+    /// about the app's own configuration.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub events: Vec<String>,
     /// What calls are signed with, newest first; several while a rotation overlaps.
@@ -308,14 +309,16 @@ pub struct WebhookConfig {
 }
 
 impl WebhookConfig {
-    /// Whether it wants events of that name.
+    /// Whether it wants events of that name. The configuration names other receivers, which are
+    /// only told of to who asks for it by name.
     #[must_use]
     pub fn wants(&self, event: &str) -> bool {
         let fits = |wanted: &String| match wanted.strip_suffix('*') {
             Some(family) => event.starts_with(family),
             None => event == wanted,
         };
-        self.events.is_empty() || self.events.iter().any(fits)
+        let by_default = self.events.is_empty() && !event.starts_with("app.");
+        by_default || self.events.iter().any(fits)
     }
 }
 

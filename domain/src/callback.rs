@@ -15,8 +15,9 @@ use crate::{
 
 /// Callbacks of one group, at most.
 pub const MAX_CALLBACKS: usize = 512;
-/// Longest wait that a receiver may ask for, in µs: a day.
-pub const MAX_RETRY_AFTER_MICROS: i64 = 86_400 * SECOND;
+/// Longest wait that a receiver may ask for, in µs: an hour. Longer ones would leave no way out to
+/// who mends it.
+pub const MAX_RETRY_AFTER_MICROS: i64 = 3_600 * SECOND;
 const SECOND: i64 = 1_000_000;
 
 /// What is called back about, and how.
@@ -123,7 +124,7 @@ pub struct Policy {
     pub pauses_micros: &'static [i64],
     /// Longest wait for an answer, in µs.
     pub answer_micros: i64,
-    /// Callbacks of one call, at most.
+    /// Entries of one call, at most. A callback has one, or as many as its event has to tell.
     pub batch: usize,
     /// How long the first waits for others to go with it, in µs.
     pub gather_micros: i64,
@@ -183,11 +184,15 @@ pub enum Reason {
     Behind,
     /// An operator asked for it again.
     Replayed,
+    /// The server stopped before it was its turn.
+    Stopped,
+    /// The event cannot be worded for the receiver: this program does not understand it.
+    Unreadable,
 }
 
 impl Reason {
     /// All reasons.
-    pub const ALL: [Reason; 14] = [
+    pub const ALL: [Reason; 16] = [
         Reason::Refused,
         Reason::Status,
         Reason::Redirected,
@@ -202,6 +207,8 @@ impl Reason {
         Reason::QueueFull,
         Reason::Behind,
         Reason::Replayed,
+        Reason::Stopped,
+        Reason::Unreadable,
     ];
 
     /// The stable name.
@@ -222,6 +229,8 @@ impl Reason {
             Reason::QueueFull => "queue_full",
             Reason::Behind => "behind",
             Reason::Replayed => "replayed",
+            Reason::Stopped => "stopped",
+            Reason::Unreadable => "unreadable",
         }
     }
 }
@@ -355,7 +364,8 @@ pub struct CallbacksReplayed {
     pub kind: Kind,
     /// The receiver's opaque id.
     pub receiver: Uuid,
-    /// Positions of the events that they are about; none: all that were given up.
+    /// Positions of the events that they are about, at most [`MAX_NUMBERS`](crate::task::packed::MAX_NUMBERS); none, in the records
+    /// of earlier versions: all that were given up.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub callbacks: Option<Packed>,
 }

@@ -87,10 +87,8 @@ pub(super) fn state_entry(recorded: &Recorded) -> Result<Option<Entry>, Fault> {
 }
 
 fn entry(recorded: &Recorded, device: u32, body: String) -> Entry {
-    let position = recorded.position;
     Entry {
-        position,
-        id: position.to_string(),
+        id: recorded.position.to_string(),
         order: device.into(),
         body: body.into(),
         query: String::new(),

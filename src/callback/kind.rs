@@ -1,7 +1,8 @@
 //! What a kind of callback is made of: which events concern it, how one is worded, how a call is
 //! made of some, and what an answer means. Each kind has a file with the same verbs; this one
 //! chooses among them. A new kind is its file, a variant of [`Kind`] with its policy, and an arm
-//! in each match here.
+//! in each match here. The wording is a matter of the kind alone, so that what many receivers are
+//! told is worded once.
 
 use std::{sync::Arc, time::Duration};
 
@@ -55,11 +56,9 @@ impl std::fmt::Debug for Endpoint {
     }
 }
 
-/// A callback as it is worded: the same each time.
+/// What a callback says, or one of several things that it says: the same each time.
 #[derive(Debug, Clone)]
 pub(super) struct Entry {
-    /// Position of the event that it is about.
-    pub(super) position: i64,
     /// What tells doubles from others, to the receiver.
     pub(super) id: String,
     /// What has the same goes in order.
@@ -141,28 +140,9 @@ impl Endpoint {
         }
     }
 
-    /// The callback about an event; none if there is nothing to say, or it was erased.
-    pub(super) async fn entry(
-        &self,
-        server: &Server,
-        recorded: &Recorded,
-    ) -> Result<Option<Entry>, Fault> {
-        let entry = match self.kind {
-            Kind::UcloudUplink => ucloud::uplink_entry(recorded),
-            Kind::UcloudReport => ucloud::report_entry(server, recorded).await,
-            Kind::AntelopeMessage => antelope::message_entry(recorded),
-            Kind::AntelopeState => antelope::state_entry(recorded),
-            Kind::Tencent => tencent::entry(server, recorded).await,
-            Kind::Webhook => webhook::entry(recorded),
-        };
-        match entry {
-            // It will never be worded; whoever waited for it would hold up all others.
-            Err(fault @ Fault::Stored { .. }) => {
-                tracing::error!(%fault, position = recorded.position, "no callback can be made");
-                Ok(None)
-            }
-            entry => entry,
-        }
+    /// Whether calls to it are made as they would be to another.
+    pub(super) fn is_called_like(&self, other: &Endpoint) -> bool {
+        self.url == other.url && self.secrets == other.secrets
     }
 
     /// The call about some callbacks, at a time in µs.
@@ -222,8 +202,42 @@ impl Endpoint {
     /// What a call may take.
     pub(super) fn limits(&self) -> Limits {
         let micros = u64::try_from(self.kind.policy().answer_micros).unwrap_or(0);
-        Limits { time: Duration::from_micros(micros), bytes: MAX_ANSWER_BYTES }
+        // Where the status says it all, what an answer has to say beyond the limit does not matter.
+        let cut = match self.kind {
+            Kind::UcloudUplink | Kind::UcloudReport => false,
+            Kind::AntelopeMessage | Kind::AntelopeState | Kind::Tencent | Kind::Webhook => true,
+        };
+        Limits { time: Duration::from_micros(micros), bytes: MAX_ANSWER_BYTES, cut }
     }
+}
+
+/// Whether wording one needs the database, so that it is not done where events are read.
+pub(super) fn is_worded_late(kind: Kind) -> bool {
+    match kind {
+        Kind::UcloudReport | Kind::Tencent => true,
+        Kind::UcloudUplink | Kind::AntelopeMessage | Kind::AntelopeState | Kind::Webhook => false,
+    }
+}
+
+/// What the callback about an event says, mostly one entry; none if there is nothing to say, or it
+/// was erased.
+///
+/// # Errors
+/// [`Fault::Stored`] if it will never be worded; another when the database fails.
+pub(super) async fn entries(
+    kind: Kind,
+    server: &Server,
+    recorded: &Recorded,
+) -> Result<Vec<Entry>, Fault> {
+    let entry = match kind {
+        Kind::UcloudUplink => ucloud::uplink_entry(recorded),
+        Kind::UcloudReport => return ucloud::report_entries(server, recorded).await,
+        Kind::AntelopeMessage => antelope::message_entry(recorded),
+        Kind::AntelopeState => antelope::state_entry(recorded),
+        Kind::Tencent => tencent::entry(server, recorded).await,
+        Kind::Webhook => webhook::entry(recorded),
+    };
+    entry.map(|entry| entry.into_iter().collect())
 }
 
 /// A verdict by status alone: 2xx is accepted.
@@ -243,4 +257,16 @@ pub(super) fn retry_after(headers: &HeaderMap, now: i64) -> Option<i64> {
     }
     let date = chrono::DateTime::parse_from_rfc2822(text).ok()?;
     Some((date.timestamp_micros() - now).max(0))
+}
+
+#[cfg(test)]
+impl Endpoint {
+    /// A receiver at a URL, for tests of what waits for one.
+    pub(super) fn at(url: &str) -> Arc<Endpoint> {
+        let (kind, receiver) = (Kind::Webhook, Uuid::nil());
+        let (webhook, tencent) = (None, None);
+        let (app, url, wire_id, secrets) =
+            (String::new(), url.to_owned(), String::new(), Vec::new());
+        Arc::new(Endpoint { kind, receiver, app, url, wire_id, secrets, webhook, tencent })
+    }
 }

@@ -292,10 +292,9 @@ fn entry_of(
     body: &impl Serialize,
 ) -> Result<Entry, Fault> {
     let body = serde_json::to_string(body).map_err(|cause| Fault::stored("callback", cause))?;
-    let (position, id) = (recorded.position, recorded.position.to_string());
-    let query = about(command, caller, platform);
+    let (id, query) = (recorded.position.to_string(), about(command, caller, platform));
     let order = account.as_u64_pair().1;
-    Ok(Entry { position, id, order, body: body.into(), query })
+    Ok(Entry { id, order, body: body.into(), query })
 }
 
 /// The part of the query that says what a call is about.

@@ -43,6 +43,9 @@ async fn run(server: &Arc<Server>, request: Request) -> Result<Response, Refusal
     let (parts, body) = request.into_parts();
     let body = body::read(body, MAX_BODY_BYTES).await;
     let operator = operator(server, &parts.headers).await?;
+    if operator.role == Role::Uplink {
+        return Err(Refusal::new(StatusCode::FORBIDDEN, "this token may only hand in uplinks"));
+    }
     if let Some(position) = parts.headers.get("ledger-position") {
         let position = position.to_str().ok().and_then(|text| text.parse().ok());
         let position: i64 = position.ok_or_else(|| {
@@ -75,7 +78,7 @@ async fn run(server: &Arc<Server>, request: Request) -> Result<Response, Refusal
 fn viewer(operator: Operator) -> Viewer {
     let private = match operator.role {
         Role::Admin | Role::Auditor => true,
-        Role::Analyst => false,
+        Role::Analyst | Role::Uplink => false,
     };
     Viewer { app: operator.app, private }
 }

@@ -222,7 +222,7 @@ static SQLITE_LEDGER: [(i64, &str, &str); 6] = [
     (5, "antelope", include_str!("../../migrations/sqlite/ledger/0005_antelope.sql")),
     (6, "tencent", include_str!("../../migrations/sqlite/ledger/0006_tencent.sql")),
 ];
-static SQLITE_VIEWS: [(i64, &str, &str); 8] = [
+static SQLITE_VIEWS: [(i64, &str, &str); 9] = [
     (1, "views", include_str!("../../migrations/sqlite/views/0001_views.sql")),
     (2, "vendors", include_str!("../../migrations/sqlite/views/0002_vendors.sql")),
     (3, "tasks", include_str!("../../migrations/sqlite/views/0003_tasks.sql")),
@@ -231,6 +231,7 @@ static SQLITE_VIEWS: [(i64, &str, &str); 8] = [
     (6, "callbacks", include_str!("../../migrations/sqlite/views/0006_callbacks.sql")),
     (7, "packed", include_str!("../../migrations/sqlite/views/0007_packed.sql")),
     (8, "chats", include_str!("../../migrations/sqlite/views/0008_chats.sql")),
+    (9, "callback order", include_str!("../../migrations/sqlite/views/0009_callback_order.sql")),
 ];
 static POSTGRES_LEDGER: [(i64, &str, &str); 6] = [
     (1, "ledger", include_str!("../../migrations/postgres/ledger/0001_ledger.sql")),
@@ -244,7 +245,7 @@ static SQLITE_PRESENCE: [(i64, &str, &str); 2] = [
     (1, "presence", include_str!("../../migrations/sqlite/presence/0001_presence.sql")),
     (2, "vendor_calls", include_str!("../../migrations/sqlite/presence/0002_vendor_calls.sql")),
 ];
-static POSTGRES_VIEWS: [(i64, &str, &str); 8] = [
+static POSTGRES_VIEWS: [(i64, &str, &str); 9] = [
     (1, "views", include_str!("../../migrations/postgres/views/0001_views.sql")),
     (2, "vendors", include_str!("../../migrations/postgres/views/0002_vendors.sql")),
     (3, "tasks", include_str!("../../migrations/postgres/views/0003_tasks.sql")),
@@ -253,6 +254,7 @@ static POSTGRES_VIEWS: [(i64, &str, &str); 8] = [
     (6, "callbacks", include_str!("../../migrations/postgres/views/0006_callbacks.sql")),
     (7, "packed", include_str!("../../migrations/postgres/views/0007_packed.sql")),
     (8, "chats", include_str!("../../migrations/postgres/views/0008_chats.sql")),
+    (9, "callback order", include_str!("../../migrations/postgres/views/0009_callback_order.sql")),
 ];
 static POSTGRES_PRESENCE: [(i64, &str, &str); 2] = [
     (1, "presence", include_str!("../../migrations/postgres/presence/0001_presence.sql")),

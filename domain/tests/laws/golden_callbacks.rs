@@ -69,6 +69,10 @@ pub(crate) fn callbacks() -> Vec<(&'static str, Event)> {
         Group::of(postponed, false, vec![20]),
         Group::of(state(given_up, 4, Some(Reason::Timeout)), true, vec![21, 23]),
     ];
+    let stopped = vec![
+        Group::of(state(callback::Outcome::Postponed, 0, Some(Reason::Stopped)), false, vec![24]),
+        Group::of(state(given_up, 0, Some(Reason::Unreadable)), false, vec![25]),
+    ];
     let (kind, receiver) = (callback::Kind::Webhook, RECEIVER);
     let all = CallbacksReplayed { kind, receiver, callbacks: None };
     let some = CallbacksReplayed { callbacks: Some(Packed::growing([21, 23])), ..all.clone() };
@@ -76,6 +80,7 @@ pub(crate) fn callbacks() -> Vec<(&'static str, Event)> {
     vec![
         ("", CallbacksCalled { kind: callback::Kind::Webhook, receiver, groups }.into()),
         ("minimal", CallbacksCalled { kind, receiver, groups: Vec::new() }.into()),
+        ("stopped", CallbacksCalled { kind, receiver, groups: stopped }.into()),
         ("", some.into()),
         ("minimal", all.into()),
     ]

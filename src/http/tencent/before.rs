@@ -19,7 +19,7 @@ use super::{OWN_CODES, errors::Problem, gate::Call, send::MAX_MESSAGE_BYTES};
 use crate::{app::Server, callback::tencent::question, outbound::Limits};
 
 /// What a call may take: the protocol fixes the time.
-const LIMITS: Limits = Limits { time: Duration::from_secs(2), bytes: 64 * 1024 };
+const LIMITS: Limits = Limits { time: Duration::from_secs(2), bytes: 64 * 1024, cut: false };
 
 /// What the app's server answers.
 #[derive(Deserialize)]
