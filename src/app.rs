@@ -11,6 +11,10 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use uuid::Uuid;
 
 use crate::{
+    audit::{
+        Audit, sealer,
+        witness::{FileWitness, Witness},
+    },
     callback,
     clock::Clock,
     config::Config,
@@ -72,6 +76,10 @@ pub struct Server {
     pub outbound: Arc<Outbound>,
     /// The query API.
     pub schema: Schema,
+    /// What is sealed, and proofs of it.
+    pub audit: Audit,
+    /// Who else keeps checkpoints, if anybody does.
+    pub witness: Option<Arc<dyn Witness>>,
     /// Devices of one chunk of a new task.
     pub chunk_devices: u32,
     stop: CancellationToken,
@@ -163,8 +171,12 @@ impl Running {
         });
         let outbound = Arc::new(Outbound::new(config.callback_allow.clone()));
         let jwks = Fetcher::new(Arc::clone(&outbound), clock.clone(), front.clone());
+        let audit = Audit::new(&ledger.database().ledger_read);
+        let witness = config.witness.as_deref().map(FileWitness::new);
         let server = Arc::new(Server {
             ledger,
+            audit,
+            witness: witness.map(|witness| Arc::new(witness) as Arc<dyn Witness>),
             views,
             directory,
             tokens,
@@ -183,7 +195,10 @@ impl Running {
             stop,
         });
         duties.spawn(duty(Arc::clone(&server), node, stop_duties.clone()));
-        duties.spawn(callbacks(Arc::clone(&server), node, stop_duties.clone()));
+        let calling = |server: Arc<Server>, ending| async move { callback::run(&server, ending).await };
+        duties.spawn(leased(Arc::clone(&server), node, callback::NAME, stop_duties.clone(), calling));
+        let sealing = |server: Arc<Server>, ending| async move { sealer::run(&server, ending).await };
+        duties.spawn(leased(Arc::clone(&server), node, sealer::NAME, stop_duties.clone(), sealing));
         duties.spawn(node::keep(Arc::clone(&server), node, number, stop_duties.clone()));
         duties.spawn(chores(Arc::clone(&server), stop_duties.clone()));
         let address = serve(&server, &config.listen, &front).await?;
@@ -295,9 +310,16 @@ async fn duty(server: Arc<Server>, node: Uuid, stop: CancellationToken) {
     let _ = lease.release().await;
 }
 
-/// Callbacks, on whichever node holds their lease; they end in their own time.
-async fn callbacks(server: Arc<Server>, node: Uuid, stop: CancellationToken) {
-    let lease = Lease::new(&server.ledger, &server.clock, callback::NAME, node);
+/// A duty with a lease of its own, on whichever node holds it; it is told to end, and ends in its
+/// own time.
+async fn leased<F: Future<Output = Result<(), Fault>> + Send>(
+    server: Arc<Server>,
+    node: Uuid,
+    name: &'static str,
+    stop: CancellationToken,
+    run: impl Fn(Arc<Server>, CancellationToken) -> F + Send,
+) {
+    let lease = Lease::new(&server.ledger, &server.clock, name, node);
     while !stop.is_cancelled() {
         if !lease.hold(LEASE).await.unwrap_or(false) {
             tokio::select! {
@@ -306,12 +328,12 @@ async fn callbacks(server: Arc<Server>, node: Uuid, stop: CancellationToken) {
             }
         }
         let ending = stop.child_token();
-        let mut calling = std::pin::pin!(callback::run(&server, ending.clone()));
+        let mut running = std::pin::pin!(run(Arc::clone(&server), ending.clone()));
         tokio::select! {
-            ended = &mut calling => report("callbacks", ended),
+            ended = &mut running => report(name, ended),
             _ = keep(&lease) => {
                 ending.cancel();
-                report("callbacks", calling.await);
+                report(name, running.await);
             }
         }
         tokio::select! {

@@ -116,7 +116,8 @@ impl MasterKey {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
             Err(error) => return Err(error.into()),
         }
-        const SQL: &str = "SELECT reference FROM secrets LIMIT 1";
+        const SQL: &str = "SELECT reference FROM secrets UNION ALL \
+             SELECT 'audit key' FROM audit_keys WHERE sealed IS NOT NULL LIMIT 1";
         let mut checkout = database.ledger_read.checkout().await?;
         let sealed: Option<(String,)> = on!(checkout.conn(), c => {
             sqlx::query_as(SQL).fetch_optional(&mut *c).await.map_err(Fault::from)?
@@ -174,20 +175,21 @@ impl MasterKey {
         hex(&mac.finalize().into_bytes())
     }
 
-    fn seal(&self, reference: &str, value: &str) -> Result<Vec<u8>, SecretError> {
+    /// Seals a value, bound to what it is for.
+    pub(crate) fn seal_bytes(&self, purpose: &str, value: &[u8]) -> Result<Vec<u8>, SecretError> {
         let nonce = random::<NONCE_BYTES>()?;
-        let payload = Payload { msg: value.as_bytes(), aad: reference.as_bytes() };
+        let payload = Payload { msg: value, aad: purpose.as_bytes() };
         let sealed = self.cipher().encrypt(&XNonce::from(nonce), payload);
         Ok([&nonce[..], &sealed.map_err(|_| SecretError::CannotOpen)?].concat())
     }
 
-    fn open(&self, reference: &str, sealed: &[u8]) -> Result<String, SecretError> {
+    /// Opens what was sealed for that purpose.
+    pub(crate) fn open_bytes(&self, purpose: &str, sealed: &[u8]) -> Result<Vec<u8>, SecretError> {
         let (nonce, msg) =
             sealed.split_first_chunk::<NONCE_BYTES>().ok_or(SecretError::CannotOpen)?;
-        let payload = Payload { msg, aad: reference.as_bytes() };
+        let payload = Payload { msg, aad: purpose.as_bytes() };
         let opened = self.cipher().decrypt(&XNonce::from(*nonce), payload);
-        String::from_utf8(opened.map_err(|_| SecretError::CannotOpen)?)
-            .map_err(|_| SecretError::CannotOpen)
+        opened.map_err(|_| SecretError::CannotOpen)
     }
 
     fn cipher(&self) -> XChaCha20Poly1305 {
@@ -206,7 +208,7 @@ impl MasterKey {
         value: &str,
     ) -> Result<(), SecretError> {
         const SQL: &str = "INSERT INTO secrets (reference, app, sealed) VALUES ($1, $2, $3)";
-        let sealed = self.seal(reference, value)?;
+        let sealed = self.seal_bytes(reference, value.as_bytes())?;
         let mut tx = pool.begin().await?;
         on!(tx.conn(), c => {
             sqlx::query(SQL)
@@ -235,7 +237,8 @@ impl MasterKey {
                 .map_err(Fault::from)?
         });
         let (sealed,) = found.ok_or(SecretError::CannotOpen)?;
-        self.open(reference, &sealed)
+        let opened = self.open_bytes(reference, &sealed)?;
+        String::from_utf8(opened).map_err(|_| SecretError::CannotOpen)
     }
 }
 
@@ -256,6 +259,11 @@ pub fn same(a: &[u8], b: &[u8]) -> bool {
 /// When the system has no randomness.
 pub fn new_secret() -> std::io::Result<String> {
     Ok(hex(&random::<16>()?))
+}
+
+/// A new seed of a signing key.
+pub(crate) fn new_seed() -> std::io::Result<[u8; KEY_BYTES]> {
+    random()
 }
 
 /// The plain hash under which a token of full entropy is stored.

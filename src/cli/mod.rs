@@ -1,6 +1,7 @@
 //! The command line. One file a command; each opens what it needs and nothing more.
 
 mod app;
+mod audit;
 mod rebuild;
 mod replay;
 mod serve;
@@ -48,6 +49,8 @@ enum Command {
     Sign(sign::Sign),
     /// Print events as JSON lines.
     Replay(replay::Replay),
+    /// See and rotate the keys that sign checkpoints.
+    Audit(audit::Command),
     /// Throw the views away; the next start makes them again.
     Rebuild(rebuild::Rebuild),
 }
@@ -80,6 +83,7 @@ async fn run(cli: Cli) -> Result<(), Failure> {
         Command::Token(token) => token.run(config).await,
         Command::Sign(sign) => sign.run(),
         Command::Replay(replay) => replay.run(config).await,
+        Command::Audit(audit) => audit.run(config).await,
         Command::Rebuild(rebuild) => rebuild.run(config).await,
     }
 }

@@ -16,7 +16,7 @@ use utoipa::{
 };
 
 use super::{
-    admin::{apps, callbacks, events, messages, operators, owners, tokens, webhooks},
+    admin::{apps, audit, callbacks, events, messages, operators, owners, tokens, webhooks},
     antelope::interface as antelope,
     easemob::interface as easemob,
     ums::codes::{Code, Interface},
@@ -52,6 +52,10 @@ use super::{
         callbacks::receivers,
         callbacks::replay,
         events::read,
+        audit::checkpoint,
+        audit::keys,
+        audit::inclusion,
+        audit::consistency,
         uplink::messages
     )
 )]

@@ -214,12 +214,13 @@ pub(crate) fn private_directory(directory: &Path) -> std::io::Result<()> {
 
 type Scripts = [(i64, &'static str, &'static str)];
 
-static SQLITE_LEDGER: [(i64, &str, &str); 5] = [
+static SQLITE_LEDGER: [(i64, &str, &str); 6] = [
     (1, "ledger", include_str!("../../migrations/sqlite/ledger/0001_ledger.sql")),
     (2, "audience", include_str!("../../migrations/sqlite/ledger/0002_audience.sql")),
     (3, "easemob", include_str!("../../migrations/sqlite/ledger/0003_easemob.sql")),
     (4, "tasks", include_str!("../../migrations/sqlite/ledger/0004_tasks.sql")),
     (5, "antelope", include_str!("../../migrations/sqlite/ledger/0005_antelope.sql")),
+    (6, "audit", include_str!("../../migrations/sqlite/ledger/0006_audit.sql")),
 ];
 static SQLITE_VIEWS: [(i64, &str, &str); 7] = [
     (1, "views", include_str!("../../migrations/sqlite/views/0001_views.sql")),
@@ -230,12 +231,13 @@ static SQLITE_VIEWS: [(i64, &str, &str); 7] = [
     (6, "callbacks", include_str!("../../migrations/sqlite/views/0006_callbacks.sql")),
     (7, "packed", include_str!("../../migrations/sqlite/views/0007_packed.sql")),
 ];
-static POSTGRES_LEDGER: [(i64, &str, &str); 5] = [
+static POSTGRES_LEDGER: [(i64, &str, &str); 6] = [
     (1, "ledger", include_str!("../../migrations/postgres/ledger/0001_ledger.sql")),
     (2, "audience", include_str!("../../migrations/postgres/ledger/0002_audience.sql")),
     (3, "easemob", include_str!("../../migrations/postgres/ledger/0003_easemob.sql")),
     (4, "tasks", include_str!("../../migrations/postgres/ledger/0004_tasks.sql")),
     (5, "antelope", include_str!("../../migrations/postgres/ledger/0005_antelope.sql")),
+    (6, "audit", include_str!("../../migrations/postgres/ledger/0006_audit.sql")),
 ];
 static SQLITE_PRESENCE: [(i64, &str, &str); 2] = [
     (1, "presence", include_str!("../../migrations/sqlite/presence/0001_presence.sql")),
