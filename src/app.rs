@@ -22,7 +22,7 @@ use crate::{
     directory::Directory,
     easemob::Gate,
     feed::{
-        effects::{LEASE, Lease, RENEW},
+        effects::{self, LEASE, Lease, RENEW},
         views::{self, Views},
     },
     http,
@@ -147,6 +147,9 @@ impl Running {
         let new_admin_token = admin_token(&tokens, config).await?;
         let ledger =
             Ledger::start(database, clock.clone(), Arc::clone(&metrics), &back, &stop_back).await?;
+        if let Some(reason) = effects::paused(&ledger.database().ledger_read).await? {
+            tracing::warn!(reason, "effects are paused until `pushledger resume`");
+        }
         let node = Uuid::now_v7();
         let number = Number::claim(&ledger, &clock, node).await?;
         let from = number.since.max(last_time(&ledger).await? + 1_000);
@@ -285,7 +288,7 @@ async fn duty(server: Arc<Server>, node: Uuid, stop: CancellationToken) {
     let mut holding = false;
     loop {
         if !holding {
-            holding = lease.hold(LEASE).await.unwrap_or(false);
+            holding = may_act(&server).await && lease.hold(LEASE).await.unwrap_or(false);
         }
         if !holding {
             tokio::select! {
@@ -321,7 +324,7 @@ async fn leased<F: Future<Output = Result<(), Fault>> + Send>(
 ) {
     let lease = Lease::new(&server.ledger, &server.clock, name, node);
     while !stop.is_cancelled() {
-        if !lease.hold(LEASE).await.unwrap_or(false) {
+        if !may_act(&server).await || !lease.hold(LEASE).await.unwrap_or(false) {
             tokio::select! {
                 () = stop.cancelled() => return,
                 () = tokio::time::sleep(RENEW) => continue,
@@ -343,6 +346,17 @@ async fn leased<F: Future<Output = Result<(), Fault>> + Send>(
     }
     // What can't be given back runs out by itself.
     let _ = lease.release().await;
+}
+
+/// Whether effects may go on; not in a restored ledger before an operator says so.
+async fn may_act(server: &Server) -> bool {
+    match effects::paused(&server.ledger.database().ledger_read).await {
+        Ok(paused) => {
+            server.metrics.effects_paused(paused.is_some());
+            paused.is_none()
+        }
+        Err(_) => false,
+    }
 }
 
 /// Renews a lease until it is lost.

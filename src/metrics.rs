@@ -37,6 +37,7 @@ pub struct Metrics {
     callbacks_waiting: Gauge,
     circuits_open: Gauge,
     seals_refused: Gauge,
+    effects_paused: Gauge,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -151,8 +152,15 @@ impl Default for Metrics {
             "1 while nothing is signed, as the witness, the tree or the key forbids it",
             seals_refused.clone(),
         );
+        let effects_paused = Gauge::default();
+        registry.register(
+            "effects_paused",
+            "1 while effects wait for an operator to resume them",
+            effects_paused.clone(),
+        );
         Metrics {
             registry,
+            effects_paused,
             seals_refused,
             callbacks,
             callback_calls,
@@ -252,6 +260,11 @@ impl Metrics {
     pub fn callbacks_stopped(&self) {
         self.callbacks_waiting(0, 0);
         self.lag(crate::callback::NAME, 0);
+    }
+
+    /// Whether effects wait for an operator.
+    pub fn effects_paused(&self, paused: bool) {
+        self.effects_paused.set(paused.into());
     }
 
     /// Whether this node has to refuse to seal.

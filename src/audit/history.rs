@@ -107,7 +107,6 @@ pub(super) struct History {
 /// An event, with the name of its stream.
 pub(super) struct Named<'a> {
     pub(super) name: Name,
-    pub(super) position: i64,
     pub(super) version: i64,
     /// `None` if this program cannot read it.
     pub(super) recorded: Option<&'a Recorded>,

@@ -3,6 +3,7 @@
 //! was signed. From the [`tiles`] of the tree anyone is given short proofs that an event is in it,
 //! and that a later tree goes on from an earlier one. `docs/audit.md` says what that proves.
 
+pub mod archive;
 mod history;
 pub mod keys;
 pub mod merkle;

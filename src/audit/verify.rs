@@ -5,15 +5,16 @@
 //! Pages are read by one task, hashed and parsed on all cores, and judged in order; no more than a
 //! few pages are in memory, and a bounded amount of what [`super::history`] remembers.
 
-use std::{collections::VecDeque, sync::Arc};
+use std::{collections::VecDeque, path::Path, sync::Arc};
 
 use domain::{Event, Metadata, Recorded};
 use projections::{Fault, on};
 use sha2::{Digest, Sha256};
 use tokio::{sync::mpsc, task::JoinHandle};
+use uuid::Uuid;
 
 use super::{
-    Checkpoints, NoProof,
+    Checkpoints, NoProof, archive,
     history::{History, Name, Named, Part},
     keys,
     merkle::{Hash, TILE_WIDTH, Tile, Tree},
@@ -26,7 +27,7 @@ use crate::ledger::{Ledger, Stored};
 /// Events of a page.
 pub(super) const PAGE: usize = 4_096;
 /// Pages that are read ahead of the judgement.
-const PAGES_AHEAD: usize = 4;
+pub(super) const PAGES_AHEAD: usize = 4;
 /// Checkpoints read at once.
 const CHECKPOINTS: i64 = 1_000;
 
@@ -139,6 +140,8 @@ fn judged_part(stored: &Stored) -> Option<Recorded> {
 /// Judges events in order.
 pub(super) struct Judge {
     pub(super) last: i64,
+    /// Id of the first event.
+    pub(super) first: Option<Uuid>,
     pub(super) recorded_at: i64,
     pub(super) chain: Hash,
     pub(super) tree: Tree,
@@ -155,6 +158,7 @@ impl Judge {
     pub(super) fn new(history: Option<History>) -> Judge {
         Judge {
             last: 0,
+            first: None,
             recorded_at: 0,
             chain: [0; 32],
             tree: Tree::default(),
@@ -177,7 +181,8 @@ impl Judge {
         let Stored { position, recorded_at, version, .. } = event.stored;
         let expected = self.last + 1;
         if position < expected {
-            return Err(Wrong::new(position, format!("{expected} comes next")));
+            let at = if position < 1 { position } else { expected };
+            return Err(Wrong::new(at, format!("{position} is where {expected} comes next")));
         }
         if position > expected {
             return Err(Wrong::new(expected, format!("it is missing: {position} comes next")));
@@ -189,6 +194,7 @@ impl Judge {
             return Err(Wrong::new(position, "it was recorded before the one before it"));
         }
         (self.last, self.recorded_at) = (position, recorded_at);
+        self.first.get_or_insert(event.stored.event_id);
         self.chain = Sha256::new()
             .chain_update(self.chain)
             .chain_update(event.leaf)
@@ -199,7 +205,7 @@ impl Judge {
         self.report.unknown += u64::from(event.unknown);
         if let Some(history) = &mut self.history {
             let recorded = event.recorded.as_ref();
-            let named = Named { name: event.name, position, version, recorded };
+            let named = Named { name: event.name, version, recorded };
             history.take(&named).map_err(|reason| Wrong::new(position, reason))?;
         }
         self.roots()
@@ -293,10 +299,45 @@ pub async fn live(
     Ok(report)
 }
 
+/// Checks an export, and that the trees of some checkpoints are in it. With `trusted` keys its own
+/// checkpoint and those have to be signed by one of them; else by one that the export lists.
+///
+/// # Errors
+/// [`NotVerified`] says what is wrong first.
+pub async fn export(
+    directory: &Path,
+    checkpoints: &[String],
+    trusted: &[Verifier],
+) -> Result<Report, NotVerified> {
+    let opened = archive::Opened::open(directory)?;
+    let mut judge = Judge::new(Some(History::new(Part::default())));
+    judge.expect(opened.signed(checkpoints, trusted)?);
+    let mut pages = opened.read();
+    while let Some(page) = pages.recv().await {
+        for event in &looked(page?).await? {
+            judge.take(event, |_| {})?;
+        }
+    }
+    opened.ends(&judge)?;
+    let (mut report, mut parts) = judge.report();
+    while let Some(part) = parts.pop() {
+        let mut history = History::new(part);
+        let mut pages = opened.read();
+        while let Some(page) = pages.recv().await {
+            for event in &looked(page?).await? {
+                again(&mut history, event)?;
+            }
+        }
+        parts.extend(history.left());
+        report.passes += 1;
+    }
+    Ok(report)
+}
+
 /// Judges the history of an event in a further pass.
 pub(super) fn again(history: &mut History, event: &Looked) -> Result<(), Wrong> {
     let Stored { position, version, .. } = event.stored;
-    let named = Named { name: event.name, position, version, recorded: event.recorded.as_ref() };
+    let named = Named { name: event.name, version, recorded: event.recorded.as_ref() };
     history.take(&named).map_err(|reason| Wrong::new(position, reason))
 }
 
@@ -315,8 +356,12 @@ async fn signed_by(
     let mut checkout = ledger.database().ledger_read.checkout().await?;
     let mut conn = checkout.conn();
     let Some(last) = Checkpoints::last(&mut conn).await? else { return Ok(0) };
-    let origin = keys::origin(&mut conn).await?;
-    let origin = origin.ok_or_else(|| Wrong::new(1, "it is missing, and so are all after it"))?;
+    let origin = match keys::origin(&mut conn).await {
+        Ok(Some(origin)) => origin,
+        Ok(None) => return Err(Wrong::new(1, "it is missing").into()),
+        Err(Fault::Stored { .. }) => return Err(Wrong::new(1, "its id is none").into()),
+        Err(fault) => return Err(fault.into()),
+    };
     let own: Vec<Verifier> =
         keys::all(&mut conn).await?.iter().map(|key| key.verifier(&origin)).collect();
     let keys = if trusted.is_empty() { &own } else { trusted };

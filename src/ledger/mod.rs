@@ -31,6 +31,7 @@ pub use queue::Lane;
 pub use record::leaf;
 pub use store::Database;
 pub use stored::Stored;
+pub(crate) use stored::write as write_stored;
 
 use queue::{Job, Prepared, Queue};
 use state::State;

@@ -391,3 +391,14 @@ fn recorded((position, header, body, private): EventRow) -> Result<Recorded, Str
             .map_err(|error| error.to_string())?,
     })
 }
+
+/// Empty views in memory, for a fold that nobody keeps.
+///
+/// # Errors
+/// [`Fault`] when they cannot be made.
+pub async fn scratch_views() -> Result<Pool, Fault> {
+    let pool = SqlitePoolOptions::new().max_connections(1).idle_timeout(None).max_lifetime(None);
+    let pool = pool.connect_with(SqliteConnectOptions::new().in_memory(true)).await?;
+    migrator(&SQLITE_VIEWS).run(&pool).await?;
+    Ok(Pool::Sqlite(pool))
+}

@@ -9,12 +9,14 @@ use projections::{
     db::{Conn, Insert, Sql, Value},
     on,
 };
+use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::record::{self, COLUMNS, SALT_BYTES};
 
 /// One row of `events`.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Stored {
     /// 1, 2, 3, … without holes.
     pub position: i64,
@@ -25,6 +27,7 @@ pub struct Stored {
     /// Its place in that stream, from 1.
     pub version: i64,
     /// The event's stable name.
+    #[serde(rename = "type")]
     pub name: String,
     /// Schema number of the body.
     pub schema: i64,
@@ -37,12 +40,16 @@ pub struct Stored {
     /// The facts, as exact JSON text.
     pub body: String,
     /// What is private, as exact JSON text.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub private: Option<String>,
     /// What keeps its hash from telling it.
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "maybe_hex")]
     pub salt: Option<Vec<u8>>,
     /// The hash of all that.
+    #[serde(with = "in_hex")]
     pub leaf: Vec<u8>,
     /// The hash of what was private before it was erased.
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "maybe_hex")]
     pub erased: Option<Vec<u8>>,
 }
 
@@ -173,5 +180,42 @@ impl Stored {
             metadata: serde_json::from_str(&self.metadata).map_err(|error| error.to_string())?,
             event: event.map_err(|error| error.to_string())?,
         })
+    }
+}
+
+/// Bytes as hexadecimal text.
+mod in_hex {
+    use serde::{Deserialize, Deserializer, Serializer, de::Error};
+
+    use crate::secrets::{hex, unhex};
+
+    pub(super) fn serialize<S: Serializer>(bytes: &[u8], serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&hex(bytes))
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<u8>, D::Error> {
+        unhex(&String::deserialize(from)?).ok_or_else(|| D::Error::custom("not hexadecimal"))
+    }
+}
+
+/// The same, where there may be none.
+mod maybe_hex {
+    use serde::{Deserializer, Serializer};
+
+    #[expect(clippy::ref_option, reason = "serde hands the field over as it is")]
+    pub(super) fn serialize<S: Serializer>(
+        bytes: &Option<Vec<u8>>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        match bytes {
+            Some(bytes) => super::in_hex::serialize(bytes, serializer),
+            None => serializer.serialize_none(),
+        }
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        from: D,
+    ) -> Result<Option<Vec<u8>>, D::Error> {
+        super::in_hex::deserialize(from).map(Some)
     }
 }

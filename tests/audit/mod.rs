@@ -1,7 +1,10 @@
 //! What an auditor is promised: every event is under a signed root, a proof of it is short, and
 //! whoever alters, removes, inserts or rolls back anything is found out.
 
+mod archived;
+mod replayed;
 mod sealed;
+mod tampered;
 
 use std::path::Path;
 
