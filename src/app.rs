@@ -198,9 +198,17 @@ impl Running {
             stop,
         });
         duties.spawn(duty(Arc::clone(&server), node, stop_duties.clone()));
-        let calling = |server: Arc<Server>, ending| async move { callback::run(&server, ending).await };
-        duties.spawn(leased(Arc::clone(&server), node, callback::NAME, stop_duties.clone(), calling));
-        let sealing = |server: Arc<Server>, ending| async move { sealer::run(&server, ending).await };
+        let calling =
+            |server: Arc<Server>, ending| async move { callback::run(&server, ending).await };
+        duties.spawn(leased(
+            Arc::clone(&server),
+            node,
+            callback::NAME,
+            stop_duties.clone(),
+            calling,
+        ));
+        let sealing =
+            |server: Arc<Server>, ending| async move { sealer::run(&server, ending).await };
         duties.spawn(leased(Arc::clone(&server), node, sealer::NAME, stop_duties.clone(), sealing));
         duties.spawn(node::keep(Arc::clone(&server), node, number, stop_duties.clone()));
         duties.spawn(chores(Arc::clone(&server), stop_duties.clone()));

@@ -129,18 +129,23 @@ impl MasterKey {
     }
 
     fn make(directory: &Path, file: &Path) -> Result<MasterKey, SecretError> {
-        private_directory(directory)?;
         let key = random::<KEY_BYTES>()?;
+        MasterKey::write(directory, file, &hex(&key))
+    }
+
+    /// Writes a key's file unless there is one; gives the key that is there then.
+    fn write(directory: &Path, file: &Path, text: &str) -> Result<MasterKey, SecretError> {
+        private_directory(directory)?;
         // Written aside and linked into place: whoever sees the file sees all of it.
         let aside = directory.join(format!("master.key.{}", std::process::id()));
         let mut created =
             fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&aside)?;
-        created.write_all(hex(&key).as_bytes())?;
+        created.write_all(text.as_bytes())?;
         created.sync_all()?;
         let linked = fs::hard_link(&aside, file);
         fs::remove_file(&aside)?;
         match linked {
-            Ok(()) => Ok(MasterKey::derive(&key)),
+            Ok(()) => MasterKey::parse(text),
             // Another process was faster.
             Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
                 MasterKey::parse(&fs::read_to_string(file)?)
@@ -152,6 +157,34 @@ impl MasterKey {
     fn parse(text: &str) -> Result<MasterKey, SecretError> {
         let bytes = unhex(text.trim()).ok_or(SecretError::NotAKey)?;
         let key: [u8; KEY_BYTES] = bytes.try_into().map_err(|_| SecretError::NotAKey)?;
+        Ok(MasterKey::derive(&key))
+    }
+
+    /// The digits of the key, given or from its file, to be carried elsewhere under a passphrase.
+    pub(crate) fn digits(given: Option<&str>, directory: &Path) -> Result<String, SecretError> {
+        let text = match given {
+            Some(text) => text.to_owned(),
+            None => fs::read_to_string(directory.join("master.key"))?,
+        };
+        let text = text.trim().to_owned();
+        MasterKey::parse(&text).map(|_| text)
+    }
+
+    /// Puts a key that was carried here into its file; another one that is there is not replaced.
+    pub(crate) fn place(directory: &Path, digits: &str) -> Result<(), SecretError> {
+        let there = MasterKey::write(directory, &directory.join("master.key"), digits)?;
+        match there.sealing == MasterKey::parse(digits)?.sealing {
+            true => Ok(()),
+            false => Err(SecretError::CannotOpen),
+        }
+    }
+
+    /// The key that a passphrase makes with a salt (argon2id).
+    pub(crate) fn of_passphrase(passphrase: &str, salt: &[u8]) -> Result<MasterKey, SecretError> {
+        let mut key = [0; KEY_BYTES];
+        let argon = argon2::Argon2::default();
+        let made = argon.hash_password_into(passphrase.as_bytes(), salt, &mut key);
+        made.map_err(|_| SecretError::CannotOpen)?;
         Ok(MasterKey::derive(&key))
     }
 

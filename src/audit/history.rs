@@ -10,11 +10,7 @@ use std::collections::HashMap;
 use domain::{
     Event, Recorded, Stream,
     message::{DeliveriesAdvanced, MessageAccepted, Progress, RecallResult, Reporter, Stage, Step},
-    task::{
-        How,
-        chunk::ChunkDelivered,
-        state::State,
-    },
+    task::{How, chunk::ChunkDelivered, state::State},
 };
 use sha2::{Digest, Sha256};
 
@@ -362,8 +358,7 @@ impl Delivery {
             Reporter::Rest => self.reported < Some(stage),
             // A vendor may take what the device had by then; one alone.
             Reporter::Server | Reporter::Socket => {
-                self.stage < stage
-                    || step.vendor.is_some() && stage == Stage::Sent && !self.taken
+                self.stage < stage || step.vendor.is_some() && stage == Stage::Sent && !self.taken
             }
         };
         if step.by == Reporter::Rest {
@@ -406,5 +401,49 @@ impl Chunk {
             *state = after;
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Judges two events of each of some streams within a bound, pass by pass; gives the passes and
+    /// what was wrong.
+    fn judged(streams: i64, wrong: Option<i64>, limit: usize) -> (usize, Vec<String>) {
+        let (mut parts, mut passes, mut found) = (vec![Part::default()], 0, Vec::new());
+        while let Some(part) = parts.pop() {
+            let mut history = History::bounded(part, limit);
+            for round in 1..=2 {
+                for stream in 0..streams {
+                    let name = Name::of(&format!("uplink/{stream}"));
+                    let skipped = round == 2 && wrong == Some(stream);
+                    let version = if skipped { 3 } else { round };
+                    found.extend(history.take(&Named { name, version, recorded: None }).err());
+                }
+            }
+            passes += 1;
+            parts.extend(history.left());
+        }
+        (passes, found)
+    }
+
+    #[test]
+    fn streams_beyond_the_bound_are_left_for_other_passes_and_none_is_forgotten() {
+        let (passes, found) = judged(2_000, None, 200 * STREAM_BYTES);
+        assert!(passes >= 10, "{passes}");
+        assert_eq!(found, Vec::<String>::new());
+        for wrong in [0, 7, 999, 1_999] {
+            let (_, found) = judged(2_000, Some(wrong), 200 * STREAM_BYTES);
+            assert_eq!(found, ["it is version 3 of its stream, where 2 comes next"]);
+        }
+        assert_eq!(judged(2_000, None, usize::MAX).0, 1);
+    }
+
+    #[test]
+    fn a_task_and_its_chunks_are_judged_in_the_same_pass() {
+        let [task, chunk] = ["task/7", "task/7/chunk/1"].map(Name::of);
+        assert_eq!(task.group, chunk.group);
+        assert_ne!(task, chunk);
     }
 }

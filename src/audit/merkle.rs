@@ -317,7 +317,8 @@ mod tests {
         };
         assert_eq!(of_level(0), (0..273).collect::<Vec<_>>());
         assert_eq!(of_level(1), [0]);
-        let edge: Vec<_> = tree.edge().iter().map(|t| (t.level, t.number, t.hashes.len())).collect();
+        let edge: Vec<_> =
+            tree.edge().iter().map(|t| (t.level, t.number, t.hashes.len())).collect();
         assert_eq!(edge, [(0, 273, 112), (1, 1, 17), (2, 0, 1)]);
     }
 

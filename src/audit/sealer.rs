@@ -43,7 +43,9 @@ const REFUSED: Duration = Duration::from_secs(10);
 #[derive(Debug, thiserror::Error)]
 pub enum NotSealed {
     /// The witness saw what is not so here.
-    #[error("the witness has a checkpoint of {seen} events that this ledger does not go on from: {why}")]
+    #[error(
+        "the witness has a checkpoint of {seen} events that this ledger does not go on from: {why}"
+    )]
     Witness {
         /// Events of the witness's checkpoint.
         seen: u64,

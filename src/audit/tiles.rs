@@ -35,11 +35,7 @@ pub(super) async fn write(conn: &mut Conn<'_>, tiles: Vec<Tile>) -> Result<(), F
 }
 
 /// The hashes of a tile, as many as there are.
-pub(super) async fn read(
-    conn: &mut Conn<'_>,
-    level: u32,
-    number: u64,
-) -> Result<Vec<Hash>, Fault> {
+pub(super) async fn read(conn: &mut Conn<'_>, level: u32, number: u64) -> Result<Vec<Hash>, Fault> {
     const SQL: &str = "SELECT hashes FROM tiles WHERE level = $1 AND number = $2";
     let found: Option<(Vec<u8>,)> = on!(conn.again(), c => {
         let query = sqlx::query_as(SQL).bind(i64::from(level)).bind(signed(number));

@@ -195,11 +195,8 @@ impl Judge {
         }
         (self.last, self.recorded_at) = (position, recorded_at);
         self.first.get_or_insert(event.stored.event_id);
-        self.chain = Sha256::new()
-            .chain_update(self.chain)
-            .chain_update(event.leaf)
-            .finalize()
-            .into();
+        self.chain =
+            Sha256::new().chain_update(self.chain).chain_update(event.leaf).finalize().into();
         self.tree.push(event.leaf, full);
         self.report.events += 1;
         self.report.unknown += u64::from(event.unknown);
@@ -224,8 +221,7 @@ impl Judge {
                 return Err(Wrong::new(tiles::signed(self.sealed) + 1, reason));
             }
             self.sealed = size;
-            (self.report.sealed, self.report.checkpoints) =
-                (size, self.report.checkpoints + 1);
+            (self.report.sealed, self.report.checkpoints) = (size, self.report.checkpoints + 1);
         }
         Ok(())
     }
@@ -370,10 +366,13 @@ async fn signed_by(
     let checkpoint =
         checkpoint.map_err(|error| refused("the last checkpoint", error.to_string()))?;
     if checkpoint.origin != origin {
-        return Err(Wrong::new(1, "the checkpoints are of a ledger with another first event").into());
+        return Err(
+            Wrong::new(1, "the checkpoints are of a ledger with another first event").into()
+        );
     }
     if let Some(witness) = witness {
-        let seen = witness.last().await.map_err(|error| refused("the witness", error.to_string()))?;
+        let seen =
+            witness.last().await.map_err(|error| refused("the witness", error.to_string()))?;
         if let Some(note) = seen {
             let seen = Checkpoint::verified(&note, keys);
             let seen = seen.map_err(|error| refused("the witness", error.to_string()))?;
@@ -404,7 +403,8 @@ async fn more_roots(
         match Checkpoint::unverified(&kept.note) {
             Ok(noted) if (noted.size, noted.root) == (kept.size, kept.root) => due.push(noted),
             _ => {
-                let what = format!("the checkpoint of {} events is not what its note says", kept.size);
+                let what =
+                    format!("the checkpoint of {} events is not what its note says", kept.size);
                 return Err(NotVerified::Other(what));
             }
         }
@@ -425,10 +425,9 @@ async fn head(ledger: &Ledger) -> Result<Head, Fault> {
 async fn beyond(ledger: &Ledger) -> Result<(), NotVerified> {
     const SQL: &str = "SELECT position, (SELECT MAX(position) FROM events) FROM head";
     let mut checkout = ledger.database().ledger_read.checkout().await?;
-    let (head, last): (i64, Option<i64>) =
-        on!(checkout.conn(), c => {
-            sqlx::query_as(SQL).fetch_one(&mut *c).await.map_err(Fault::from)?
-        });
+    let (head, last): (i64, Option<i64>) = on!(checkout.conn(), c => {
+        sqlx::query_as(SQL).fetch_one(&mut *c).await.map_err(Fault::from)?
+    });
     match last {
         Some(last) if last > head => {
             Err(Wrong::new(head + 1, "nothing was appended there: the head is before it").into())

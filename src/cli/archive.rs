@@ -1,11 +1,11 @@
 //! `pushledger export`, `import` and `resume`: a ledger on its way to another place.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::{Failure, Offline, print_json, say};
 use crate::{
     audit::{
-        archive,
+        archive::{self, Carried, Locked},
         note::Verifier,
         sealer::{NAME, Sealer},
         witness::{FileWitness, Witness},
@@ -14,7 +14,11 @@ use crate::{
     config::Config,
     feed::effects::{self, LEASE, Lease},
     ledger::Database,
+    secrets::MasterKey,
 };
+
+/// Shortest passphrase, in bytes.
+const MIN_PASSPHRASE_BYTES: usize = 12;
 
 /// Write the sealed part of the ledger into a folder.
 #[derive(clap::Args)]
@@ -24,6 +28,9 @@ pub(crate) struct Export {
     /// Add apps' and vendors' keys, sealed under the master key, and hashes of tokens and passwords.
     #[arg(long)]
     credentials: bool,
+    /// A file with a passphrase, under which the master key comes along.
+    #[arg(long, value_name = "FILE", requires = "credentials")]
+    passphrase_file: Option<PathBuf>,
 }
 
 impl Export {
@@ -38,7 +45,25 @@ impl Export {
 
     async fn write(&self, offline: &Offline, config: &Config) -> Result<i64, Failure> {
         seal(offline, config).await?;
-        Ok(archive::write(&offline.ledger, &self.directory, self.credentials).await?)
+        let master_key = match &self.passphrase_file {
+            Some(file) => {
+                let digits = MasterKey::digits(config.master_key.as_deref(), &config.data)?;
+                Some(Locked::new(&passphrase(file)?, &digits)?)
+            }
+            None => None,
+        };
+        let carried = self.credentials.then_some(Carried { master_key });
+        Ok(archive::write(&offline.ledger, &self.directory, carried).await?)
+    }
+}
+
+/// The passphrase in a file, without the end of its line.
+fn passphrase(file: &Path) -> Result<String, Failure> {
+    let text = std::fs::read_to_string(file)?;
+    let text = text.trim_end_matches(['\r', '\n']);
+    match text.len() >= MIN_PASSPHRASE_BYTES {
+        true => Ok(text.to_owned()),
+        false => Err("a passphrase has at least 12 bytes".into()),
     }
 }
 
@@ -51,7 +76,8 @@ async fn seal(offline: &Offline, config: &Config) -> Result<(), Failure> {
         return Ok(());
     }
     let witness = config.witness.as_deref().map(FileWitness::new);
-    let witness = witness.map(|witness| std::sync::Arc::new(witness) as std::sync::Arc<dyn Witness>);
+    let witness =
+        witness.map(|witness| std::sync::Arc::new(witness) as std::sync::Arc<dyn Witness>);
     let (read, write) = (&database.ledger_read, &database.ledger_write);
     let mut sealer = Sealer::open(read, write, &offline.master, witness).await?;
     loop {
@@ -73,10 +99,18 @@ pub(crate) struct Import {
     /// the keys that the export itself lists are believed.
     #[arg(long = "key", value_name = "KEY")]
     keys: Vec<Verifier>,
+    /// A file with the passphrase of an export that has the master key in it.
+    #[arg(long, value_name = "FILE")]
+    passphrase_file: Option<PathBuf>,
 }
 
 impl Import {
     pub(crate) async fn run(self, config: Config) -> Result<(), Failure> {
+        if let Some(file) = &self.passphrase_file {
+            let digits = archive::master_key(&self.directory, &passphrase(file)?)?;
+            let digits = digits.ok_or("the export has no master key in it")?;
+            MasterKey::place(&config.data, &digits)?;
+        }
         let database = Database::open(&config.database).await?;
         let now = Clock::System.now();
         let done = archive::import(&database, &self.directory, &self.keys, now).await;

@@ -85,9 +85,9 @@ struct Sealed(Audit);
 
 impl Proofs for Sealed {
     fn checkpoint(&self) -> Later<'_, Option<String>> {
-        Box::pin(async move {
-            Ok(proven(self.0.checkpoint().await)?.ok().map(|sealed| sealed.note))
-        })
+        Box::pin(
+            async move { Ok(proven(self.0.checkpoint().await)?.ok().map(|sealed| sealed.note)) },
+        )
     }
 
     fn inclusion(&self, position: i64, size: Option<i64>) -> Later<'_, Proven<InclusionProof>> {

@@ -10,8 +10,8 @@ mod group;
 mod queue;
 mod record;
 mod state;
-mod stored;
 pub mod store;
+mod stored;
 mod wal;
 mod write;
 

@@ -76,7 +76,8 @@ pub(super) async fn read(
     let rows: Vec<Row> = on!(conn.again(), c => {
         sqlx::query_as(sql).bind(after).bind(limit).fetch_all(&mut *c).await?
     });
-    const ERASED: &str = "SELECT position, digest FROM erased WHERE position > $1 AND position <= $2";
+    const ERASED: &str =
+        "SELECT position, digest FROM erased WHERE position > $1 AND position <= $2";
     let last = rows.last().map_or(after, |row| row.0);
     let erased: Vec<(i64, Vec<u8>)> = on!(conn.again(), c => {
         sqlx::query_as(ERASED).bind(after).bind(last).fetch_all(&mut *c).await?

@@ -3,9 +3,13 @@
 
 use std::{path::Path, process::Command};
 
+use projections::{
+    db::{Conn, Pool},
+    on,
+};
 use pushledger::{
     audit::{
-        archive,
+        archive::{self, Carried},
         verify::{self, NotVerified},
     },
     clock::Clock,
@@ -16,19 +20,52 @@ use serde_json::{Value, json};
 
 use super::{keys, live, sealed, text};
 use crate::{
-    harness::{Place, World, dump, message, until},
+    harness::{Place, World, message, until},
     views::{Bare, history},
 };
 
 /// Every table that a restored store has in common with the one that it came from.
 const SAME: [&str; 3] = ["events", "idempotency", "erased"];
 
+/// Every row of each table, worded the same from either database.
 async fn tables(database: &Database) -> Vec<(String, Vec<String>)> {
     let mut tables = Vec::new();
     for name in SAME.iter().chain(projections::registry::TABLES).chain(&["head", "tiles"]) {
-        tables.push(((*name).to_owned(), dump(&database.ledger_read, name).await));
+        tables.push(((*name).to_owned(), worded(&database.ledger_read, name).await));
     }
     tables
+}
+
+/// All rows of a table, its columns in order of name; bytes are in hexadecimal.
+async fn worded(pool: &Pool, table: &str) -> Vec<String> {
+    let mut checkout = pool.checkout().await.unwrap();
+    let columns = match checkout.conn() {
+        Conn::Sqlite(_) => format!(
+            "SELECT name, CASE type WHEN 'BLOB' THEN 'hex(' || name || ')' ELSE name END \
+             FROM pragma_table_info('{table}') ORDER BY name"
+        ),
+        Conn::Postgres(_) => format!(
+            "SELECT column_name::text, CASE data_type WHEN 'bytea' \
+             THEN 'upper(encode(' || column_name || ', ''hex''))' ELSE column_name::text END \
+             FROM information_schema.columns WHERE table_schema = 'public' \
+             AND table_name = '{table}' ORDER BY 1"
+        ),
+    };
+    let columns: Vec<(String, String)> = on!(checkout.conn(), c => {
+        sqlx::query_as(sqlx::AssertSqlSafe(columns)).fetch_all(&mut *c).await.unwrap()
+    });
+    assert!(columns.len() >= 2, "{table}");
+    let value = |(name, value): &(String, String)| {
+        format!("'{name}=' || COALESCE(CAST({value} AS TEXT), 'none')")
+    };
+    let values: Vec<String> = columns.iter().map(value).collect();
+    let sql = format!("SELECT {} FROM {table}", values.join(" || ' ' || "));
+    let rows: Vec<(String,)> = on!(checkout.conn(), c => {
+        sqlx::query_as(sqlx::AssertSqlSafe(sql)).fetch_all(&mut *c).await.unwrap()
+    });
+    let mut rows: Vec<String> = rows.into_iter().map(|(row,)| row).collect();
+    rows.sort_unstable();
+    rows
 }
 
 /// A ledger with a rich history, all of it sealed and in a folder.
@@ -46,7 +83,10 @@ async fn exported(directory: &Path) -> Place {
     let bare = Bare::open(&place).await;
     let head = bare.ledger.head();
     seal_rest(&bare, &place).await;
-    assert_eq!(archive::write(&bare.ledger, directory, true).await.unwrap(), head);
+    assert_eq!(
+        archive::write(&bare.ledger, directory, Some(Carried::default())).await.unwrap(),
+        head
+    );
     bare.close().await;
     place
 }
@@ -82,11 +122,13 @@ async fn a_ledger_is_the_same_in_either_database_and_back_again() {
     for (name, url) in [("second", other), ("third", back.database())] {
         let database = Database::open(&url).await.unwrap();
         archive::import(&database, &from, &[], 1).await.unwrap();
-        assert_eq!(tables(&database).await, expected, "{name}");
+        for (restored, original) in tables(&database).await.iter().zip(&expected) {
+            assert_eq!(restored, original, "{name}");
+        }
         database.close().await;
         from = folder.path().join(name);
         let bare = Bare::at(&url).await;
-        archive::write(&bare.ledger, &from, true).await.unwrap();
+        archive::write(&bare.ledger, &from, Some(Carried::default())).await.unwrap();
         bare.close().await;
         for file in std::fs::read_dir(&first).unwrap() {
             let file = file.unwrap().file_name();
@@ -145,7 +187,9 @@ async fn any_byte_of_an_export_that_was_altered_is_found() {
             std::fs::write(&path, &altered).unwrap();
             let found = verify::export(&export, &[], &[]).await;
             let located = match &found {
-                Err(NotVerified::Wrong(wrong)) => (1..=report.events as i64).contains(&wrong.position),
+                Err(NotVerified::Wrong(wrong)) => {
+                    (1..=report.events as i64).contains(&wrong.position)
+                }
                 Err(NotVerified::Other(_)) => path.extension().is_none_or(|e| e != "zst"),
                 Ok(_) | Err(NotVerified::Fault(_)) => false,
             };
@@ -187,7 +231,9 @@ async fn events_of_an_export_that_were_changed_removed_swapped_or_inserted_are_l
     for (what, change, position) in changes {
         rewrite(&export, change);
         match verify::export(&export, &[], &[]).await {
-            Err(NotVerified::Wrong(wrong)) => assert_eq!(wrong.position, position, "{what}: {wrong}"),
+            Err(NotVerified::Wrong(wrong)) => {
+                assert_eq!(wrong.position, position, "{what}: {wrong}")
+            }
             other => panic!("{what}: {other:?}"),
         }
         std::fs::write(&file, &whole).unwrap();
@@ -216,7 +262,11 @@ async fn a_store_that_was_restored_acts_only_once_it_is_told_to() {
     sealed(&world).await;
     let key = keys(&world).await[0].to_string();
     let place = world.stop().await;
-    let (done, text_) = run(command(&place).arg("export").arg(&export).arg("--credentials"));
+    let phrase = folder.path().join("passphrase");
+    std::fs::write(&phrase, "correct horse battery staple\n").unwrap();
+    let mut writes = command(&place);
+    writes.arg("export").arg(&export).args(["--credentials", "--passphrase-file"]).arg(&phrase);
+    let (done, text_) = run(&mut writes);
     assert!(done, "{text_}");
     let (done, text_) = run(command(&place).arg("verify"));
     assert!(done && text_.contains("\"events\":"), "{text_}");
@@ -224,11 +274,18 @@ async fn a_store_that_was_restored_acts_only_once_it_is_told_to() {
         run(command(&place).arg("verify").arg("--export").arg(&export).args(["--key", &key]));
     assert!(done && text_.contains("\"events\":"), "{text_}");
     let restored = Place::new().await;
-    let master = "master.key";
-    let copied = restored.directory.path().join(master);
-    std::fs::copy(place.directory.path().join(master), copied).unwrap();
-    let (done, text_) = run(command(&restored).arg("import").arg(&export).args(["--key", &key]));
+    let import = || {
+        let mut import = command(&restored);
+        import.arg("import").arg(&export).args(["--key", &key, "--passphrase-file"]).arg(&phrase);
+        import
+    };
+    std::fs::write(&phrase, "another horse battery staple").unwrap();
+    assert!(!run(&mut import()).0);
+    std::fs::write(&phrase, "correct horse battery staple").unwrap();
+    let (done, text_) = run(&mut import());
     assert!(done, "{text_}");
+    let master = |place: &Place| std::fs::read(place.directory.path().join("master.key")).unwrap();
+    assert_eq!(master(&restored), master(&place));
     // Everything is there; the token of the admin too.
     let world = World::start(restored, Clock::System).await;
     let metric = async |line: &str| text(&world, "/metrics").await.1.lines().any(|l| l == line);

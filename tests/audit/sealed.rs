@@ -35,6 +35,7 @@ async fn every_event_is_proved_to_be_under_the_signed_root_and_each_root_goes_on
         assert!(includes(*leaf, index, last.size, &hashes(&proof), &last.root), "{proof}");
         assert!(!includes(*leaf, index, last.size, &hashes(&proof), &first.root));
     }
+    by_hand(&world, &last).await;
     // In GraphQL the same.
     let query = format!(
         "{{ audit {{ checkpoint inclusion(position: 2, size: {0}) {{ position size leaf proof }} \
@@ -55,6 +56,25 @@ async fn every_event_is_proved_to_be_under_the_signed_root_and_each_root_goes_on
     let (_, proof, _) = world.admin.get(&path, None).await.unwrap();
     assert!(consistent((last.size, &last.root), (later.size, &later.root), &hashes(&proof)));
     world.stop().await;
+}
+
+/// Checks a proof with the program that `docs/audit.md` shows.
+async fn by_hand(world: &World, last: &Checkpoint) {
+    let page = include_str!("../../docs/audit.md");
+    let program = page.split("```python\n").nth(1).unwrap().split("```").next().unwrap();
+    for position in [1, 2, last.size - 1, last.size] {
+        let path = format!("/admin/v1/audit/inclusion?position={position}&size={}", last.size);
+        let (_, proof, _) = world.admin.get(&path, None).await.unwrap();
+        let call = format!(
+            "decoded = base64.b64decode\nproof = {proof}\nprint(root(decoded(proof['leaf']), \
+             proof['position'], proof['size'], [decoded(hash) for hash in proof['proof']]).hex())"
+        );
+        let mut python = std::process::Command::new("python3");
+        let output = python.arg("-c").arg(format!("{program}\n{call}")).output().unwrap();
+        let printed = String::from_utf8(output.stdout).unwrap();
+        let expected = pushledger::secrets::hex(&last.root);
+        assert_eq!(printed.trim(), expected, "{}", String::from_utf8_lossy(&output.stderr));
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -10,12 +10,13 @@ use std::{
 use sha2::{Digest, Sha256};
 
 use super::{
-    CHECKPOINT, COLUMNS, FORMAT, KEYS, MANIFEST, Manifest, Range, credentials, other,
     super::{
         Checkpoints, keys,
         tiles::signed,
         verify::{NotVerified, PAGE},
     },
+    CHECKPOINT, COLUMNS, Carried, FORMAT, KEYS, MANIFEST, Manifest, Range, credentials, file_hash,
+    other,
 };
 use crate::{
     ledger::{Ledger, Stored},
@@ -35,7 +36,7 @@ const LEVEL: i32 = 3;
 pub async fn write(
     ledger: &Ledger,
     directory: &Path,
-    with_credentials: bool,
+    carried: Option<Carried>,
 ) -> Result<i64, NotVerified> {
     let mut checkout = ledger.database().ledger_read.checkout().await?;
     let last = Checkpoints::last(&mut checkout.conn()).await?;
@@ -80,15 +81,16 @@ pub async fn write(
         file.write_all(text.as_bytes()).and_then(|()| file.sync_all()).map_err(failed)
     };
     file(KEYS, &lines.collect::<String>())?;
+    let keys = file_hash(&directory.join(KEYS)).map_err(failed)?;
     file(CHECKPOINT, &last.note)?;
-    let credentials = match with_credentials {
-        true => Some(credentials::write(ledger, directory).await?),
-        false => None,
+    let credentials = match carried {
+        Some(carried) => Some(credentials::write(ledger, directory, carried).await?),
+        None => None,
     };
     let (columns, chain) = (COLUMNS.map(str::to_owned).to_vec(), hex(&chain));
     let format = FORMAT;
     let manifest =
-        Manifest { format, origin, events, recorded_at, chain, columns, ranges, credentials };
+        Manifest { format, origin, events, recorded_at, chain, columns, ranges, keys, credentials };
     file(MANIFEST, &manifest.text()?)?;
     Ok(events)
 }

@@ -13,12 +13,12 @@ use projections::{
 };
 
 use super::{
-    Opened, credentials, other,
     super::{
         note::Verifier,
         tiles,
         verify::{Judge, Looked, NotVerified, Report, looked},
     },
+    Opened, credentials, other,
 };
 use crate::{
     feed::effects,
@@ -77,10 +77,9 @@ async fn begin(conn: &mut Conn<'_>) -> Result<(), NotVerified> {
         postgres: "SELECT position FROM head FOR UPDATE",
     };
     if let Conn::Postgres(c) = conn.again() {
-        for sql in [
-            "SET LOCAL statement_timeout = 0",
-            "SET LOCAL idle_in_transaction_session_timeout = 0",
-        ] {
+        for sql in
+            ["SET LOCAL statement_timeout = 0", "SET LOCAL idle_in_transaction_session_timeout = 0"]
+        {
             sqlx::query(sql).execute(&mut *c).await.map_err(Fault::from)?;
         }
     }

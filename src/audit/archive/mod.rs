@@ -8,6 +8,7 @@ mod credentials;
 mod export;
 mod import;
 
+pub use credentials::{Carried, Locked, master_key};
 pub use export::write;
 pub use import::import;
 
@@ -70,6 +71,8 @@ struct Manifest {
     chain: String,
     columns: Vec<String>,
     ranges: Vec<Range>,
+    /// Hash of the file with keys.
+    keys: String,
     /// Hash of the file with credentials, if there is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     credentials: Option<String>,
@@ -142,9 +145,10 @@ impl Opened {
         };
         let keys: Option<Vec<(u64, Verifier)>> = text(KEYS)?.lines().map(key).collect();
         let keys = keys.ok_or_else(|| other(format!("{KEYS}: what is no key")))?;
-        if let Some(hash) = &manifest.credentials {
-            let file = credentials::FILE;
-            let now = file_hash(&directory.join(file)).map_err(|e| other(format!("{file}: {e}")))?;
+        let credentials = manifest.credentials.iter().map(|hash| (credentials::FILE, hash));
+        for (file, hash) in credentials.chain([(KEYS, &manifest.keys)]) {
+            let now =
+                file_hash(&directory.join(file)).map_err(|e| other(format!("{file}: {e}")))?;
             if now != *hash {
                 return Err(other(format!("{file} is not the file that was written")));
             }
@@ -268,7 +272,9 @@ impl Opened {
         judge.end(*events)?;
         let first = judge.first.map(origin_of);
         if first.is_some_and(|origin| origin != self.manifest.origin) {
-            return Err(Wrong::new(1, "the manifest names a ledger with another first event").into());
+            return Err(
+                Wrong::new(1, "the manifest names a ledger with another first event").into()
+            );
         }
         if judge.recorded_at != *recorded_at || hex(&judge.chain) != *chain {
             return Err(other(format!("{MANIFEST} does not say how the events end")));
