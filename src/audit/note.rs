@@ -169,7 +169,7 @@ impl Checkpoint {
     /// [`NoteError`] says what is wrong with it.
     pub fn verified(note: &str, keys: &[Verifier]) -> Result<Checkpoint, NoteError> {
         let (text, signatures) = halves(note)?;
-        let signed = signatures.lines().filter_map(|line| {
+        let mut signed = signatures.lines().filter_map(|line| {
             let (name, typed) = line.strip_prefix(MARK)?.split_once(' ')?;
             Some((name, STANDARD.decode(typed).ok()?))
         });
@@ -178,7 +178,7 @@ impl Checkpoint {
             let mut keys = keys.iter().filter(|key| key.name == name && key.id() == id);
             keys.any(|key| key.verifies(text, signature))
         };
-        if !signed.map(good).any(|good| good) {
+        if !signed.any(good) {
             return Err(NoteError::Unsigned);
         }
         Checkpoint::unverified(note)
@@ -199,6 +199,8 @@ fn halves(note: &str) -> Result<(&str, &str), NoteError> {
 #[cfg(test)]
 #[expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 mod tests {
+    use std::slice::from_ref;
+
     use super::*;
 
     /// The example of Go's implementation of signed notes, which C2SP's text follows.
@@ -218,9 +220,9 @@ mod tests {
         assert_eq!(key.to_string(), KEY);
         let note = format!("{TEXT}\n{SIGNED}");
         // Its signature is good, and it is no checkpoint.
-        assert_eq!(Checkpoint::verified(&note, &[key.clone()]), Err(NoteError::Malformed));
+        assert_eq!(Checkpoint::verified(&note, from_ref(&key)), Err(NoteError::Malformed));
         let altered = note.replace("problem is", "problem was");
-        assert_eq!(Checkpoint::verified(&altered, &[key]), Err(NoteError::Unsigned));
+        assert_eq!(Checkpoint::verified(&altered, from_ref(&key)), Err(NoteError::Unsigned));
     }
 
     #[test]
@@ -229,22 +231,22 @@ mod tests {
         let other = Signer::new("pushledger/test", &[2; 32]).unwrap();
         let note = checkpoint().sign(&[&signer]);
         let key: Verifier = signer.verifier().to_string().parse().unwrap();
-        assert_eq!(Checkpoint::verified(&note, &[key.clone()]).unwrap(), checkpoint());
+        assert_eq!(Checkpoint::verified(&note, from_ref(&key)).unwrap(), checkpoint());
         let others = [other.verifier().clone()];
         assert_eq!(Checkpoint::verified(&note, &others), Err(NoteError::Unsigned));
         let both = checkpoint().sign(&[&other, &signer]);
-        assert_eq!(Checkpoint::verified(&both, &[key.clone()]).unwrap(), checkpoint());
+        assert_eq!(Checkpoint::verified(&both, from_ref(&key)).unwrap(), checkpoint());
         for at in 0..note.len() {
             let mut bytes = note.clone().into_bytes();
             bytes[at] ^= 1;
             if let Ok(altered) = String::from_utf8(bytes) {
-                let read = Checkpoint::verified(&altered, &[key.clone()]);
+                let read = Checkpoint::verified(&altered, from_ref(&key));
                 assert!(read.is_err(), "byte {at}: {altered:?}");
             }
         }
         for cut in 0..note.len() {
             let cut = note.get(..cut).unwrap_or_default();
-            assert!(Checkpoint::verified(cut, &[key.clone()]).is_err(), "{cut:?}");
+            assert!(Checkpoint::verified(cut, from_ref(&key)).is_err(), "{cut:?}");
         }
     }
 

@@ -41,7 +41,7 @@ async fn worded(pool: &Pool, table: &str) -> Vec<String> {
     let mut checkout = pool.checkout().await.unwrap();
     let columns = match checkout.conn() {
         Conn::Sqlite(_) => format!(
-            "SELECT name, CASE type WHEN 'BLOB' THEN 'hex(' || name || ')' ELSE name END \
+            "SELECT name, CASE type WHEN 'BLOB' THEN 'nullif(hex(' || name || '), '''')' ELSE name END \
              FROM pragma_table_info('{table}') ORDER BY name"
         ),
         Conn::Postgres(_) => format!(
