@@ -3,6 +3,7 @@
 pub mod antelope;
 pub mod app;
 pub mod apps;
+pub mod audit;
 pub mod callback;
 pub mod cli;
 pub mod clock;

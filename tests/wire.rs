@@ -9,6 +9,7 @@
 
 mod antelope;
 mod apps;
+mod audit;
 mod bad_input;
 mod callbacks;
 mod channels;

@@ -2,6 +2,7 @@
 //! gives it connections, a [`Viewer`] and a port to the history.
 
 mod app;
+pub mod audit;
 mod callback;
 mod device;
 mod event;
@@ -97,6 +98,11 @@ impl Query {
         let visible =
             apps.into_iter().filter(|app| !app.deleted && viewer.sees(&app.config.app_id));
         Ok(visible.map(App).collect())
+    }
+
+    /// What is sealed, and proofs of it, for auditors.
+    async fn audit(&self) -> audit::Audit {
+        audit::Audit
     }
 
     /// One app, if the caller may see it.

@@ -9,7 +9,12 @@ use axum::{
     http::{HeaderValue, StatusCode},
     response::{Html, IntoResponse, Response},
 };
-use graphql::Viewer;
+use base64::{Engine, engine::general_purpose::STANDARD};
+use graphql::{
+    Later, Viewer,
+    audit::{ConsistencyProof, InclusionProof, Proofs, Proven},
+};
+use projections::Fault;
 
 use super::{
     admin::{MAX_BODY_BYTES, Refusal, operator},
@@ -17,6 +22,7 @@ use super::{
 };
 use crate::{
     app::Server,
+    audit::{Audit, NoProof},
     tokens::{Operator, Role},
 };
 
@@ -56,9 +62,12 @@ async fn run(server: &Arc<Server>, request: Request) -> Result<Response, Refusal
             .map_err(|behind| Refusal::new(StatusCode::SERVICE_UNAVAILABLE, &behind.to_string()))?;
     }
     let bytes = body.map_err(Refusal::no_body)?;
-    let query: async_graphql::Request = serde_json::from_slice(&bytes)
+    let mut query: async_graphql::Request = serde_json::from_slice(&bytes)
         .map_err(|error| Refusal::new(StatusCode::BAD_REQUEST, &error.to_string()))?;
     let included = server.views.position();
+    if let Role::Admin | Role::Auditor = operator.role {
+        query = query.data(Arc::new(Sealed(server.audit.clone())) as Arc<dyn Proofs>);
+    }
     let run = server.schema.execute(query.data(viewer(operator)));
     let answer = tokio::time::timeout(MAX_RUN, run).await;
     let mut answer = answer.map_err(|_| {
@@ -72,6 +81,49 @@ async fn run(server: &Arc<Server>, request: Request) -> Result<Response, Refusal
     let mut response = Json(answer).into_response();
     response.headers_mut().insert("ledger-position", HeaderValue::from(included));
     Ok(response)
+}
+
+/// The tree as the query API reads it.
+struct Sealed(Audit);
+
+impl Proofs for Sealed {
+    fn checkpoint(&self) -> Later<'_, Option<String>> {
+        Box::pin(
+            async move { Ok(proven(self.0.checkpoint().await)?.ok().map(|sealed| sealed.note)) },
+        )
+    }
+
+    fn inclusion(&self, position: i64, size: Option<i64>) -> Later<'_, Proven<InclusionProof>> {
+        Box::pin(async move {
+            let proof = proven(self.0.inclusion(position, size).await)?;
+            Ok(proof.map(|proof| InclusionProof {
+                position,
+                size: i64::try_from(proof.size).unwrap_or(i64::MAX),
+                leaf: STANDARD.encode(proof.leaf.unwrap_or_default()),
+                proof: proof.hashes.iter().map(|hash| STANDARD.encode(hash)).collect(),
+            }))
+        })
+    }
+
+    fn consistency(&self, from: i64, to: Option<i64>) -> Later<'_, Proven<ConsistencyProof>> {
+        Box::pin(async move {
+            let proof = proven(self.0.consistency(from, to).await)?;
+            Ok(proof.map(|proof| ConsistencyProof {
+                from,
+                to: i64::try_from(proof.size).unwrap_or(i64::MAX),
+                proof: proof.hashes.iter().map(|hash| STANDARD.encode(hash)).collect(),
+            }))
+        })
+    }
+}
+
+/// A proof or why there is none; a fault is no reason.
+fn proven<T>(found: Result<T, NoProof>) -> Result<Proven<T>, Fault> {
+    match found {
+        Ok(proof) => Ok(Ok(proof)),
+        Err(NoProof::Fault(fault)) => Err(fault),
+        Err(none) => Ok(Err(none.to_string())),
+    }
 }
 
 /// Analysts see no names, tokens or payloads.

@@ -16,7 +16,9 @@ use utoipa::{
 };
 
 use super::{
-    admin::{addresses, apps, callbacks, events, messages, operators, owners, tokens, webhooks},
+    admin::{
+        addresses, apps, audit, callbacks, events, messages, operators, owners, tokens, webhooks,
+    },
     antelope::interface as antelope,
     easemob::interface as easemob,
     tencent::interface as tencent,
@@ -55,6 +57,10 @@ use super::{
         callbacks::receivers,
         callbacks::replay,
         events::read,
+        audit::checkpoint,
+        audit::keys,
+        audit::inclusion,
+        audit::consistency,
         uplink::messages
     )
 )]

@@ -11,6 +11,7 @@ mod queue;
 mod record;
 mod state;
 pub mod store;
+mod stored;
 mod wal;
 mod write;
 
@@ -29,6 +30,8 @@ use crate::{clock::Clock, metrics::Metrics};
 pub use queue::Lane;
 pub use record::leaf;
 pub use store::Database;
+pub use stored::Stored;
+pub(crate) use stored::write as write_stored;
 
 use queue::{Job, Prepared, Queue};
 use state::State;
@@ -268,6 +271,15 @@ impl Ledger {
     pub async fn read_stream(&self, stream: &str, after: i64, limit: i64) -> Result<Page, Fault> {
         let mut checkout = self.inner.database.ledger_read.checkout().await?;
         store::read_stream(&mut checkout.conn(), stream, after, limit).await
+    }
+
+    /// Events after a position as they lie there, in order, at most `limit`.
+    ///
+    /// # Errors
+    /// [`Fault`] when the database fails.
+    pub async fn read_stored(&self, after: i64, limit: i64) -> Result<Vec<Stored>, Fault> {
+        let mut checkout = self.inner.database.ledger_read.checkout().await?;
+        stored::read(&mut checkout.conn(), after, limit).await
     }
 
     /// The last position that this node knows of.

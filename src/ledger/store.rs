@@ -214,13 +214,14 @@ pub(crate) fn private_directory(directory: &Path) -> std::io::Result<()> {
 
 type Scripts = [(i64, &'static str, &'static str)];
 
-static SQLITE_LEDGER: [(i64, &str, &str); 6] = [
+static SQLITE_LEDGER: [(i64, &str, &str); 7] = [
     (1, "ledger", include_str!("../../migrations/sqlite/ledger/0001_ledger.sql")),
     (2, "audience", include_str!("../../migrations/sqlite/ledger/0002_audience.sql")),
     (3, "easemob", include_str!("../../migrations/sqlite/ledger/0003_easemob.sql")),
     (4, "tasks", include_str!("../../migrations/sqlite/ledger/0004_tasks.sql")),
     (5, "antelope", include_str!("../../migrations/sqlite/ledger/0005_antelope.sql")),
     (6, "tencent", include_str!("../../migrations/sqlite/ledger/0006_tencent.sql")),
+    (7, "audit", include_str!("../../migrations/sqlite/ledger/0007_audit.sql")),
 ];
 static SQLITE_VIEWS: [(i64, &str, &str); 9] = [
     (1, "views", include_str!("../../migrations/sqlite/views/0001_views.sql")),
@@ -233,13 +234,14 @@ static SQLITE_VIEWS: [(i64, &str, &str); 9] = [
     (8, "chats", include_str!("../../migrations/sqlite/views/0008_chats.sql")),
     (9, "callback order", include_str!("../../migrations/sqlite/views/0009_callback_order.sql")),
 ];
-static POSTGRES_LEDGER: [(i64, &str, &str); 6] = [
+static POSTGRES_LEDGER: [(i64, &str, &str); 7] = [
     (1, "ledger", include_str!("../../migrations/postgres/ledger/0001_ledger.sql")),
     (2, "audience", include_str!("../../migrations/postgres/ledger/0002_audience.sql")),
     (3, "easemob", include_str!("../../migrations/postgres/ledger/0003_easemob.sql")),
     (4, "tasks", include_str!("../../migrations/postgres/ledger/0004_tasks.sql")),
     (5, "antelope", include_str!("../../migrations/postgres/ledger/0005_antelope.sql")),
     (6, "tencent", include_str!("../../migrations/postgres/ledger/0006_tencent.sql")),
+    (7, "audit", include_str!("../../migrations/postgres/ledger/0007_audit.sql")),
 ];
 static SQLITE_PRESENCE: [(i64, &str, &str); 2] = [
     (1, "presence", include_str!("../../migrations/sqlite/presence/0001_presence.sql")),
@@ -414,4 +416,15 @@ fn recorded((position, header, body, private): EventRow) -> Result<Recorded, Str
         event: Event::decode(name, schema, &body, private.as_deref())
             .map_err(|error| error.to_string())?,
     })
+}
+
+/// Empty views in memory, for a fold that nobody keeps.
+///
+/// # Errors
+/// [`Fault`] when they cannot be made.
+pub async fn scratch_views() -> Result<Pool, Fault> {
+    let pool = SqlitePoolOptions::new().max_connections(1).idle_timeout(None).max_lifetime(None);
+    let pool = pool.connect_with(SqliteConnectOptions::new().in_memory(true)).await?;
+    migrator(&SQLITE_VIEWS).run(&pool).await?;
+    Ok(Pool::Sqlite(pool))
 }

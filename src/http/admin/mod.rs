@@ -3,6 +3,7 @@
 
 pub mod addresses;
 pub mod apps;
+pub mod audit;
 pub mod callbacks;
 pub mod events;
 pub mod messages;
@@ -60,6 +61,10 @@ pub fn routes() -> Router<Arc<Server>> {
         .route(&below("/webhooks/{webhook_id}/enable"), post(webhooks::enable))
         .route(&below("/messages/{message_id}/recall"), post(messages::recall))
         .route(&below("/messages/{message_id}/replace"), post(messages::replace))
+        .route("/admin/v1/audit/checkpoint", get(audit::checkpoint))
+        .route("/admin/v1/audit/keys", get(audit::keys))
+        .route("/admin/v1/audit/inclusion", get(audit::inclusion))
+        .route("/admin/v1/audit/consistency", get(audit::consistency))
         .route("/admin/v1/operators", get(operators::list).post(operators::create))
         .route("/admin/v1/operators/{number}", axum::routing::delete(operators::withdraw))
         .layer(middleware::from_fn(whole))
