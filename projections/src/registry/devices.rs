@@ -43,17 +43,20 @@ static INSERT_DEVICES: LazyLock<Insert> = LazyLock::new(|| {
 });
 
 /// The columns of [`DeviceRow`], in its order.
+macro_rules! columns {
+    () => {
+        "number, stream, version, status, account, registered_at, app_package, device_type, \
+         channel, client_id, hardware_id, details, app, protocol, linked_cid"
+    };
+}
+
+/// Devices, one a row.
 ///
-/// Where a few devices are found by a name they are sorted by `+number`: by `number` alone SQLite
-/// would rather walk all devices of the app, which an index has in that order, than sort a few.
+/// Where a few are found by a name they are sorted by `+number`: by `number` alone SQLite would
+/// rather walk all devices of the app, which an index has in that order, than sort a few.
 macro_rules! select_devices {
     ($where:literal) => {
-        concat!(
-            "SELECT number, stream, version, status, account, registered_at, app_package, ",
-            "device_type, channel, client_id, hardware_id, details, app, protocol, linked_cid ",
-            "FROM devices WHERE ",
-            $where
-        )
+        concat!("SELECT ", columns!(), " FROM devices WHERE ", $where)
     };
 }
 
@@ -309,18 +312,10 @@ pub async fn by_account(conn: &mut Conn<'_>, account: Uuid) -> Result<Vec<Device
     by_accounts(conn, &[account]).await
 }
 
-/// The columns of [`DeviceRow`] as a list of JSON arrays in one text.
+/// Devices as a list of JSON arrays in one text.
 macro_rules! list_devices {
     ($list:literal, $array:literal, $end:literal) => {
-        concat!(
-            "SELECT ",
-            $list,
-            "(",
-            $array,
-            "(number, stream, version, status, account, registered_at, app_package, device_type, ",
-            "channel, client_id, hardware_id, details, app, protocol))",
-            $end
-        )
+        concat!("SELECT ", $list, "(", $array, "(", columns!(), "))", $end)
     };
 }
 
