@@ -179,8 +179,10 @@ async fn the_printed_calls_work_and_the_funnels_of_both_tasks_add_up() {
 
     push(&demo, &of("/push/list/label"), 2_000, &["no_binding"]).await;
     let failed = push(&demo, &of("/push/task"), 4_004, &["no_binding", "quota_exhausted"]).await;
-    // JPush refused one call of 40; a phone in 125, and the four UMS devices, have no token.
-    assert_eq!(failed, 40 + 4_000 / 125 + 4);
+    // A phone in 125, and the four UMS devices, have no token. JPush refused one call: that of a
+    // chunk of 40, of whom one at most is such a phone.
+    let refused = failed - (4_000 / 125 + 4);
+    assert!((39..=40).contains(&refused), "{refused}");
     let answer = make(&of("/graphql")).await;
     assert_eq!(answer["data"]["app"]["messages"]["nodes"][0]["id"], message, "{answer}");
     the_apps_server_is_told(&demo, &printed).await;
