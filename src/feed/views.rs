@@ -3,7 +3,7 @@
 //!
 //! Any number of nodes may run it on one PostgreSQL: whoever holds the checkpoint's row lock folds.
 
-use std::time::Duration;
+use std::{pin::pin, time::Duration};
 
 use domain::{
     Event, Recorded,
@@ -11,8 +11,8 @@ use domain::{
     task::chunk::{Kind, Outcome},
 };
 use projections::{Fault, db::Conn, on};
-use tokio::sync::{mpsc, watch};
-use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
 
 use super::follow::{Batch, Follower};
 use crate::{
@@ -116,45 +116,45 @@ pub struct Runner {
 }
 
 impl Runner {
-    /// Follows until told to stop. While one page is folded, the next is read and decoded.
+    /// Follows until told to stop. While one page is folded, the next is read.
     pub async fn run(self, metrics: std::sync::Arc<Metrics>, stop: CancellationToken) {
-        let mut ahead = self.read_after(*self.position.borrow());
+        let mut gatherer = self.gatherer(*self.position.borrow());
+        let mut next = None;
         loop {
-            let page = tokio::select! {
-                () = stop.cancelled() => return,
-                page = ahead.pages.recv() => page,
+            let page = match next.take() {
+                Some(page) => page,
+                None => tokio::select! {
+                    () = stop.cancelled() => return,
+                    page = gatherer.page() => page,
+                },
             };
-            let Some(page) = page else { return };
+            let page = match page {
+                Ok(page) => page,
+                Err(fault) => {
+                    tracing::error!(%fault, "the views cannot read the ledger");
+                    tokio::time::sleep(PAUSE).await;
+                    continue;
+                }
+            };
+            let mut folding = pin!(self.fold(page, &metrics, &stop));
+            let moved = loop {
+                tokio::select! {
+                    moved = &mut folding => break moved,
+                    page = gatherer.page(), if next.is_none() => next = Some(page),
+                }
+            };
             // Another node folds: go on from where it got to.
-            if let Some(position) = self.fold(page, &metrics, &stop).await {
-                ahead = self.read_after(position);
+            if let Some(position) = moved {
+                next = None;
+                gatherer = self.gatherer(position);
             }
         }
     }
 
-    /// Has the pages after a position read, on a task of their own: decoding takes about as long
-    /// as folding.
-    fn read_after(&self, position: i64) -> Ahead {
+    fn gatherer(&self, position: i64) -> Gatherer {
         let follower = Follower::new(&self.ledger, position).paced(PACE);
         let follower = follower.hurried(PACE_WANTED, self.wanted.clone());
-        let mut gatherer = Gatherer { follower, partial: None };
-        let (sender, pages) = mpsc::channel(1);
-        let reading = tokio::spawn(async move {
-            // Gathered no sooner than there is room: what comes meanwhile goes into the same page.
-            while let Ok(room) = sender.reserve().await {
-                let page = loop {
-                    match gatherer.page().await {
-                        Ok(page) => break page,
-                        Err(fault) => {
-                            tracing::error!(%fault, "the views cannot read the ledger");
-                            tokio::time::sleep(PAUSE).await;
-                        }
-                    }
-                };
-                room.send(page);
-            }
-        });
-        Ahead { pages, _reading: AbortOnDropHandle::new(reading) }
+        Gatherer { follower, partial: None }
     }
 
     /// Folds a page; gives the position to go on from when another node has moved the views.
@@ -188,12 +188,6 @@ impl Runner {
     }
 }
 
-/// Pages that are read ahead, until this is dropped.
-struct Ahead {
-    pages: mpsc::Receiver<Gathered>,
-    _reading: AbortOnDropHandle<()>,
-}
-
 /// A page on its way into the views.
 struct Gathered {
     events: Vec<Recorded>,
@@ -209,7 +203,7 @@ struct Gatherer {
 }
 
 impl Gatherer {
-    /// The next page; waits for the first event of it. After a fault, what was collected stays.
+    /// The next page; waits for the first event of it. Safe to cancel: what was collected stays.
     async fn page(&mut self) -> Result<Gathered, Fault> {
         loop {
             let more = match &self.partial {
