@@ -8,11 +8,13 @@ pub mod callbacks;
 pub mod db;
 pub mod delivery_stats;
 pub mod histogram;
+pub mod latency;
 pub mod message_status;
 pub mod pending;
 pub mod registry;
 pub mod task_chunks;
 pub mod task_statistics;
+pub mod uplinks;
 
 use domain::Recorded;
 
@@ -54,6 +56,7 @@ pub async fn apply(conn: &mut Conn<'_>, page: &[Recorded]) -> Result<(), Fault> 
     message_status::apply(conn, page, &mut moves).await?;
     pending::apply(conn, page).await?;
     callbacks::apply(conn, page).await?;
+    uplinks::apply(conn, page).await?;
     let tasks = task_statistics::apply(conn, page).await?;
     task_chunks::apply(conn, page, &tasks, &mut moves).await?;
     delivery_stats::apply(conn, moves).await
@@ -69,6 +72,8 @@ pub const TABLES: &[&str] = &[
     "task_latencies",
     "task_chunks",
     "delivery_stats",
+    "delivery_latencies",
+    "uplinks",
     "callbacks",
     "callback_counts",
 ];

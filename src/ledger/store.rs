@@ -214,14 +214,15 @@ pub(crate) fn private_directory(directory: &Path) -> std::io::Result<()> {
 
 type Scripts = [(i64, &'static str, &'static str)];
 
-static SQLITE_LEDGER: [(i64, &str, &str); 5] = [
+static SQLITE_LEDGER: [(i64, &str, &str); 6] = [
     (1, "ledger", include_str!("../../migrations/sqlite/ledger/0001_ledger.sql")),
     (2, "audience", include_str!("../../migrations/sqlite/ledger/0002_audience.sql")),
     (3, "easemob", include_str!("../../migrations/sqlite/ledger/0003_easemob.sql")),
     (4, "tasks", include_str!("../../migrations/sqlite/ledger/0004_tasks.sql")),
     (5, "antelope", include_str!("../../migrations/sqlite/ledger/0005_antelope.sql")),
+    (6, "lists", include_str!("../../migrations/sqlite/ledger/0006_lists.sql")),
 ];
-static SQLITE_VIEWS: [(i64, &str, &str); 7] = [
+static SQLITE_VIEWS: [(i64, &str, &str); 8] = [
     (1, "views", include_str!("../../migrations/sqlite/views/0001_views.sql")),
     (2, "vendors", include_str!("../../migrations/sqlite/views/0002_vendors.sql")),
     (3, "tasks", include_str!("../../migrations/sqlite/views/0003_tasks.sql")),
@@ -229,19 +230,21 @@ static SQLITE_VIEWS: [(i64, &str, &str); 7] = [
     (5, "antelope", include_str!("../../migrations/sqlite/views/0005_antelope.sql")),
     (6, "callbacks", include_str!("../../migrations/sqlite/views/0006_callbacks.sql")),
     (7, "packed", include_str!("../../migrations/sqlite/views/0007_packed.sql")),
+    (8, "latencies", include_str!("../../migrations/sqlite/views/0008_latencies.sql")),
 ];
-static POSTGRES_LEDGER: [(i64, &str, &str); 5] = [
+static POSTGRES_LEDGER: [(i64, &str, &str); 6] = [
     (1, "ledger", include_str!("../../migrations/postgres/ledger/0001_ledger.sql")),
     (2, "audience", include_str!("../../migrations/postgres/ledger/0002_audience.sql")),
     (3, "easemob", include_str!("../../migrations/postgres/ledger/0003_easemob.sql")),
     (4, "tasks", include_str!("../../migrations/postgres/ledger/0004_tasks.sql")),
     (5, "antelope", include_str!("../../migrations/postgres/ledger/0005_antelope.sql")),
+    (6, "lists", include_str!("../../migrations/postgres/ledger/0006_lists.sql")),
 ];
 static SQLITE_PRESENCE: [(i64, &str, &str); 2] = [
     (1, "presence", include_str!("../../migrations/sqlite/presence/0001_presence.sql")),
     (2, "vendor_calls", include_str!("../../migrations/sqlite/presence/0002_vendor_calls.sql")),
 ];
-static POSTGRES_VIEWS: [(i64, &str, &str); 7] = [
+static POSTGRES_VIEWS: [(i64, &str, &str); 8] = [
     (1, "views", include_str!("../../migrations/postgres/views/0001_views.sql")),
     (2, "vendors", include_str!("../../migrations/postgres/views/0002_vendors.sql")),
     (3, "tasks", include_str!("../../migrations/postgres/views/0003_tasks.sql")),
@@ -249,6 +252,7 @@ static POSTGRES_VIEWS: [(i64, &str, &str); 7] = [
     (5, "antelope", include_str!("../../migrations/postgres/views/0005_antelope.sql")),
     (6, "callbacks", include_str!("../../migrations/postgres/views/0006_callbacks.sql")),
     (7, "packed", include_str!("../../migrations/postgres/views/0007_packed.sql")),
+    (8, "latencies", include_str!("../../migrations/postgres/views/0008_latencies.sql")),
 ];
 static POSTGRES_PRESENCE: [(i64, &str, &str); 2] = [
     (1, "presence", include_str!("../../migrations/postgres/presence/0001_presence.sql")),
@@ -356,6 +360,33 @@ pub(super) async fn read_stream(
     Ok(page(on!(conn.again(), c => {
         sqlx::query_as(sql).bind(stream).bind(after).bind(limit).fetch_all(&mut *c).await?
     })))
+}
+
+/// The first events of some streams, at most so many of each, in order of stream and version.
+pub(super) async fn read_streams(
+    conn: &mut Conn<'_>,
+    streams: &[String],
+    limit: i64,
+) -> Result<Page, Fault> {
+    const SQL: Sql = select_events!(
+        "WHERE stream IN (SELECT value FROM json_each($1)) AND version <= $2 \
+         ORDER BY stream, version",
+        "WHERE stream IN (SELECT json_array_elements_text($1::json)) AND version <= $2 \
+         ORDER BY stream, version"
+    );
+    let (sql, streams) = (conn.text(SQL), db::list(streams)?);
+    Ok(page(on!(conn.again(), c => {
+        sqlx::query_as(sql).bind(streams).bind(limit).fetch_all(&mut *c).await?
+    })))
+}
+
+/// When the event at a position was recorded, in µs.
+pub(super) async fn recorded_at(conn: &mut Conn<'_>, position: i64) -> Result<Option<i64>, Fault> {
+    const SQL: &str = "SELECT recorded_at FROM events WHERE position = $1";
+    let found: Option<(i64,)> = on!(conn.again(), c => {
+        sqlx::query_as(SQL).bind(position).fetch_optional(&mut *c).await?
+    });
+    Ok(found.map(|(at,)| at))
 }
 
 fn page(rows: Vec<EventRow>) -> Page {

@@ -103,6 +103,90 @@ pub async fn users(
     found.into_iter().map(|(account, user)| Ok((uuid(&account)?, user))).collect()
 }
 
+/// A user as the registry keeps it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AccountRow {
+    /// The account.
+    pub account: Uuid,
+    /// Position of its first event.
+    pub position: i64,
+    /// When it was seen for the first time, in µs.
+    pub opened_at: i64,
+    /// Its UMS `userId`.
+    pub ums_user: Option<String>,
+    /// Its Easemob username.
+    pub username: Option<String>,
+    /// Its nickname.
+    pub nickname: Option<String>,
+}
+
+type Stored = (String, i64, i64, Option<String>, Option<String>, Option<String>);
+
+fn account_row(stored: Stored) -> Result<AccountRow, Fault> {
+    let (account, position, opened_at, ums_user, username, nickname) = stored;
+    Ok(AccountRow { account: uuid(&account)?, position, opened_at, ums_user, username, nickname })
+}
+
+/// A page of an app's users of whichever protocol, after a position, in order of their first event.
+///
+/// # Errors
+/// [`Fault`] when the database fails.
+pub async fn account_page(
+    conn: &mut Conn<'_>,
+    app: &str,
+    after: i64,
+    limit: i64,
+) -> Result<Vec<AccountRow>, Fault> {
+    const SQL: &str = "SELECT account, from_position, opened_at, ums_user, username, nickname \
+         FROM accounts WHERE app = $1 AND from_position > $2 AND to_position IS NULL \
+         ORDER BY from_position LIMIT $3";
+    let found: Vec<Stored> = on!(conn.again(), c => {
+        sqlx::query_as(SQL).bind(app).bind(after).bind(limit).fetch_all(&mut *c).await?
+    });
+    found.into_iter().map(account_row).collect()
+}
+
+/// Some accounts, closed ones too.
+///
+/// # Errors
+/// [`Fault`] when the database fails.
+pub async fn by_ids(conn: &mut Conn<'_>, accounts: &[Uuid]) -> Result<Vec<AccountRow>, Fault> {
+    const SQL: Sql = scalars!(
+        "SELECT account, from_position, opened_at, ums_user, username, nickname FROM accounts \
+         WHERE account IN (SELECT value FROM ",
+        ")"
+    );
+    let (sql, accounts) = (conn.text(SQL), db::list(accounts)?);
+    let found: Vec<Stored> = on!(conn.again(), c => {
+        sqlx::query_as(sql).bind(accounts).fetch_all(&mut *c).await?
+    });
+    found.into_iter().map(account_row).collect()
+}
+
+/// The account of an app that a user has by a name, of whichever protocol.
+///
+/// # Errors
+/// [`Fault`] when the database fails.
+pub async fn named(
+    conn: &mut Conn<'_>,
+    app: &str,
+    user: &str,
+) -> Result<Option<AccountRow>, Fault> {
+    const BY_UMS: &str = "SELECT account, from_position, opened_at, ums_user, username, nickname \
+         FROM accounts WHERE app = $1 AND ums_user = $2 AND to_position IS NULL";
+    const BY_NAME: &str = "SELECT account, from_position, opened_at, ums_user, username, nickname \
+         FROM accounts WHERE app = $1 AND username = $2 AND to_position IS NULL";
+    for (sql, name) in [(BY_UMS, user.to_owned()), (BY_NAME, user.to_lowercase())] {
+        let found: Option<Stored> = on!(conn.again(), c => {
+            sqlx::query_as(sql).bind(app).bind(name).fetch_optional(&mut *c).await?
+        });
+        if let Some(found) = found {
+            return account_row(found).map(Some);
+        }
+    }
+    Ok(None)
+}
+
 type UserRow = (String, i64, String, Option<String>, i64);
 
 fn user_of((account, opened_at, username, nickname, _): UserRow) -> Result<User, Fault> {
