@@ -316,7 +316,8 @@ pub async fn latencies(
         query.bind(limit).fetch_all(&mut *c).await?
     });
     let row = |(bucket, protocol, way, step, millis, deliveries): Row| {
-        let (protocol, way, step) = (db::from_name(protocol)?, way_named(&way)?, Step::named(&step)?);
+        let (protocol, way, step) =
+            (db::from_name(protocol)?, way_named(&way)?, Step::named(&step)?);
         Ok(LatencyRow { bucket, protocol, way, step, millis, deliveries })
     };
     rows.into_iter().map(row).collect()
@@ -375,7 +376,8 @@ pub async fn latencies_of_tasks(
         query.bind(each).bind(limit).fetch_all(&mut *c).await?
     });
     let row = |(bucket, protocol, way, step, label, task, millis, deliveries): Row| {
-        let (protocol, way, step) = (db::from_name(protocol)?, way_named(&way)?, Step::named(&step)?);
+        let (protocol, way, step) =
+            (db::from_name(protocol)?, way_named(&way)?, Step::named(&step)?);
         Ok((task, label, LatencyRow { bucket, protocol, way, step, millis, deliveries }))
     };
     rows.into_iter().map(row).collect()
@@ -387,7 +389,6 @@ pub async fn latencies_of_tasks(
 /// [`Fault`] when the database fails.
 pub async fn position(conn: &mut Conn<'_>) -> Result<i64, Fault> {
     const SQL: &str = "SELECT position FROM checkpoint";
-    let (position,): (i64,) =
-        on!(conn.again(), c => sqlx::query_as(SQL).fetch_one(&mut *c).await?);
+    let (position,): (i64,) = on!(conn.again(), c => sqlx::query_as(SQL).fetch_one(&mut *c).await?);
     Ok(position)
 }

@@ -113,26 +113,34 @@ fn fold(
     {
         since = recorded.position;
     }
-    let mut changes: HashMap<(Option<State>, State, u32), i64> = HashMap::new();
     let now = (recorded.recorded_at - traits.started_at).max(0) / 1_000;
+    let mut latencies = Latencies::default();
+    if let (Event::DeliveriesAdvanced(e), Some(states)) = (&recorded.event, &states) {
+        let (devices, mut states) = (chunk.devices.numbers(), states.clone());
+        for step in &e.steps {
+            let Ok(at) = devices.binary_search(&step.device) else { continue };
+            let (Some(state), Some(reached)) = (states.get_mut(at), reached.get_mut(at)) else {
+                continue;
+            };
+            let before = state.stage();
+            *state = state.advance(step.what);
+            arrive(&mut latencies, *state, before, reached, now);
+        }
+    }
+    let mut changes: HashMap<(Option<State>, State), i64> = HashMap::new();
     for (at, after) in chunk.states.iter().enumerate() {
         let before = states.as_ref().and_then(|states| states.get(at)).copied();
         if before == Some(*after) {
             continue;
         }
-        // How long the last step took matters only to what was handed over.
-        *changes.entry((before, *after, reached[at])).or_default() += 1;
-        if after.stage() >= Stage::Sent && after.stage() > stage_of(before) {
-            reached[at] = u32::try_from(now + 1).unwrap_or(u32::MAX);
+        *changes.entry((before, *after)).or_default() += 1;
+        if matches!(recorded.event, Event::ChunkDelivered(_)) {
+            let before = before.map_or(Stage::Accepted, State::stage);
+            arrive(&mut latencies, *after, before, &mut reached[at], now);
         }
     }
-    let mut latencies = Latencies::default();
     let cells = moves.of(&traits.app, traits.started_at, traits.protocol);
-    for ((before, after, reached), deliveries) in changes {
-        let since = now + 1 - i64::from(reached);
-        for (step, millis) in steps(stage_of(before), after.stage(), now, since) {
-            latencies.took(after.way(), step, millis, deliveries);
-        }
+    for ((before, after), deliveries) in changes {
         let (before, after) = (before.map(Cell::of_state), Cell::of_state(after));
         cells.note(before, after, deliveries);
         if let Some(before) = before {
@@ -145,27 +153,27 @@ fn fold(
     rows.insert(key, Row { chunk, since, reached });
 }
 
-fn stage_of(state: Option<State>) -> Stage {
-    state.map_or(Stage::Accepted, State::stage)
-}
-
-/// The steps that end when a delivery goes from one stage to another, `now` ms after the start and
-/// `since` ms after it got to the one: those of which both ends were recorded.
-fn steps(
-    before: Stage,
-    after: Stage,
-    now: i64,
-    since: i64,
-) -> impl Iterator<Item = (Step, i64)> {
-    let passed = move |stage| before < stage && after >= stage;
-    let steps = [
-        (passed(Stage::Sent), Step::HandedOver, now),
-        (passed(Stage::Received), Step::Received, now),
-        (passed(Stage::Displayed) && before == Stage::Received, Step::Displayed, since),
-        (passed(Stage::Acknowledged) && before == Stage::Displayed, Step::Acknowledged, since),
-    ];
-    let steps = steps.into_iter();
-    steps.filter(|(ends, ..)| *ends).map(|(_, step, millis)| (step, millis.max(0)))
+/// Notes how long the steps took that end when a delivery gets to a stage, `now` ms after its task
+/// started: those of which both ends were recorded.
+fn arrive(latencies: &mut Latencies, after: State, before: Stage, reached: &mut u32, now: i64) {
+    if after.stage() <= before || after.stage() < Stage::Sent {
+        return;
+    }
+    let way = after.way();
+    if before < Stage::Sent {
+        latencies.took(way, Step::HandedOver, now, 1);
+    }
+    let since = (now + 1 - i64::from(*reached)).max(0);
+    match (before, after.stage()) {
+        (_, Stage::Received) => latencies.took(way, Step::Received, now, 1),
+        (Stage::Received, Stage::Displayed) => latencies.took(way, Step::Displayed, since, 1),
+        (Stage::Displayed, Stage::Acknowledged) => {
+            latencies.took(way, Step::Acknowledged, since, 1);
+        }
+        // What was passed over has no time of its own.
+        _ => {}
+    }
+    *reached = u32::try_from(now + 1).unwrap_or(u32::MAX);
 }
 
 fn push(values: &mut Vec<Value>, (task, chunk): (i64, i64), row: Row, traits: &Traits) {

@@ -444,10 +444,7 @@ pub struct Counts {
 ///
 /// # Errors
 /// [`Fault`] when the database fails.
-pub async fn counts(
-    conn: &mut Conn<'_>,
-    tasks: &[i64],
-) -> Result<BTreeMap<i64, Counts>, Fault> {
+pub async fn counts(conn: &mut Conn<'_>, tasks: &[i64]) -> Result<BTreeMap<i64, Counts>, Fault> {
     const CELLS: Sql = scalars!(
         "SELECT task, way, stage, ended, deliveries FROM task_deliveries \
          WHERE task IN (SELECT CAST(value AS BIGINT) FROM ",

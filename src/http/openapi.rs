@@ -16,7 +16,7 @@ use utoipa::{
 };
 
 use super::{
-    admin::{apps, callbacks, events, messages, operators, owners, tokens, webhooks},
+    admin::{apps, callbacks, events, export, messages, operators, owners, tokens, webhooks},
     antelope::interface as antelope,
     easemob::interface as easemob,
     ums::codes::{Code, Interface},
@@ -52,6 +52,7 @@ use super::{
         callbacks::receivers,
         callbacks::replay,
         events::read,
+        export::read,
         uplink::messages
     )
 )]

@@ -107,11 +107,7 @@ fn label_of(
 ///
 /// # Errors
 /// [`Fault`] when the database fails.
-pub async fn label(
-    conn: &mut Conn<'_>,
-    app: &str,
-    name: &str,
-) -> Result<Option<Label>, Fault> {
+pub async fn label(conn: &mut Conn<'_>, app: &str, name: &str) -> Result<Option<Label>, Fault> {
     const SQL: &str = select_labels!("l.app = $1 AND l.name = $2");
     let found: Option<LabelRow> = on!(conn.again(), c => {
         sqlx::query_as(SQL).bind(app).bind(name).fetch_optional(&mut *c).await?

@@ -15,8 +15,8 @@ mod tasks;
 pub use accounts::{AccountRow, account, account_page, by_ids, named, user_page, users};
 pub use apps::apps;
 pub use devices::{
-    COUNT_OF_CIDS, PAGE_OF_CIDS, Wanted, by_account, by_accounts, by_cids, by_client, by_numbers, count_of_cids,
-    page_of_cids, page_of_devices,
+    COUNT_OF_CIDS, PAGE_OF_CIDS, Wanted, by_account, by_accounts, by_cids, by_client, by_numbers,
+    count_of_cids, page_of_cids, page_of_devices,
 };
 pub use labels::{MemberRow, label, label_page, labels_of, member, member_page};
 pub use tasks::{TaskRow, open_tasks};
