@@ -59,6 +59,10 @@ impl graphql::History for History {
         Box::pin(self.0.before(time))
     }
 
+    fn now(&self) -> i64 {
+        self.0.now()
+    }
+
     fn heads(&self) -> BoxStream<'static, i64> {
         told(self.0.watch(), Duration::ZERO)
     }

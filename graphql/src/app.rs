@@ -368,9 +368,10 @@ impl App {
         time_zone: Option<String>,
         #[graphql(desc = "Position to wait for, for 5 seconds at most.")] at_least: Option<i64>,
     ) -> Result<DeliveryStats> {
-        let asked = statistics::asked(range, bucket, group_by, filter, time_zone.as_deref())?;
         let sources = ctx.data::<Sources>()?;
         wait_for(sources, at_least).await?;
+        let (now, zone) = (sources.history.now(), time_zone.as_deref());
+        let asked = statistics::asked(now, range, bucket, group_by, filter, zone)?;
         statistics::stats(sources, self.id(), &asked).await
     }
 

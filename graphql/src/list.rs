@@ -93,7 +93,7 @@ impl Asked {
 pub(crate) struct TimeRange {
     /// Its begin.
     pub(crate) from: DateTime<Utc>,
-    /// Its end, which is not part of it; open if absent.
+    /// Its end, which is not part of it; now if absent.
     pub(crate) to: Option<DateTime<Utc>>,
 }
 

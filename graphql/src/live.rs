@@ -23,9 +23,7 @@ use crate::{
     app::EventFilter,
     event::Event,
     list::TimeRange,
-    statistics::{
-        self, DeliveryStats, StatsBucket, StatsFilter, StatsKey, ask::Asked, tally::Tally,
-    },
+    statistics::{self, DeliveryStats, StatsBucket, StatsFilter, StatsKey, tally::Tally},
     task::TaskProgress,
     timeline::{TimelineEntry, timeline},
 };
@@ -168,15 +166,21 @@ impl Subscription {
         if !(1..=MAX_TICK_SECONDS).contains(&every_seconds) {
             return Err("everySeconds must be 1 to 3600".into());
         }
-        let asked = statistics::asked(range, bucket, group_by, filter, time_zone.as_deref())?;
         let pace = Duration::from_secs(every_seconds.unsigned_abs());
-        let asked: Arc<Asked> = Arc::new(asked);
         let positions = sources.progress.positions(pace);
+        // A range without an end grows with time.
+        let ask = move |now| {
+            let (keys, filter, zone) = (group_by.clone(), filter.clone(), time_zone.as_deref());
+            statistics::asked(now, range, bucket, keys, filter, zone)
+        };
+        // What is wrong with the question is told at once.
+        ask(sources.history.now())?;
         Ok(positions
             .then(move |_| {
-                let (sources, app, asked) = (sources.clone(), app_id.clone(), Arc::clone(&asked));
                 let _seat = &seat;
-                async move { statistics::stats(&sources, &app, &asked).await }
+                let (asked, sources, app) =
+                    (ask(sources.history.now()), sources.clone(), app_id.clone());
+                async move { statistics::stats(&sources, &app, &asked?).await }
             })
             .boxed())
     }

@@ -296,6 +296,12 @@ impl Ledger {
         Ok(before)
     }
 
+    /// The time by which this node records events, in µs.
+    #[must_use]
+    pub fn now(&self) -> i64 {
+        self.inner.clock.now()
+    }
+
     /// The last position that this node knows of.
     #[must_use]
     pub fn head(&self) -> i64 {

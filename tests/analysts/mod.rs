@@ -8,7 +8,7 @@ mod others;
 mod statistics;
 
 use domain::{
-    Decide,
+    Decide, Event, Stream,
     account::RegisterUser,
     device::{Bind, BindDevice},
     label::{ChangeMembers, CreateLabel},
@@ -22,7 +22,7 @@ use sim::Admin;
 use uuid::Uuid;
 
 use crate::{
-    harness::{PATIENCE, World},
+    harness::{PATIENCE, World, until},
     tasks,
 };
 
@@ -97,6 +97,16 @@ async fn push(world: &World, app: &str, users: &[&str]) -> MessageId {
     };
     execute(world, app, command).await;
     id
+}
+
+/// Waits until a task has ended.
+async fn ended(world: &World, task: MessageId) {
+    let (ledger, stream) = (&world.running.server.ledger, Stream::Task(task).to_string());
+    until("the task never ended", async || {
+        let events = ledger.read_stream(&stream, 0, 10).await.unwrap().events;
+        events.iter().any(|event| matches!(event.event, Event::TaskEnded(_)))
+    })
+    .await;
 }
 
 /// An operator of a role, bound to an app or to none.

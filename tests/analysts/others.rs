@@ -12,11 +12,8 @@ use domain::{
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use super::{another, answer, execute, label, operator, push, user};
-use crate::{
-    harness::{World, until},
-    tasks,
-};
+use super::{another, answer, ended, execute, label, operator, push, user};
+use crate::{harness::World, tasks};
 
 /// A type of the schema: its kind, fields with arguments and types, and values.
 struct Types(BTreeMap<String, Value>);
@@ -75,7 +72,9 @@ impl Types {
                 (argument["name"].as_str().unwrap(), argument["type"]["kind"] == "NON_NULL");
             let required = required && argument["defaultValue"].is_null();
             match self.value(name, &argument["type"], guess) {
-                Some(value) if required || guess.optional => given.push(format!("{name}: {value}")),
+                Some(value) if required || guess.optional || name == "first" => {
+                    given.push(format!("{name}: {value}"))
+                }
                 None if required => return None,
                 _ => {}
             }
@@ -146,12 +145,7 @@ async fn fill(world: &World, app: &str, mark: &str) -> Secrets {
     let context = pushledger::ledger::Context { app: app.to_owned(), ..Default::default() };
     let server = &world.running.server;
     let (task, _) = pushledger::delivery::tasks::create(server, context, new).await.unwrap();
-    until("the task never ended", async || {
-        let events =
-            server.ledger.read_stream(&Stream::Task(task).to_string(), 0, 10).await.unwrap();
-        events.events.iter().any(|event| matches!(event.event, Event::TaskEnded(_)))
-    })
-    .await;
+    ended(world, task).await;
     let events = server.ledger.read(0, i64::MAX).await.unwrap().events;
     let own: Vec<_> = events.iter().filter(|event| event.app == app).collect();
     let number = own.iter().find(|event| matches!(event.event, Event::DeviceBound(_)));

@@ -147,7 +147,7 @@ impl Asked {
     /// # Errors
     /// [`NoAnswer::Refused`] for a range or a time zone that makes no sense.
     pub fn new(
-        (from, to): (DateTime<Utc>, Option<DateTime<Utc>>),
+        (from, to): (DateTime<Utc>, DateTime<Utc>),
         bucket: Bucket,
         keys: Vec<Key>,
         filter: Filter,
@@ -160,7 +160,7 @@ impl Asked {
         let from = from.timestamp_micros().max(0);
         let from = from - from.rem_euclid(BUCKET_MICROS);
         let longest = from.saturating_add(MAX_DAYS * DAY);
-        let to = to.map_or(longest, |to| to.timestamp_micros());
+        let to = to.timestamp_micros();
         let to = to.saturating_add((-to).rem_euclid(BUCKET_MICROS));
         if to <= from {
             return Err(NoAnswer::refused("range: its end must be after its begin"));

@@ -333,8 +333,9 @@ pub(crate) struct WhyNotSent {
     reasons: Vec<ReasonCount>,
 }
 
-/// A question as a caller puts it.
+/// A question as a caller puts it at a time, in µs.
 pub(crate) fn asked(
+    now: i64,
     range: TimeRange,
     bucket: StatsBucket,
     keys: Vec<StatsKey>,
@@ -358,7 +359,9 @@ pub(crate) fn asked(
         labels: list(filter.labels)?,
     };
     let keys = keys.into_iter().map(Into::into).collect();
-    Asked::new((range.from, range.to), bucket.into(), keys, filter, zone).map_err(refusal)
+    // What is recorded in this very moment is part of it.
+    let range = (range.from, range.to.unwrap_or_else(|| time(now + 1)));
+    Asked::new(range, bucket.into(), keys, filter, zone).map_err(refusal)
 }
 
 fn refusal(no_answer: NoAnswer) -> async_graphql::Error {
@@ -404,10 +407,7 @@ pub(crate) async fn funnel(
 ) -> Result<Option<Funnel>> {
     let sources = ctx.data::<Sources>()?;
     wait_for(sources, at_least).await?;
-    let everything = |filter| {
-        let range = TimeRange { from: DateTime::UNIX_EPOCH, to: None };
-        asked(range, StatsBucket::Total, Vec::new(), Some(filter), None)
-    };
+    let now = sources.history.now();
     let (position, tally) = match of {
         FunnelOf::Task(id) => {
             let Ok(task) = id.parse::<MessageId>() else { return Ok(None) };
@@ -429,14 +429,15 @@ pub(crate) async fn funnel(
             (position, Tally::of_message(found.accepted_at, &rows))
         }
         FunnelOf::Label(label) => {
-            let mut question = everything(StatsFilter::default())?;
-            question.filter.labels = Some(vec![label]);
-            // Tasks of any time: nothing is older than the epoch, nor as young as this.
-            question.to = i64::MAX / 4;
+            // Tasks of any time: what a label limits is not much.
+            let range = TimeRange { from: time(now), to: None };
+            let filter = StatsFilter { labels: Some(vec![label]), ..StatsFilter::default() };
+            let question = asked(now, range, StatsBucket::Total, Vec::new(), Some(filter), None)?;
+            let question = Asked { from: 0, ..question };
             total(sources, app, &question).await?
         }
         FunnelOf::Range(range) => {
-            let question = asked(range, StatsBucket::Total, Vec::new(), None, None)?;
+            let question = asked(now, range, StatsBucket::Total, Vec::new(), None, None)?;
             total(sources, app, &question).await?
         }
     };
@@ -452,7 +453,8 @@ pub(crate) async fn why_not_sent(
 ) -> Result<WhyNotSent> {
     let sources = ctx.data::<Sources>()?;
     wait_for(sources, at_least).await?;
-    let question = asked(range, StatsBucket::Total, Vec::new(), filter, None)?;
+    let now = sources.history.now();
+    let question = asked(now, range, StatsBucket::Total, Vec::new(), filter, None)?;
     let (position, tally) = total(sources, app, &question).await?;
     let sent = tally.split(Stage::Sent);
     Ok(WhyNotSent {

@@ -86,7 +86,8 @@ pub async fn read(
         let reached = server.views.reached(position, MAX_WAIT).await;
         reached.map_err(|e| Refusal::new(StatusCode::SERVICE_UNAVAILABLE, &e.to_string()))?;
     }
-    let now = DateTime::from_timestamp_micros(server.clock.now());
+    // What is recorded in this very moment is part of it.
+    let now = DateTime::from_timestamp_micros(server.clock.now() + 1).unwrap_or_default();
     let asked = question(wanted, now)?;
     let mut slices = asked.slices(SLICE_BUCKETS).into_iter();
     // What is wrong with the question shows with the first slice.
@@ -126,7 +127,7 @@ impl From<NoAnswer> for Refusal {
     }
 }
 
-fn question(wanted: Wanted, now: Option<DateTime<Utc>>) -> Result<Asked, Refusal> {
+fn question(wanted: Wanted, now: DateTime<Utc>) -> Result<Asked, Refusal> {
     let bucket = match wanted.bucket.as_deref().map(str::to_ascii_lowercase).as_deref() {
         None | Some("total") => Bucket::Total,
         Some("quarter") => Bucket::Quarter,
@@ -157,7 +158,7 @@ fn question(wanted: Wanted, now: Option<DateTime<Utc>>) -> Result<Asked, Refusal
     };
     let keys = list("groupBy", wanted.group_by, key)?.unwrap_or_default();
     let zone = wanted.time_zone.as_deref();
-    let range = (wanted.from, wanted.to.or(now));
+    let range = (wanted.from, wanted.to.unwrap_or(now));
     Ok(Asked::new(range, bucket, keys, filter, zone)?)
 }
 
