@@ -149,13 +149,18 @@ async fn a_task_a_message_and_statistics_are_told_of_as_they_go_on() {
     }
     own.send(json!({ "id": "story", "type": "complete" })).await;
 
-    let ticks = "subscription { deliveryStats(appId: \"demo\", range: { from: \
-                 \"2023-01-01T00:00:00Z\" }) { position total { targets } } }";
-    own.subscribe("ticks", ticks).await;
+    let begin = chrono::DateTime::from_timestamp_micros(world.clock.now()).unwrap();
+    let ticks = format!(
+        "subscription {{ deliveryStats(appId: \"demo\", range: {{ from: \"{}\" }}) \
+         {{ position total {{ targets }} }} }}",
+        begin.to_rfc3339()
+    );
+    own.subscribe("ticks", &ticks).await;
     let mut told = Value::Null;
     while told["total"]["targets"] != 2 {
         let message = own.next().await.unwrap();
         if message["id"] == "ticks" {
+            assert!(message["payload"]["errors"].is_null(), "{message}");
             told = message["payload"]["data"]["deliveryStats"].clone();
         }
     }

@@ -243,6 +243,7 @@ async fn any_question_is_answered_as_a_plain_fold_of_the_events_answers_it() {
     label(&world, "demo", "daily").await;
     user(&world, "demo", "nora", "daily").await;
     live(&world, 3, 240).await;
+    let mut walker = world.connect(&world.register("walker").await).await;
     for _ in 0..2 {
         let audience = domain::task::TaskAudience::Label("daily".to_owned());
         let new = tasks::task(audience, domain::route::Strategy::OnlineElseKept);
@@ -251,9 +252,26 @@ async fn any_question_is_answered_as_a_plain_fold_of_the_events_answers_it() {
         let task = tasks::create(&world, new).await;
         super::ended(&world, task).await;
         push(&world, "demo", &["nora"]).await;
+        for stage in [3, 4] {
+            let message = world.push("walker", json!({ "n": stage })).await;
+            // Tasks for everyone come too.
+            loop {
+                let came = walker.next_within(PATIENCE).await.expect("nothing came");
+                if matches!(came, sim::Incoming::Message { id, .. } if id == message) {
+                    break;
+                }
+            }
+            world.until_status(&message, 2).await;
+            for stage in 3..=stage {
+                world.clock.advance(std::time::Duration::from_millis(700));
+                walker.report(&message, stage).await.unwrap();
+                world.until_status(&message, stage.into()).await;
+            }
+        }
         // Into another day.
         world.clock.advance(std::time::Duration::from_secs(3_600 * 13));
     }
+    drop(walker);
     // The duties still have things to end; wait until nothing moves.
     let server = &world.running.server;
     let (events, position) = loop {
