@@ -295,7 +295,6 @@ impl App {
 
     /// Its events, in order.
     #[graphql(complexity = "first.clamp(1, 200) as usize * child_complexity")]
-    #[expect(clippy::too_many_arguments, reason = "each is an argument of the field")]
     async fn events(
         &self,
         ctx: &Context<'_>,
@@ -371,7 +370,12 @@ impl App {
         let sources = ctx.data::<Sources>()?;
         wait_for(sources, at_least).await?;
         let (now, zone) = (sources.history.now(), time_zone.as_deref());
-        let asked = statistics::asked(now, range, bucket, group_by, filter, zone)?;
+        let mut asked = statistics::asked(now, range, bucket, group_by, filter, zone)?;
+        // Times are many rows: they are read only where somebody looks at them.
+        let (total, rows) = (ctx.look_ahead().field("total"), ctx.look_ahead().field("rows"));
+        let timed =
+            |field| total.field(field).exists() || rows.field("counts").field(field).exists();
+        asked.times = timed("latencies") || timed("percentile");
         statistics::stats(sources, self.id(), &asked).await
     }
 

@@ -120,7 +120,7 @@ impl Subscription {
         let message: MessageId = message_id.parse().map_err(|_| "no such message")?;
         let stream = Name::Message(message).to_string();
         let first = sources.history.stream(&stream, 0, 1).await.hidden()?;
-        if !first.first().is_some_and(|event| event.app == app_id) {
+        if first.first().is_none_or(|event| event.app != app_id) {
             return Err("no such message".into());
         }
         let heads = sources.history.heads();

@@ -13,13 +13,17 @@ use domain::{
 
 use crate::{
     Fault,
-    db::{self, Conn, Insert},
+    db::{self, Conn, Insert, Sql},
     latency::{Latencies, Step},
-    on,
+    on, rows,
 };
 
 /// Length of a bucket of time, in µs: 15 minutes.
 pub const BUCKET_MICROS: i64 = 900_000_000;
+
+/// Lengths of the buckets that quarters are rolled up to, in µs: hours, and days of UTC. A month of
+/// quarters is too many rows to add up while somebody waits.
+pub const ROLLED_MICROS: [i64; 2] = [3_600_000_000, 86_400_000_000];
 
 static ADD: LazyLock<Insert> = LazyLock::new(|| {
     let columns = ["app", "bucket_at", "protocol", "way", "stage", "ended", "deliveries"];
@@ -33,6 +37,19 @@ static ADD_LATENCIES: LazyLock<Insert> = LazyLock::new(|| {
     let tail = "ON CONFLICT (app, bucket_at, protocol, way, step, millis) \
                 DO UPDATE SET deliveries = delivery_latencies.deliveries + excluded.deliveries";
     Insert::new("delivery_latencies", &columns, tail)
+});
+
+static ADD_ROLLED: LazyLock<Insert> = LazyLock::new(|| {
+    let columns = ["app", "grain", "bucket_at", "protocol", "way", "stage", "ended", "deliveries"];
+    let tail = "ON CONFLICT (app, grain, bucket_at, protocol, way, stage, ended) \
+                DO UPDATE SET deliveries = delivery_rollups.deliveries + excluded.deliveries";
+    Insert::new("delivery_rollups", &columns, tail)
+});
+static ADD_ROLLED_LATENCIES: LazyLock<Insert> = LazyLock::new(|| {
+    let columns = ["app", "grain", "bucket_at", "protocol", "way", "step", "millis", "deliveries"];
+    let tail = "ON CONFLICT (app, grain, bucket_at, protocol, way, step, millis) \
+                DO UPDATE SET deliveries = latency_rollups.deliveries + excluded.deliveries";
+    Insert::new("latency_rollups", &columns, tail)
 });
 
 /// Where a delivery is counted.
@@ -129,6 +146,14 @@ impl Cells {
         *self.deliveries.entry(after).or_default() += deliveries;
     }
 
+    /// Adds others.
+    fn add(&mut self, others: &Cells) {
+        for (cell, deliveries) in &others.deliveries {
+            *self.deliveries.entry(*cell).or_default() += deliveries;
+        }
+        self.latencies.add(&others.latencies);
+    }
+
     /// Steps took so long.
     pub(crate) fn took(&mut self, latencies: &Latencies) {
         self.latencies.add(latencies);
@@ -142,7 +167,12 @@ impl Cells {
 pub(crate) async fn apply(conn: &mut Conn<'_>, moves: Moves) -> Result<(), Fault> {
     let (mut values, mut times) = (Vec::new(), Vec::new());
     let mut fewer: Vec<(String, i64, &'static str, [String; 3])> = Vec::new();
+    let mut rolled = Rolled::new();
     for ((app, bucket, protocol), cells) in moves.0 {
+        for grain in ROLLED_MICROS {
+            let at = bucket - bucket.rem_euclid(grain);
+            rolled.entry((app.clone(), grain, at, protocol)).or_default().add(&cells);
+        }
         let protocol = protocol.name();
         for ((way, step, millis), deliveries) in cells.latencies.0 {
             times.extend([app.as_str().into(), bucket.into(), protocol.into()]);
@@ -161,7 +191,51 @@ pub(crate) async fn apply(conn: &mut Conn<'_>, moves: Moves) -> Result<(), Fault
     }
     ADD.run(conn, values).await?;
     ADD_LATENCIES.run(conn, times).await?;
-    remove_empty(conn, &fewer).await
+    remove_empty(conn, &fewer).await?;
+    roll(conn, rolled).await
+}
+
+/// What moved, by app, length and begin of a bucket, and protocol.
+type Rolled = BTreeMap<(String, i64, i64, Protocol), Cells>;
+
+/// Adds what moved to the hours and days.
+async fn roll(conn: &mut Conn<'_>, rolled: Rolled) -> Result<(), Fault> {
+    const REMOVE: Sql = rows!(
+        "DELETE FROM delivery_rollups WHERE deliveries = 0 \
+         AND (app, grain, bucket_at, protocol, way, stage, ended) IN \
+         (SELECT list.value->>0, CAST(list.value->>1 AS BIGINT), CAST(list.value->>2 AS BIGINT), \
+         list.value->>3, list.value->>4, list.value->>5, list.value->>6 FROM ",
+        ")"
+    );
+    let (mut values, mut times, mut fewer) = (Vec::new(), Vec::new(), Vec::new());
+    for ((app, grain, bucket, protocol), cells) in rolled {
+        let protocol = protocol.name();
+        for ((way, step, millis), deliveries) in cells.latencies.0 {
+            times.extend([app.as_str().into(), grain.into(), bucket.into(), protocol.into()]);
+            times.extend([way.name().into(), step.name().into()]);
+            times.extend([millis.into(), deliveries.into()]);
+        }
+        let moved = cells.deliveries.into_iter().filter(|(_, deliveries)| *deliveries != 0);
+        for (cell, deliveries) in moved {
+            let names = cell.names()?;
+            if deliveries < 0 {
+                let [way, stage, ended] = names.clone();
+                fewer.push((app.clone(), grain, bucket, protocol, way, stage, ended));
+            }
+            values.extend([app.as_str().into(), grain.into(), bucket.into(), protocol.into()]);
+            values.extend(names.map(Into::into));
+            values.push(deliveries.into());
+        }
+    }
+    ADD_ROLLED.run(conn, values).await?;
+    ADD_ROLLED_LATENCIES.run(conn, times).await?;
+    if !fewer.is_empty() {
+        let (sql, fewer) = (conn.text(REMOVE), db::list(&fewer)?);
+        on!(conn.again(), c => {
+            sqlx::query(sql).bind(fewer).execute(&mut *c).await?.rows_affected()
+        });
+    }
+    Ok(())
 }
 
 /// Removes those of some cells that have no delivery any more.
@@ -227,7 +301,7 @@ pub async fn between(
 }
 
 /// A part of a span of time in which buckets are numbered: a time `t` in µs lies in bucket
-/// `(t + offset) / width`. From and to are at quarters of an hour.
+/// `(t + offset) / width`. All of these are whole multiples of the grain.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Span {
     /// Begin in µs.
@@ -238,6 +312,9 @@ pub struct Span {
     pub offset: i64,
     /// Length of a bucket in µs.
     pub width: i64,
+    /// Length of the buckets that are added up, in µs: [`BUCKET_MICROS`] or one of
+    /// [`ROLLED_MICROS`].
+    pub grain: i64,
 }
 
 /// Deliveries of a bucket, by protocol and cell.
@@ -280,14 +357,22 @@ pub async fn sums(
     span: Span,
     limit: i64,
 ) -> Result<Vec<SumRow>, Fault> {
-    const SQL: &str = "SELECT (bucket_at + $4) / $5, protocol, way, stage, ended, \
+    const QUARTERS: &str = "SELECT (bucket_at + $4) / $5, protocol, way, stage, ended, \
          CAST(SUM(deliveries) AS BIGINT) FROM delivery_stats \
          WHERE app = $1 AND bucket_at >= $2 AND bucket_at < $3 GROUP BY 1, 2, 3, 4, 5 LIMIT $6";
+    const ROLLED: &str = "SELECT (bucket_at + $4) / $5, protocol, way, stage, ended, \
+         CAST(SUM(deliveries) AS BIGINT) FROM delivery_rollups \
+         WHERE app = $1 AND grain = $7 AND bucket_at >= $2 AND bucket_at < $3 \
+         GROUP BY 1, 2, 3, 4, 5 LIMIT $6";
     type Row = (i64, String, String, String, String, i64);
-    let Span { from, to, offset, width } = span;
+    let Span { from, to, offset, width, grain } = span;
+    let quarters = grain == BUCKET_MICROS;
+    let sql = if quarters { QUARTERS } else { ROLLED };
     let rows: Vec<Row> = on!(conn.again(), c => {
-        let query = sqlx::query_as(SQL).bind(app).bind(from).bind(to).bind(offset).bind(width);
-        query.bind(limit).fetch_all(&mut *c).await?
+        let query = sqlx::query_as(sql).bind(app).bind(from).bind(to).bind(offset).bind(width);
+        let query = query.bind(limit);
+        let query = if quarters { query } else { query.bind(grain) };
+        query.fetch_all(&mut *c).await?
     });
     let row = |(bucket, protocol, way, stage, ended, deliveries): Row| {
         let (protocol, cell) = (db::from_name(protocol)?, Cell::of_names(&way, stage, ended)?);
@@ -306,14 +391,22 @@ pub async fn latencies(
     span: Span,
     limit: i64,
 ) -> Result<Vec<LatencyRow>, Fault> {
-    const SQL: &str = "SELECT (bucket_at + $4) / $5, protocol, way, step, millis, \
+    const QUARTERS: &str = "SELECT (bucket_at + $4) / $5, protocol, way, step, millis, \
          CAST(SUM(deliveries) AS BIGINT) FROM delivery_latencies \
          WHERE app = $1 AND bucket_at >= $2 AND bucket_at < $3 GROUP BY 1, 2, 3, 4, 5 LIMIT $6";
+    const ROLLED: &str = "SELECT (bucket_at + $4) / $5, protocol, way, step, millis, \
+         CAST(SUM(deliveries) AS BIGINT) FROM latency_rollups \
+         WHERE app = $1 AND grain = $7 AND bucket_at >= $2 AND bucket_at < $3 \
+         GROUP BY 1, 2, 3, 4, 5 LIMIT $6";
     type Row = (i64, String, String, String, i64, i64);
-    let Span { from, to, offset, width } = span;
+    let Span { from, to, offset, width, grain } = span;
+    let quarters = grain == BUCKET_MICROS;
+    let sql = if quarters { QUARTERS } else { ROLLED };
     let rows: Vec<Row> = on!(conn.again(), c => {
-        let query = sqlx::query_as(SQL).bind(app).bind(from).bind(to).bind(offset).bind(width);
-        query.bind(limit).fetch_all(&mut *c).await?
+        let query = sqlx::query_as(sql).bind(app).bind(from).bind(to).bind(offset).bind(width);
+        let query = query.bind(limit);
+        let query = if quarters { query } else { query.bind(grain) };
+        query.fetch_all(&mut *c).await?
     });
     let row = |(bucket, protocol, way, step, millis, deliveries): Row| {
         let (protocol, way, step) =
@@ -341,7 +434,7 @@ pub async fn sums_of_tasks(
          WHERE t.app = $1 AND t.started_at >= $2 AND t.started_at < $3 \
          GROUP BY 1, 2, 3, 4, 5, 6, 7 LIMIT $7";
     type Row = (i64, String, String, String, String, Option<String>, Option<i64>, i64);
-    let (Span { from, to, offset, width }, each) = (span, i64::from(each));
+    let (Span { from, to, offset, width, .. }, each) = (span, i64::from(each));
     let rows: Vec<Row> = on!(conn.again(), c => {
         let query = sqlx::query_as(SQL).bind(app).bind(from).bind(to).bind(offset).bind(width);
         query.bind(each).bind(limit).fetch_all(&mut *c).await?
@@ -370,7 +463,7 @@ pub async fn latencies_of_tasks(
          WHERE t.app = $1 AND t.started_at >= $2 AND t.started_at < $3 \
          GROUP BY 1, 2, 3, 4, 5, 6, 7 LIMIT $7";
     type Row = (i64, String, String, String, Option<String>, Option<i64>, i64, i64);
-    let (Span { from, to, offset, width }, each) = (span, i64::from(each));
+    let (Span { from, to, offset, width, .. }, each) = (span, i64::from(each));
     let rows: Vec<Row> = on!(conn.again(), c => {
         let query = sqlx::query_as(SQL).bind(app).bind(from).bind(to).bind(offset).bind(width);
         query.bind(each).bind(limit).fetch_all(&mut *c).await?

@@ -73,6 +73,8 @@ pub const TABLES: &[&str] = &[
     "task_chunks",
     "delivery_stats",
     "delivery_latencies",
+    "delivery_rollups",
+    "latency_rollups",
     "uplinks",
     "callbacks",
     "callback_counts",

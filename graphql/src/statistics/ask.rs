@@ -14,7 +14,8 @@ use projections::{
     Fault,
     db::{Conn, Pool},
     delivery_stats::{
-        self, BUCKET_MICROS, LatencyRow, Span, SumRow, latencies_of_tasks, sums_of_tasks,
+        self, BUCKET_MICROS, LatencyRow, ROLLED_MICROS, Span, SumRow, latencies_of_tasks,
+        sums_of_tasks,
     },
 };
 
@@ -94,6 +95,8 @@ pub struct Asked {
     pub filter: Filter,
     /// The caller's time zone.
     pub zone: Tz,
+    /// Whether times of steps are wanted.
+    pub times: bool,
 }
 
 /// Deliveries that are counted together. Only asked keys are set.
@@ -168,7 +171,7 @@ impl Asked {
         if to > longest {
             return Err(NoAnswer::refused(format!("range: at most {MAX_DAYS} days")));
         }
-        Ok(Asked { from, to, bucket, keys, filter, zone })
+        Ok(Asked { from, to, bucket, keys, filter, zone, times: true })
     }
 
     fn by(&self, key: Key) -> bool {
@@ -185,9 +188,9 @@ impl Asked {
         self.filter.tasks.is_some() || self.filter.labels.is_some()
     }
 
-    /// Whether times are kept apart in the way that is asked for: they are not by reason.
+    /// Whether times are wanted, and kept apart in the way that is asked for: they are not by reason.
     fn timed(&self) -> bool {
-        !self.by(Key::Reason) && self.filter.reasons.is_none()
+        self.times && !self.by(Key::Reason) && self.filter.reasons.is_none()
     }
 
     /// The zone's distance from UTC at a time, in µs.
@@ -197,11 +200,23 @@ impl Asked {
         i64::from(offset.local_minus_utc()) * SECOND
     }
 
-    /// The range in pieces in which the zone's distance from UTC stays the same.
+    /// The range in pieces in which the zone's distance from UTC stays the same, and in which as long
+    /// buckets are added up as fit.
     #[must_use]
     pub fn spans(&self) -> Vec<Span> {
+        let mut spans = Vec::new();
+        for span in self.zoned() {
+            roll(span, &ROLLED_MICROS, &mut spans);
+        }
+        spans
+    }
+
+    fn zoned(&self) -> Vec<Span> {
         let (offset, width) = match self.bucket {
-            Bucket::Total => return vec![self.span(self.from, self.to, 0, i64::MAX / 2)],
+            // A bucket that all of time fits into.
+            Bucket::Total => {
+                return vec![self.span(self.from, self.to, 0, i64::MAX / 2 / DAY * DAY)];
+            }
             Bucket::Quarter => return vec![self.span(self.from, self.to, 0, BUCKET_MICROS)],
             Bucket::Hour => (0, HOUR),
             Bucket::Day => (0, DAY),
@@ -266,7 +281,7 @@ impl Asked {
     /// When the bucket ends that a time lies in, in µs.
     fn next(&self, at: i64) -> i64 {
         let one = Asked { from: at, to: at + BUCKET_MICROS, ..self.clone() };
-        let next = one.spans().first().and_then(|span| {
+        let next = one.zoned().first().and_then(|span| {
             let number = (at + span.offset) / span.width;
             self.begins(*span, number + 1)
         });
@@ -274,7 +289,7 @@ impl Asked {
     }
 
     fn span(&self, from: i64, to: i64, offset: i64, width: i64) -> Span {
-        Span { from, to, offset, width }
+        Span { from, to, offset, width, grain: BUCKET_MICROS }
     }
 
     /// When a bucket begins, in µs, by its number.
@@ -328,6 +343,24 @@ impl Asked {
             task: row.task.filter(|_| self.by(Key::Task)),
         }
     }
+}
+
+/// Splits a span: into its middle, in buckets as long as fit, and what is left at both ends.
+fn roll(span: Span, grains: &[i64], spans: &mut Vec<Span>) {
+    let Some((grain, shorter)) = grains.split_last() else {
+        if span.from < span.to {
+            spans.push(span);
+        }
+        return;
+    };
+    let from = span.from + (-span.from).rem_euclid(*grain);
+    let to = span.to - span.to.rem_euclid(*grain);
+    if span.offset % grain != 0 || span.width % grain != 0 || from >= to {
+        return roll(span, shorter, spans);
+    }
+    roll(Span { to: from, ..span }, shorter, spans);
+    spans.push(Span { from, to, grain: *grain, ..span });
+    roll(Span { from: to, ..span }, shorter, spans);
 }
 
 /// What a row of a view is told apart by.

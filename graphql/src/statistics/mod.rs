@@ -454,7 +454,8 @@ pub(crate) async fn why_not_sent(
     let sources = ctx.data::<Sources>()?;
     wait_for(sources, at_least).await?;
     let now = sources.history.now();
-    let question = asked(now, range, StatsBucket::Total, Vec::new(), filter, None)?;
+    let mut question = asked(now, range, StatsBucket::Total, Vec::new(), filter, None)?;
+    question.times = false;
     let (position, tally) = total(sources, app, &question).await?;
     let sent = tally.split(Stage::Sent);
     Ok(WhyNotSent {

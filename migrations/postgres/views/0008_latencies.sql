@@ -10,6 +10,29 @@ CREATE TABLE delivery_latencies (
     deliveries BIGINT NOT NULL,
     PRIMARY KEY (app, bucket_at, protocol, way, step, millis)
 );
+-- The same by hours and by days of UTC (`grain`, in µs).
+CREATE TABLE delivery_rollups (
+    app        TEXT NOT NULL,
+    grain      BIGINT NOT NULL,
+    bucket_at  BIGINT NOT NULL,
+    protocol   TEXT NOT NULL,
+    way        TEXT NOT NULL,
+    stage      TEXT NOT NULL,
+    ended      TEXT NOT NULL,
+    deliveries BIGINT NOT NULL,
+    PRIMARY KEY (app, grain, bucket_at, protocol, way, stage, ended)
+);
+CREATE TABLE latency_rollups (
+    app        TEXT NOT NULL,
+    grain      BIGINT NOT NULL,
+    bucket_at  BIGINT NOT NULL,
+    protocol   TEXT NOT NULL,
+    way        TEXT NOT NULL,
+    step       TEXT NOT NULL,
+    millis     BIGINT NOT NULL,
+    deliveries BIGINT NOT NULL,
+    PRIMARY KEY (app, grain, bucket_at, protocol, way, step, millis)
+);
 DROP TABLE task_latencies;
 CREATE TABLE task_latencies (
     task       BIGINT NOT NULL,

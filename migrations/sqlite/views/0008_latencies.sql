@@ -10,6 +10,29 @@ CREATE TABLE delivery_latencies (
     deliveries INTEGER NOT NULL,
     PRIMARY KEY (app, bucket_at, protocol, way, step, millis)
 ) STRICT, WITHOUT ROWID;
+-- The same by hours and by days of UTC (`grain`, in µs).
+CREATE TABLE delivery_rollups (
+    app        TEXT NOT NULL,
+    grain      INTEGER NOT NULL,
+    bucket_at  INTEGER NOT NULL,
+    protocol   TEXT NOT NULL,
+    way        TEXT NOT NULL,
+    stage      TEXT NOT NULL,
+    ended      TEXT NOT NULL,
+    deliveries INTEGER NOT NULL,
+    PRIMARY KEY (app, grain, bucket_at, protocol, way, stage, ended)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE latency_rollups (
+    app        TEXT NOT NULL,
+    grain      INTEGER NOT NULL,
+    bucket_at  INTEGER NOT NULL,
+    protocol   TEXT NOT NULL,
+    way        TEXT NOT NULL,
+    step       TEXT NOT NULL,
+    millis     INTEGER NOT NULL,
+    deliveries INTEGER NOT NULL,
+    PRIMARY KEY (app, grain, bucket_at, protocol, way, step, millis)
+) STRICT, WITHOUT ROWID;
 DROP TABLE task_latencies;
 CREATE TABLE task_latencies (
     task       INTEGER NOT NULL,

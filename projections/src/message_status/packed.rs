@@ -68,10 +68,13 @@ impl Deliveries {
     pub(super) fn change(&mut self, device: i64, change: impl FnOnce(&mut DeliveryRow)) {
         let accepted_at = self.accepted_at;
         let Some(row) = self.of(device) else { return };
-        let before = row.times;
+        let (before, stage) = (row.times, row.delivery.stage);
         change(row);
-        let (way, after) = (way_of(&row.delivery), row.times);
-        self.latencies.between(way, accepted_at, &before, &after);
+        // A report may come after a later one was made: when it came says nothing of the step.
+        if row.delivery.stage > stage {
+            let (way, after) = (way_of(&row.delivery), row.times);
+            self.latencies.between(way, accepted_at, &before, &after);
+        }
     }
 
     /// The delivery to a device.
