@@ -72,10 +72,14 @@ fn naive(events: &[Recorded]) -> Vec<Naive> {
             match cell.stage {
                 Stage::Received => took(Step::Received, accepted),
                 Stage::Displayed => {
-                    own.at.get(&Stage::Received).map(|begin| took(Step::Displayed, *begin));
+                    if let Some(begin) = own.at.get(&Stage::Received) {
+                        took(Step::Displayed, *begin);
+                    }
                 }
                 Stage::Acknowledged => {
-                    own.at.get(&Stage::Displayed).map(|begin| took(Step::Acknowledged, *begin));
+                    if let Some(begin) = own.at.get(&Stage::Displayed) {
+                        took(Step::Acknowledged, *begin);
+                    }
                 }
                 Stage::Accepted | Stage::Routed | Stage::Sent => {}
             }
@@ -320,6 +324,7 @@ async fn any_question_is_answered_as_a_plain_fold_of_the_events_answers_it() {
             prop_assert_eq!(told, by_hand(&deliveries, &asked));
             Ok(())
         })
+        .map_err(Box::new)
     });
     checked.await.unwrap().unwrap();
     world.stop().await;
