@@ -58,7 +58,12 @@ pub(super) fn uplink_entry(recorded: &Recorded) -> Result<Option<Entry>, Fault> 
         reply_content: &content,
         reply_time: uplink.written_at,
     })?;
-    Ok(Some(Entry { id: recorded.position.to_string(), order: 0, body: body.into(), query: String::new() }))
+    Ok(Some(Entry {
+        id: recorded.position.to_string(),
+        order: 0,
+        body: body.into(),
+        query: String::new(),
+    }))
 }
 
 /// What was written, as text: what is no text is its JSON.

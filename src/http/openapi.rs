@@ -17,7 +17,8 @@ use utoipa::{
 
 use super::{
     admin::{
-        addresses, apps, audit, callbacks, events, messages, operators, owners, tokens, webhooks,
+        addresses, apps, audit, callbacks, erasures, events, messages, operators, owners, tokens,
+        webhooks,
     },
     antelope::interface as antelope,
     easemob::interface as easemob,
@@ -56,6 +57,8 @@ use super::{
         callbacks::list,
         callbacks::receivers,
         callbacks::replay,
+        erasures::erase,
+        erasures::list,
         events::read,
         audit::checkpoint,
         audit::keys,

@@ -206,6 +206,19 @@ async fn a_ledger_that_was_rolled_back_is_not_signed_again_also_once_it_has_grow
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_witness_within_the_data_directory_is_refused() {
+    let place = Place::new().await;
+    let data = place.directory.path();
+    let link = tempfile::tempdir().unwrap();
+    std::os::unix::fs::symlink(data, link.path().join("link")).unwrap();
+    for witness in [data.join("w"), data.join("a/b/../w"), link.path().join("link/w")] {
+        let config = Config { witness: Some(witness), ..place.config() };
+        let refused = Running::start(&config, Clock::System).await.err().unwrap();
+        assert!(matches!(refused, StartError::Witness(..)), "{refused}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_witness_of_another_ledger_is_refused_and_one_that_missed_the_last_is_told() {
     let outside = tempfile::tempdir().unwrap();
     let witness = outside.path().join("witness");
