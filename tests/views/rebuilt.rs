@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use futures_util::future::join_all;
 use projections::{db::Pool, message_status, on, registry};
-use pushledger::{clock::Clock, ledger::Database};
+use pushledger::{clock::Clock, feed::effects, ledger::Database};
 use serde_json::{Value, json};
 
 use super::{Stored, caught_up, history::live, position, tables};
