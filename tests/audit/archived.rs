@@ -48,7 +48,7 @@ async fn worded(pool: &Pool, table: &str) -> Vec<String> {
             "SELECT column_name::text, CASE data_type WHEN 'bytea' \
              THEN 'upper(encode(' || column_name || ', ''hex''))' ELSE column_name::text END \
              FROM information_schema.columns WHERE table_schema = 'public' \
-             AND table_name = '{table}' ORDER BY 1"
+             AND table_name = '{table}' AND is_generated = 'NEVER' ORDER BY 1"
         ),
     };
     let columns: Vec<(String, String)> = on!(checkout.conn(), c => {
