@@ -111,7 +111,7 @@ async fn a_user_that_is_erased_is_found_nowhere_and_every_proof_still_holds() {
     {
         // The log may hold only what came since, and nothing came of the subject.
         assert_eq!(found(directory.path(), &NEEDLES), Vec::<String>::new());
-        assert_eq!(found(directory.path(), &["payload-stays"]).is_empty(), false);
+        assert!(!found(directory.path(), &["payload-stays"]).is_empty());
     }
     // The name leads to nobody.
     let body = json!({ "subject": user, "reason": "objection" });
