@@ -13,6 +13,10 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use uuid::Uuid;
 
 use crate::{
+    audit::{
+        Audit, sealer,
+        witness::{FileWitness, Witness},
+    },
     callback,
     clock::Clock,
     config::Config,
@@ -20,10 +24,11 @@ use crate::{
     directory::Directory,
     easemob::Gate,
     feed::{
-        effects::{LEASE, Lease, RENEW},
+        effects::{self, LEASE, Lease, RENEW},
         views::{self, Views},
     },
     http,
+    http::admin::events::Feeds,
     ids::MessageIds,
     jwt::jwks::Fetcher,
     ledger::{Database, Ledger},
@@ -73,10 +78,16 @@ pub struct Server {
     pub recorder: recorder::Recorder,
     /// The one way out to URLs that apps name.
     pub outbound: Arc<Outbound>,
+    /// Readers of events as they happen.
+    pub feeds: Feeds,
     /// The query API.
     pub schema: Schema,
     /// Room for connections that follow something over it.
     pub followers: Arc<Semaphore>,
+    /// What is sealed, and proofs of it.
+    pub audit: Audit,
+    /// Who else keeps checkpoints, if anybody does.
+    pub witness: Option<Arc<dyn Witness>>,
     /// Devices of one chunk of a new task.
     pub chunk_devices: u32,
     stop: CancellationToken,
@@ -144,6 +155,9 @@ impl Running {
         let new_admin_token = admin_token(&tokens, config).await?;
         let ledger =
             Ledger::start(database, clock.clone(), Arc::clone(&metrics), &back, &stop_back).await?;
+        if let Some(reason) = effects::paused(&ledger.database().ledger_read).await? {
+            tracing::warn!(reason, "effects are paused until `pushledger resume`");
+        }
         let node = Uuid::now_v7();
         let number = Number::claim(&ledger, &clock, node).await?;
         let from = number.since.max(last_time(&ledger).await? + 1_000);
@@ -164,13 +178,18 @@ impl Running {
         let schema = graphql::schema(sources);
         let outbound = Arc::new(Outbound::new(config.callback_allow.clone()));
         let jwks = Fetcher::new(Arc::clone(&outbound), clock.clone(), front.clone());
+        let audit = Audit::new(&ledger.database().ledger_read);
+        let witness = config.witness.as_deref().map(FileWitness::new);
         let server = Arc::new(Server {
             ledger,
+            audit,
+            witness: witness.map(|witness| Arc::new(witness) as Arc<dyn Witness>),
             views,
             directory,
             tokens,
             easemob,
             jwks,
+            feeds: Feeds::default(),
             master,
             metrics,
             clock,
@@ -185,7 +204,18 @@ impl Running {
             stop,
         });
         duties.spawn(duty(Arc::clone(&server), node, stop_duties.clone()));
-        duties.spawn(callbacks(Arc::clone(&server), node, stop_duties.clone()));
+        let calling =
+            |server: Arc<Server>, ending| async move { callback::run(&server, ending).await };
+        duties.spawn(leased(
+            Arc::clone(&server),
+            node,
+            callback::NAME,
+            stop_duties.clone(),
+            calling,
+        ));
+        let sealing =
+            |server: Arc<Server>, ending| async move { sealer::run(&server, ending).await };
+        duties.spawn(leased(Arc::clone(&server), node, sealer::NAME, stop_duties.clone(), sealing));
         duties.spawn(node::keep(Arc::clone(&server), node, number, stop_duties.clone()));
         duties.spawn(chores(Arc::clone(&server), stop_duties.clone()));
         let address = serve(&server, &config.listen, &front).await?;
@@ -240,6 +270,7 @@ async fn serve(
             // Small answers should leave at once; a socket that refuses still works.
             let _ = stream.set_nodelay(true);
         });
+        let router = router.into_make_service_with_connect_info::<SocketAddr>();
         let serving = axum::serve(listener, router);
         if let Err(error) = serving.with_graceful_shutdown(stop.cancelled_owned()).await {
             tracing::error!(%error, "the server stopped listening");
@@ -272,7 +303,7 @@ async fn duty(server: Arc<Server>, node: Uuid, stop: CancellationToken) {
     let mut holding = false;
     loop {
         if !holding {
-            holding = lease.hold(LEASE).await.unwrap_or(false);
+            holding = may_act(&server).await && lease.hold(LEASE).await.unwrap_or(false);
         }
         if !holding {
             tokio::select! {
@@ -297,23 +328,30 @@ async fn duty(server: Arc<Server>, node: Uuid, stop: CancellationToken) {
     let _ = lease.release().await;
 }
 
-/// Callbacks, on whichever node holds their lease; they end in their own time.
-async fn callbacks(server: Arc<Server>, node: Uuid, stop: CancellationToken) {
-    let lease = Lease::new(&server.ledger, &server.clock, callback::NAME, node);
+/// A duty with a lease of its own, on whichever node holds it; it is told to end, and ends in its
+/// own time.
+async fn leased<F: Future<Output = Result<(), Fault>> + Send>(
+    server: Arc<Server>,
+    node: Uuid,
+    name: &'static str,
+    stop: CancellationToken,
+    run: impl Fn(Arc<Server>, CancellationToken) -> F + Send,
+) {
+    let lease = Lease::new(&server.ledger, &server.clock, name, node);
     while !stop.is_cancelled() {
-        if !lease.hold(LEASE).await.unwrap_or(false) {
+        if !may_act(&server).await || !lease.hold(LEASE).await.unwrap_or(false) {
             tokio::select! {
                 () = stop.cancelled() => return,
                 () = tokio::time::sleep(RENEW) => continue,
             }
         }
         let ending = stop.child_token();
-        let mut calling = std::pin::pin!(callback::run(&server, ending.clone()));
+        let mut running = std::pin::pin!(run(Arc::clone(&server), ending.clone()));
         tokio::select! {
-            ended = &mut calling => report("callbacks", ended),
+            ended = &mut running => report(name, ended),
             _ = keep(&lease) => {
                 ending.cancel();
-                report("callbacks", calling.await);
+                report(name, running.await);
             }
         }
         tokio::select! {
@@ -323,6 +361,17 @@ async fn callbacks(server: Arc<Server>, node: Uuid, stop: CancellationToken) {
     }
     // What can't be given back runs out by itself.
     let _ = lease.release().await;
+}
+
+/// Whether effects may go on; not in a restored ledger before an operator says so.
+async fn may_act(server: &Server) -> bool {
+    match effects::paused(&server.ledger.database().ledger_read).await {
+        Ok(paused) => {
+            server.metrics.effects_paused(paused.is_some());
+            paused.is_none()
+        }
+        Err(_) => false,
+    }
 }
 
 /// Renews a lease until it is lost.

@@ -38,6 +38,9 @@ pub struct Options {
         value_delimiter = ','
     )]
     pub callback_allow: Option<Vec<IpNet>>,
+    /// A file outside the data directory to which every signed checkpoint is appended
+    #[arg(long, env = "PUSHLEDGER_WITNESS", global = true, value_name = "FILE")]
+    pub witness: Option<PathBuf>,
 }
 
 /// The options with every default filled in.
@@ -55,6 +58,8 @@ pub struct Config {
     pub admin_token: Option<String>,
     /// Networks beside the public Internet that calls to apps' URLs may reach.
     pub callback_allow: Vec<IpNet>,
+    /// The file that witnesses checkpoints, if there is one.
+    pub witness: Option<PathBuf>,
     /// Devices of one chunk of a new task. No option: only the demo wants other chunks.
     pub chunk_devices: u32,
 }
@@ -88,6 +93,7 @@ impl Options {
             master_key: self.master_key.or(file.master_key),
             admin_token: self.admin_token.or(file.admin_token),
             callback_allow: self.callback_allow.or(file.callback_allow).unwrap_or_default(),
+            witness: self.witness.or(file.witness),
             chunk_devices: CHUNK_DEVICES,
             data,
         })

@@ -55,6 +55,10 @@ pub struct AppEntry {
     pub easemob_secrets: Vec<(String, String)>,
     /// Keys that its server may show over Antelope's interface, and that may sign tokens there.
     pub antelope_keys: Vec<String>,
+    /// Keys that signatures of its Tencent accounts may be made with.
+    pub tencent_keys: Vec<String>,
+    /// What calls to its server about Tencent messages are signed with.
+    pub tencent_token: Option<String>,
     /// Secrets that calls to its webhooks are signed with, newest first, by webhook.
     pub webhook_secrets: HashMap<Uuid, Vec<String>>,
     /// Whom to call back, as it is configured now.
@@ -92,6 +96,7 @@ struct Apps {
     /// By organization and name, both in lower case.
     by_easemob: HashMap<(String, String), Arc<AppEntry>>,
     by_antelope_app: HashMap<String, Arc<AppEntry>>,
+    by_tencent: HashMap<u32, Arc<AppEntry>>,
     /// First and last number of each range of Antelope devices.
     by_cid: Vec<(u32, u32, Arc<AppEntry>)>,
 }
@@ -153,8 +158,15 @@ impl Directory {
         let (mut apps, former) = (Apps::default(), self.now());
         let mut checkout = self.ledger.database().ledger_read.checkout().await?;
         for app in all.iter().filter(|app| !app.deleted) {
-            let former = former.by_id.get(&app.config.app_id).map(AsRef::as_ref);
-            let entry = Arc::new(self.opened(&mut checkout.conn(), app, former).await?);
+            let former = former.by_id.get(&app.config.app_id);
+            let same = |own: &&Arc<AppEntry>| own.version == app.version;
+            let entry = match former.filter(same) {
+                Some(own) => Arc::clone(own),
+                None => {
+                    let former = former.map(AsRef::as_ref);
+                    Arc::new(self.opened(&mut checkout.conn(), app, former).await?)
+                }
+            };
             if let Some(ums) = &app.config.ums {
                 apps.by_ums_app.insert(ums.app_id.clone(), Arc::clone(&entry));
                 apps.by_ums_system.insert(ums.system_id.clone(), Arc::clone(&entry));
@@ -167,6 +179,9 @@ impl Directory {
                 apps.by_antelope_app.insert(antelope.app_id.clone(), Arc::clone(&entry));
                 let ranges = antelope.cid_ranges.iter();
                 apps.by_cid.extend(ranges.map(|&(first, last)| (first, last, Arc::clone(&entry))));
+            }
+            if let Some(tencent) = &app.config.tencent {
+                apps.by_tencent.insert(tencent.sdk_app_id, Arc::clone(&entry));
             }
             apps.by_id.insert(app.config.app_id.clone(), entry);
         }
@@ -201,6 +216,8 @@ impl Directory {
             ums_jwt: None,
             easemob_secrets: Vec::new(),
             antelope_keys: Vec::new(),
+            tencent_keys: Vec::new(),
+            tencent_token: None,
             webhook_secrets: HashMap::new(),
             callbacks: Vec::new(),
             vendors: self.vendors(conn, &app.config, former).await?,
@@ -212,6 +229,11 @@ impl Directory {
         }
         if let Some(antelope) = &app.config.antelope {
             entry.antelope_keys = self.secrets(conn, &antelope.app_keys).await?;
+        }
+        if let Some(tencent) = &app.config.tencent {
+            entry.tencent_keys = self.secrets(conn, &tencent.secret_keys).await?;
+            let token = tencent.callback_token.as_slice();
+            entry.tencent_token = self.secrets(conn, token).await?.pop();
         }
         if let Some(ums) = &app.config.ums {
             entry.ums_app_keys = self.secrets(conn, &ums.app_keys).await?;
@@ -225,12 +247,15 @@ impl Directory {
                 entry.ums_jwt = Some(Verifier::new(&app.config.app_id, jwt, &secrets, former));
             }
         }
+        let sealed = app.config.webhooks.iter().flat_map(|webhook| &webhook.secrets);
+        let sealed: Vec<&str> = sealed.map(|secret| secret.reference.as_str()).collect();
+        let opened = self.master.get_all(conn, &sealed).await?;
         for webhook in &app.config.webhooks {
-            let secrets = self.secrets(conn, &webhook.secrets).await?;
-            entry.webhook_secrets.insert(webhook.id, secrets);
+            let secrets = webhook.secrets.iter();
+            let secrets = secrets.filter_map(|secret| opened.get(&secret.reference).cloned());
+            entry.webhook_secrets.insert(webhook.id, secrets.collect());
         }
-        let (keys, secrets) = (&entry.antelope_keys, &entry.webhook_secrets);
-        entry.callbacks = callback::endpoints(&self.master, &app.config, keys, secrets);
+        entry.callbacks = callback::endpoints(&self.master, &entry);
         Ok(entry)
     }
 
@@ -360,6 +385,14 @@ impl Directory {
             (cid <= *last).then(|| Arc::clone(app))
         })
         .await
+    }
+
+    /// The app of that Tencent `sdkappid`.
+    ///
+    /// # Errors
+    /// [`SecretError`] when looking again fails.
+    pub async fn tencent(&self, id: u32) -> Result<Option<Arc<AppEntry>>, SecretError> {
+        self.find(|apps| apps.by_tencent.get(&id).cloned()).await
     }
 
     /// All apps, in order of id.

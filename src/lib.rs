@@ -3,6 +3,7 @@
 pub mod antelope;
 pub mod app;
 pub mod apps;
+pub mod audit;
 pub mod callback;
 pub mod cli;
 pub mod clock;
@@ -22,6 +23,7 @@ pub mod outbound;
 pub mod query;
 pub mod secrets;
 pub mod socket;
+pub mod tencent;
 pub mod tokens;
 
 /// Commands, events and rows are born on one thread and die on another; this allocator minds less.

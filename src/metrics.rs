@@ -36,6 +36,8 @@ pub struct Metrics {
     callback_calls: Family<CallLabel, Counter>,
     callbacks_waiting: Gauge,
     circuits_open: Gauge,
+    seals_refused: Gauge,
+    effects_paused: Gauge,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -144,8 +146,22 @@ impl Default for Metrics {
             "Receivers of callbacks that are left alone for a while",
             circuits_open.clone(),
         );
+        let seals_refused = Gauge::default();
+        registry.register(
+            "seals_refused",
+            "1 while nothing is signed, as the witness, the tree or the key forbids it",
+            seals_refused.clone(),
+        );
+        let effects_paused = Gauge::default();
+        registry.register(
+            "effects_paused",
+            "1 while effects wait for an operator to resume them",
+            effects_paused.clone(),
+        );
         Metrics {
             registry,
+            effects_paused,
+            seals_refused,
             callbacks,
             callback_calls,
             callbacks_waiting,
@@ -244,6 +260,16 @@ impl Metrics {
     pub fn callbacks_stopped(&self) {
         self.callbacks_waiting(0, 0);
         self.lag(crate::callback::NAME, 0);
+    }
+
+    /// Whether effects wait for an operator.
+    pub fn effects_paused(&self, paused: bool) {
+        self.effects_paused.set(paused.into());
+    }
+
+    /// Whether this node has to refuse to seal.
+    pub fn seals_refused(&self, refused: bool) {
+        self.seals_refused.set(refused.into());
     }
 
     /// A request was answered with a protocol's code, or an HTTP status.

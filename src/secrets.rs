@@ -3,6 +3,7 @@
 //! telling it, and without letting anyone who reads the ledger guess a short one.
 
 use std::{
+    collections::HashMap,
     fs,
     io::Write,
     os::unix::fs::OpenOptionsExt,
@@ -116,7 +117,8 @@ impl MasterKey {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
             Err(error) => return Err(error.into()),
         }
-        const SQL: &str = "SELECT reference FROM secrets LIMIT 1";
+        const SQL: &str = "SELECT reference FROM secrets UNION ALL \
+             SELECT 'audit key' FROM audit_keys WHERE sealed IS NOT NULL LIMIT 1";
         let mut checkout = database.ledger_read.checkout().await?;
         let sealed: Option<(String,)> = on!(checkout.conn(), c => {
             sqlx::query_as(SQL).fetch_optional(&mut *c).await.map_err(Fault::from)?
@@ -128,18 +130,23 @@ impl MasterKey {
     }
 
     fn make(directory: &Path, file: &Path) -> Result<MasterKey, SecretError> {
-        private_directory(directory)?;
         let key = random::<KEY_BYTES>()?;
+        MasterKey::write(directory, file, &hex(&key))
+    }
+
+    /// Writes a key's file unless there is one; gives the key that is there then.
+    fn write(directory: &Path, file: &Path, text: &str) -> Result<MasterKey, SecretError> {
+        private_directory(directory)?;
         // Written aside and linked into place: whoever sees the file sees all of it.
         let aside = directory.join(format!("master.key.{}", std::process::id()));
         let mut created =
             fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&aside)?;
-        created.write_all(hex(&key).as_bytes())?;
+        created.write_all(text.as_bytes())?;
         created.sync_all()?;
         let linked = fs::hard_link(&aside, file);
         fs::remove_file(&aside)?;
         match linked {
-            Ok(()) => Ok(MasterKey::derive(&key)),
+            Ok(()) => MasterKey::parse(text),
             // Another process was faster.
             Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
                 MasterKey::parse(&fs::read_to_string(file)?)
@@ -151,6 +158,34 @@ impl MasterKey {
     fn parse(text: &str) -> Result<MasterKey, SecretError> {
         let bytes = unhex(text.trim()).ok_or(SecretError::NotAKey)?;
         let key: [u8; KEY_BYTES] = bytes.try_into().map_err(|_| SecretError::NotAKey)?;
+        Ok(MasterKey::derive(&key))
+    }
+
+    /// The digits of the key, given or from its file, to be carried elsewhere under a passphrase.
+    pub(crate) fn digits(given: Option<&str>, directory: &Path) -> Result<String, SecretError> {
+        let text = match given {
+            Some(text) => text.to_owned(),
+            None => fs::read_to_string(directory.join("master.key"))?,
+        };
+        let text = text.trim().to_owned();
+        MasterKey::parse(&text).map(|_| text)
+    }
+
+    /// Puts a key that was carried here into its file; another one that is there is not replaced.
+    pub(crate) fn place(directory: &Path, digits: &str) -> Result<(), SecretError> {
+        let there = MasterKey::write(directory, &directory.join("master.key"), digits)?;
+        match there.sealing == MasterKey::parse(digits)?.sealing {
+            true => Ok(()),
+            false => Err(SecretError::CannotOpen),
+        }
+    }
+
+    /// The key that a passphrase makes with a salt (argon2id).
+    pub(crate) fn of_passphrase(passphrase: &str, salt: &[u8]) -> Result<MasterKey, SecretError> {
+        let mut key = [0; KEY_BYTES];
+        let argon = argon2::Argon2::default();
+        let made = argon.hash_password_into(passphrase.as_bytes(), salt, &mut key);
+        made.map_err(|_| SecretError::CannotOpen)?;
         Ok(MasterKey::derive(&key))
     }
 
@@ -174,20 +209,21 @@ impl MasterKey {
         hex(&mac.finalize().into_bytes())
     }
 
-    fn seal(&self, reference: &str, value: &str) -> Result<Vec<u8>, SecretError> {
+    /// Seals a value, bound to what it is for.
+    pub(crate) fn seal_bytes(&self, purpose: &str, value: &[u8]) -> Result<Vec<u8>, SecretError> {
         let nonce = random::<NONCE_BYTES>()?;
-        let payload = Payload { msg: value.as_bytes(), aad: reference.as_bytes() };
+        let payload = Payload { msg: value, aad: purpose.as_bytes() };
         let sealed = self.cipher().encrypt(&XNonce::from(nonce), payload);
         Ok([&nonce[..], &sealed.map_err(|_| SecretError::CannotOpen)?].concat())
     }
 
-    fn open(&self, reference: &str, sealed: &[u8]) -> Result<String, SecretError> {
+    /// Opens what was sealed for that purpose.
+    pub(crate) fn open_bytes(&self, purpose: &str, sealed: &[u8]) -> Result<Vec<u8>, SecretError> {
         let (nonce, msg) =
             sealed.split_first_chunk::<NONCE_BYTES>().ok_or(SecretError::CannotOpen)?;
-        let payload = Payload { msg, aad: reference.as_bytes() };
+        let payload = Payload { msg, aad: purpose.as_bytes() };
         let opened = self.cipher().decrypt(&XNonce::from(*nonce), payload);
-        String::from_utf8(opened.map_err(|_| SecretError::CannotOpen)?)
-            .map_err(|_| SecretError::CannotOpen)
+        opened.map_err(|_| SecretError::CannotOpen)
     }
 
     fn cipher(&self) -> XChaCha20Poly1305 {
@@ -206,7 +242,7 @@ impl MasterKey {
         value: &str,
     ) -> Result<(), SecretError> {
         const SQL: &str = "INSERT INTO secrets (reference, app, sealed) VALUES ($1, $2, $3)";
-        let sealed = self.seal(reference, value)?;
+        let sealed = self.seal_bytes(reference, value.as_bytes())?;
         let mut tx = pool.begin().await?;
         on!(tx.conn(), c => {
             sqlx::query(SQL)
@@ -219,6 +255,36 @@ impl MasterKey {
                 .rows_affected()
         });
         Ok(tx.commit().await?)
+    }
+
+    /// Opens the values under some references, in one query; gives them by reference.
+    ///
+    /// # Errors
+    /// [`SecretError::CannotOpen`] when one is missing or was sealed under another key.
+    pub async fn get_all(
+        &self,
+        conn: &mut Conn<'_>,
+        references: &[&str],
+    ) -> Result<HashMap<String, String>, SecretError> {
+        const SQL: Sql = scalars!(
+            "SELECT reference, sealed FROM secrets WHERE reference IN (SELECT list.value FROM ",
+            ")"
+        );
+        if references.is_empty() {
+            return Ok(HashMap::new());
+        }
+        let (sql, list) = (conn.text(SQL), db::list(references)?);
+        let found: Vec<(String, Vec<u8>)> = on!(conn.again(), c => {
+            sqlx::query_as(sql).bind(list).fetch_all(&mut *c).await.map_err(Fault::from)?
+        });
+        let mut opened = HashMap::with_capacity(found.len());
+        for (reference, sealed) in found {
+            let value = self.open_bytes(&reference, &sealed)?;
+            let value = String::from_utf8(value).map_err(|_| SecretError::CannotOpen)?;
+            opened.insert(reference, value);
+        }
+        let all = references.iter().all(|reference| opened.contains_key(*reference));
+        if all { Ok(opened) } else { Err(SecretError::CannotOpen) }
     }
 
     /// Opens the value under a reference.
@@ -235,7 +301,8 @@ impl MasterKey {
                 .map_err(Fault::from)?
         });
         let (sealed,) = found.ok_or(SecretError::CannotOpen)?;
-        self.open(reference, &sealed)
+        let opened = self.open_bytes(reference, &sealed)?;
+        String::from_utf8(opened).map_err(|_| SecretError::CannotOpen)
     }
 }
 
@@ -258,6 +325,19 @@ pub fn new_secret() -> std::io::Result<String> {
     Ok(hex(&random::<16>()?))
 }
 
+/// A number at random.
+///
+/// # Errors
+/// When the system has no randomness.
+pub fn new_number() -> std::io::Result<u32> {
+    random::<4>().map(u32::from_le_bytes)
+}
+
+/// A new seed of a signing key.
+pub(crate) fn new_seed() -> std::io::Result<[u8; KEY_BYTES]> {
+    random()
+}
+
 /// The plain hash under which a token of full entropy is stored.
 #[must_use]
 pub fn token_hash(token: &str) -> String {
@@ -278,7 +358,8 @@ pub fn hex(bytes: &[u8]) -> String {
     bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect()
 }
 
-fn unhex(text: &str) -> Option<Vec<u8>> {
+/// The bytes of hex digits; `None` for anything else.
+pub(crate) fn unhex(text: &str) -> Option<Vec<u8>> {
     if !text.len().is_multiple_of(2) || !text.is_ascii() {
         return None;
     }

@@ -27,6 +27,8 @@ pub enum Role {
     Analyst,
     /// Everything that can be read, the history too.
     Auditor,
+    /// Handing in uplinks, and nothing else.
+    Uplink,
 }
 
 /// Somebody with a bearer token.

@@ -3,11 +3,12 @@
 use std::{fs, path::Path};
 
 /// A page, the folder in which its tests stand first of all, and how many it names at least.
-const PAGES: [(&str, &str, usize); 4] = [
+const PAGES: [(&str, &str, usize); 5] = [
     (include_str!("../docs/protocols/haier-ums-v2.md"), "ums_v2", 70),
     (include_str!("../docs/protocols/easemob-push.md"), "easemob", 70),
     (include_str!("../docs/protocols/antelope.md"), "antelope", 60),
     (include_str!("../docs/protocols/ucloud-uplink.md"), "callbacks", 15),
+    (include_str!("../docs/protocols/tencent-im.md"), "tencent", 70),
 ];
 
 /// What stands between backquotes.

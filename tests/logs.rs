@@ -24,6 +24,9 @@ const TOKEN_SECRET: &str = "zq-token-secret-13579bdf2468ace013579bdf";
 const ANTELOPE_KEY: &str = "zq-antelope-key-0123456789abcdef";
 const ANTELOPE_MESSAGE: &str = "enEtcGF5bG9hZC15b3VyLWNvZGU=";
 const CID: u32 = 4_271_836_519;
+const TENCENT_KEY: &str = "zq-tencent-key-8c1d";
+const TENCENT_TOKEN: &str = "zq-callback-token-77";
+const TENCENT_USER: &str = "zq-tencent-user-91";
 const KEYS_QUERY: &str = "zq-jwks-query-97531";
 
 fn admin(process: &Process) -> Admin {
@@ -157,6 +160,41 @@ async fn the_antelope(process: &Process) -> String {
     token
 }
 
+/// Tencent's calls, good and refused, asked for and called back about at a server that is gone, and a
+/// device that connects with its signature.
+async fn the_tencent(process: &Process) -> String {
+    let gone = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+    let section = json!({ "tencent": {
+        "sdkAppId": 1_400_000_001, "secretKey": TENCENT_KEY, "callbackToken": TENCENT_TOKEN,
+        "callbackUrl": format!("http://{gone}/im?key={KEYS_QUERY}"), "words": [BIND_KEY],
+        "callbacks": ["C2C.CallbackBeforeSendMsg", "C2C.CallbackAfterSendMsg"] } });
+    let changed = admin(process).patch("/admin/v1/apps/logs", Some(&section)).await.unwrap();
+    assert_eq!(changed.0, 200, "{}", changed.1);
+    let sign = |user| pushledger::tencent::sign(TENCENT_KEY, 1_400_000_001, user, 0, 4_000_000_000);
+    let own = sign("administrator");
+    let open = Admin::new(process.url(), "");
+    let call = async |service: &str, body: Value| {
+        let path =
+            format!("/v4/{service}?sdkappid=1400000001&identifier=administrator&usersig={own}");
+        open.post(&path, Some(&body)).await.unwrap().1["ErrorCode"].clone()
+    };
+    let accounts = json!({ "UserID": TENCENT_USER });
+    assert_eq!(call("im_open_login_svc/account_import", accounts).await, 0);
+    let sig = sign(TENCENT_USER);
+    let options =
+        DeviceOptions::of_tencent(process.url(), 1_400_000_001, TENCENT_USER, &sig, CLIENT);
+    let mut device = Device::connect(options).await.unwrap();
+    for (words, code) in [(PAYLOAD, 0), (BIND_KEY, 80_001)] {
+        let body = json!([{ "MsgType": "TIMTextElem", "MsgContent": { "Text": words } }]);
+        let body = json!({ "To_Account": TENCENT_USER, "MsgRandom": code, "MsgBody": body });
+        assert_eq!(call("openim/sendmsg", body).await, code);
+    }
+    message(&mut device).await;
+    let nobody = json!({ "To_Account": PAYLOAD, "MsgRandom": 1, "MsgBody": [REPEAT_KEY] });
+    assert_eq!(call("openim/sendmsg", nobody).await, 90_010);
+    sig
+}
+
 /// Uplinks, good and refused, that are called back to a server that is gone; gives the secret that
 /// the calls are signed with.
 async fn the_called_back(process: &Process) -> String {
@@ -207,6 +245,7 @@ async fn nothing_private_or_secret_is_logged_even_at_trace_level() {
     let mut signed = the_self_signed(&process).await;
     signed.push(the_antelope(&process).await);
     signed.push(the_called_back(&process).await);
+    signed.push(the_tencent(&process).await);
 
     let log = process.log().await;
     let statement =
@@ -228,6 +267,9 @@ async fn nothing_private_or_secret_is_logged_even_at_trace_level() {
         KEYS_QUERY,
         ANTELOPE_KEY,
         ANTELOPE_MESSAGE,
+        TENCENT_KEY,
+        TENCENT_TOKEN,
+        TENCENT_USER,
         cid,
     ];
     let tokens = signed.iter().map(String::as_str).chain([token.as_str(), ADMIN_TOKEN]);

@@ -10,6 +10,7 @@
 mod analysts;
 mod antelope;
 mod apps;
+mod audit;
 mod bad_input;
 mod callbacks;
 mod channels;
@@ -28,6 +29,7 @@ mod online;
 mod secrets;
 mod start;
 mod tasks;
+mod tencent;
 mod thread;
 mod tidy;
 mod ums_v2;

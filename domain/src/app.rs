@@ -30,6 +30,9 @@ pub struct AppConfig {
     /// Antelope custom messages, if the app speaks it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub antelope: Option<AntelopeConfig>,
+    /// Tencent IM, if the app speaks it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tencent: Option<TencentConfig>,
     /// Where uplinks and reports are called back to, as UCloud words them.
     #[serde(default, skip_serializing_if = "UplinkConfig::is_default")]
     pub uplink: UplinkConfig,
@@ -186,6 +189,90 @@ impl AntelopeConfig {
     }
 }
 
+/// The Tencent IM side of an app.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TencentConfig {
+    /// The app's id in every call.
+    pub sdk_app_id: u32,
+    /// Keys that signatures of accounts are made with; several while a rotation overlaps.
+    pub secret_keys: Vec<SecretRef>,
+    /// The account in whose name the app's server calls.
+    pub admin: String,
+    /// Words that no message may contain, in lower case.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub words: Vec<String>,
+    /// Where the app's server is called.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub callback_url: Option<String>,
+    /// What those calls are signed with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub callback_token: Option<SecretRef>,
+    /// What it is called about.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub callbacks: Vec<TencentCallback>,
+    /// How often it is called again about what happened, if it does not answer.
+    #[serde(default, skip_serializing_if = "is_none_at_all")]
+    pub retries: u8,
+    /// Whether a message is refused if the server, asked before it is sent, does not answer.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub refuse_unanswered: bool,
+}
+
+fn is_none_at_all(number: &u8) -> bool {
+    *number == 0
+}
+
+/// What an app's server may be called about, as Tencent IM names it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum TencentCallback {
+    /// May a message be sent?
+    #[serde(rename = "C2C.CallbackBeforeSendMsg")]
+    BeforeSend,
+    /// A message was sent, or could not be.
+    #[serde(rename = "C2C.CallbackAfterSendMsg")]
+    AfterSend,
+    /// A message was read.
+    #[serde(rename = "C2C.CallbackAfterMsgReport")]
+    AfterReport,
+    /// A message was withdrawn.
+    #[serde(rename = "C2C.CallbackAfterMsgWithDraw")]
+    AfterWithdraw,
+    /// A device of an account came or went.
+    #[serde(rename = "State.StateChange")]
+    StateChange,
+}
+
+impl TencentCallback {
+    /// All of them.
+    pub const ALL: [TencentCallback; 5] = [
+        TencentCallback::BeforeSend,
+        TencentCallback::AfterSend,
+        TencentCallback::AfterReport,
+        TencentCallback::AfterWithdraw,
+        TencentCallback::StateChange,
+    ];
+
+    /// Its name on the wire.
+    #[must_use]
+    pub fn command(self) -> &'static str {
+        match self {
+            TencentCallback::BeforeSend => "C2C.CallbackBeforeSendMsg",
+            TencentCallback::AfterSend => "C2C.CallbackAfterSendMsg",
+            TencentCallback::AfterReport => "C2C.CallbackAfterMsgReport",
+            TencentCallback::AfterWithdraw => "C2C.CallbackAfterMsgWithDraw",
+            TencentCallback::StateChange => "State.StateChange",
+        }
+    }
+}
+
+impl TencentConfig {
+    /// Whether the app's server is called about that.
+    #[must_use]
+    pub fn calls(&self, callback: TencentCallback) -> bool {
+        self.callback_url.is_some() && self.callbacks.contains(&callback)
+    }
+}
+
 /// Where an app's server is called about uplinks and deliveries, as UCloud words it.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct UplinkConfig {
@@ -210,7 +297,8 @@ pub struct WebhookConfig {
     pub id: Uuid,
     /// Where it is.
     pub url: String,
-    /// Names of the events that it wants, `device.*` for all of a family; empty: all.
+    /// Names of the events that it wants, `device.*` for all of a family; empty: all but those
+    /// about the app's own configuration.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub events: Vec<String>,
     /// What calls are signed with, newest first; several while a rotation overlaps.
@@ -221,14 +309,16 @@ pub struct WebhookConfig {
 }
 
 impl WebhookConfig {
-    /// Whether it wants events of that name.
+    /// Whether it wants events of that name. The configuration names other receivers, which are
+    /// only told of to who asks for it by name.
     #[must_use]
     pub fn wants(&self, event: &str) -> bool {
         let fits = |wanted: &String| match wanted.strip_suffix('*') {
             Some(family) => event.starts_with(family),
             None => event == wanted,
         };
-        self.events.is_empty() || self.events.iter().any(fits)
+        let by_default = self.events.is_empty() && !event.starts_with("app.");
+        by_default || self.events.iter().any(fits)
     }
 }
 
@@ -279,6 +369,7 @@ impl AppConfig {
             ums: None,
             easemob: None,
             antelope: None,
+            tencent: None,
             uplink: UplinkConfig::default(),
             webhooks: Vec::new(),
             vendors: Vec::new(),
@@ -454,6 +545,12 @@ fn ids_are_free(apps: &[App], config: &AppConfig) -> Result<(), Rejection> {
         let path = Some((org.clone(), name.clone()));
         if others().any(|app| app.config.easemob_path() == path) {
             return Err(Rejection::AppTaken(format!("{org}#{name}")));
+        }
+    }
+    if let Some(tencent) = &config.tencent {
+        let mut others = others().filter_map(|app| app.config.tencent.as_ref());
+        if others.any(|other| other.sdk_app_id == tencent.sdk_app_id) {
+            return Err(Rejection::AppTaken(tencent.sdk_app_id.to_string()));
         }
     }
     if let Some(antelope) = &config.antelope {

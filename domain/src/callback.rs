@@ -15,8 +15,9 @@ use crate::{
 
 /// Callbacks of one group, at most.
 pub const MAX_CALLBACKS: usize = 512;
-/// Longest wait that a receiver may ask for, in µs: a day.
-pub const MAX_RETRY_AFTER_MICROS: i64 = 86_400 * SECOND;
+/// Longest wait that a receiver may ask for, in µs: an hour. Longer ones would leave no way out to
+/// who mends it.
+pub const MAX_RETRY_AFTER_MICROS: i64 = 3_600 * SECOND;
 const SECOND: i64 = 1_000_000;
 
 /// What is called back about, and how.
@@ -31,17 +32,20 @@ pub enum Kind {
     AntelopeMessage,
     /// Antelope's `device-state`.
     AntelopeState,
+    /// Tencent IM's callbacks about what happened, whichever an app is called about.
+    Tencent,
     /// Standard Webhooks.
     Webhook,
 }
 
 impl Kind {
     /// All kinds.
-    pub const ALL: [Kind; 5] = [
+    pub const ALL: [Kind; 6] = [
         Kind::UcloudUplink,
         Kind::UcloudReport,
         Kind::AntelopeMessage,
         Kind::AntelopeState,
+        Kind::Tencent,
         Kind::Webhook,
     ];
 
@@ -53,6 +57,7 @@ impl Kind {
             Kind::UcloudReport => "ucloud_report",
             Kind::AntelopeMessage => "antelope_message",
             Kind::AntelopeState => "antelope_state",
+            Kind::Tencent => "tencent",
             Kind::Webhook => "webhook",
         }
     }
@@ -74,6 +79,16 @@ impl Kind {
             Kind::AntelopeMessage | Kind::AntelopeState => Policy {
                 pauses_micros: &[SECOND, 5 * SECOND],
                 answer_micros: 5 * SECOND,
+                batch: 1,
+                gather_micros: 0,
+                lanes: 32,
+                ordered: true,
+            },
+            // The document fixes the wait; it calls again only where an app wants it, up to so
+            // often ([`Policy::again`]). Numbers of unread messages come in order.
+            Kind::Tencent => Policy {
+                pauses_micros: &[SECOND, 2 * SECOND, 5 * SECOND],
+                answer_micros: 2 * SECOND,
                 batch: 1,
                 gather_micros: 0,
                 lanes: 32,
@@ -109,7 +124,7 @@ pub struct Policy {
     pub pauses_micros: &'static [i64],
     /// Longest wait for an answer, in µs.
     pub answer_micros: i64,
-    /// Callbacks of one call, at most.
+    /// Entries of one call, at most. A callback has one, or as many as its event has to tell.
     pub batch: usize,
     /// How long the first waits for others to go with it, in µs.
     pub gather_micros: i64,
@@ -169,11 +184,15 @@ pub enum Reason {
     Behind,
     /// An operator asked for it again.
     Replayed,
+    /// The server stopped before it was its turn.
+    Stopped,
+    /// The event cannot be worded for the receiver: this program does not understand it.
+    Unreadable,
 }
 
 impl Reason {
     /// All reasons.
-    pub const ALL: [Reason; 14] = [
+    pub const ALL: [Reason; 16] = [
         Reason::Refused,
         Reason::Status,
         Reason::Redirected,
@@ -188,6 +207,8 @@ impl Reason {
         Reason::QueueFull,
         Reason::Behind,
         Reason::Replayed,
+        Reason::Stopped,
+        Reason::Unreadable,
     ];
 
     /// The stable name.
@@ -208,6 +229,8 @@ impl Reason {
             Reason::QueueFull => "queue_full",
             Reason::Behind => "behind",
             Reason::Replayed => "replayed",
+            Reason::Stopped => "stopped",
+            Reason::Unreadable => "unreadable",
         }
     }
 }
@@ -224,6 +247,13 @@ pub enum Next {
 }
 
 impl Policy {
+    /// The same, with at most so many calls after the first.
+    #[must_use]
+    pub fn again(self, most: usize) -> Policy {
+        let pauses_micros = self.pauses_micros.get(..most).unwrap_or(self.pauses_micros);
+        Policy { pauses_micros, ..self }
+    }
+
     /// What follows from the verdict on so many calls, the last among them.
     #[must_use]
     pub fn next(&self, calls: u32, verdict: Verdict) -> Next {
@@ -334,7 +364,8 @@ pub struct CallbacksReplayed {
     pub kind: Kind,
     /// The receiver's opaque id.
     pub receiver: Uuid,
-    /// Positions of the events that they are about; none: all that were given up.
+    /// Positions of the events that they are about, at most [`MAX_NUMBERS`](crate::task::packed::MAX_NUMBERS); none, in the records
+    /// of earlier versions: all that were given up.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub callbacks: Option<Packed>,
 }

@@ -96,6 +96,9 @@ pub struct Identity {
     /// Name of the user.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub user_name: Option<String>,
+    /// The Antelope number that it has beside its own address.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cid: Option<u32>,
 }
 
 /// A device registered for the first time; its number is this event's position.
@@ -172,6 +175,9 @@ pub struct DeviceBound {
     pub device: Option<i64>,
     /// Its user.
     pub account: Uuid,
+    /// The protocol of its address: Easemob, or Tencent.
+    #[serde(default = "easemob", skip_serializing_if = "is_easemob")]
+    pub protocol: Protocol,
     /// All certificate names that it is bound under now, in order.
     pub notifiers: Vec<String>,
     /// Who it is; `None` once erased.
@@ -179,13 +185,24 @@ pub struct DeviceBound {
     pub private: Option<Endpoint>,
 }
 
-/// What identifies an Easemob device.
+fn easemob() -> Protocol {
+    Protocol::Easemob
+}
+
+fn is_easemob(protocol: &Protocol) -> bool {
+    *protocol == Protocol::Easemob
+}
+
+/// What identifies a device of an Easemob or Tencent user.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Endpoint {
     /// The device's id, as its app chose it.
     pub device_id: String,
     /// The vendor's token under each certificate name, in the same order.
     pub tokens: Vec<String>,
+    /// The Antelope number that it has beside its own address.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cid: Option<u32>,
 }
 
 /// A push vendor said that a device's token is dead: nothing more goes out under it.
@@ -265,18 +282,19 @@ impl Device {
         bound.chain(own).collect()
     }
 
-    /// Its number in the protocol, if it is an Antelope device that was not erased.
+    /// Its Antelope number, if it has one and was not erased.
     #[must_use]
     pub fn cid(&self) -> Option<u32> {
         let number = || self.identity.client_id.parse().ok();
-        (self.protocol == Protocol::Antelope).then(number).flatten()
+        (self.protocol == Protocol::Antelope).then(number).flatten().or(self.identity.cid)
     }
 
     /// Its names, for an event to be found by.
-    fn who(&self) -> Identity {
+    pub(crate) fn who(&self) -> Identity {
         Identity {
             client_id: self.identity.client_id.clone(),
             device_id: self.identity.device_id.clone(),
+            cid: self.identity.cid,
             ..Identity::default()
         }
     }
@@ -345,13 +363,14 @@ impl Device {
                 let mut bound = Vec::new();
                 if let Some(endpoint) = &e.private {
                     identity.client_id.clone_from(&endpoint.device_id);
+                    identity.cid = endpoint.cid;
                     bound.extend(e.notifiers.iter().cloned().zip(endpoint.tokens.iter().cloned()));
                 }
                 Some(Device {
                     number: e.device.unwrap_or(position),
                     stream,
                     version,
-                    protocol: Protocol::Easemob,
+                    protocol: e.protocol,
                     status: Status::Registered,
                     account: Some(e.account),
                     registered_at: before.map_or(recorded_at, |d| d.registered_at),
@@ -375,6 +394,7 @@ impl Device {
                     bound: Vec::new(),
                 })
             }
+            Event::DeviceLinked(e) => Some(e.device(stream, version)),
             Event::TokenDied(e) => before.map(|mut device| {
                 device.version = version;
                 match &e.notifier {
@@ -387,7 +407,9 @@ impl Device {
             | Event::AppChanged(_)
             | Event::AppDeleted(_)
             | Event::AccountOpened(_)
+            | Event::AccountLinked(_)
             | Event::AccountClosed(_)
+            | Event::MessageFiltered(_)
             | Event::LabelCreated(_)
             | Event::LabelDeleted(_)
             | Event::LabelMembersChanged(_)
@@ -481,9 +503,11 @@ impl Decide for BindDevice {
             return Err(Rejection::TooManyBindings { limit: MAX_BINDINGS }.into());
         }
         let (notifiers, tokens) = bound.into_iter().unzip();
-        let private = Some(Endpoint { device_id: self.device_id.clone(), tokens });
+        let cid = before.and_then(|device| device.identity.cid);
+        let private = Some(Endpoint { device_id: self.device_id.clone(), tokens, cid });
         let (device, account) = (before.map(|device| device.number), user.account);
-        let event = DeviceBound { device, account, notifiers, private }.into();
+        let protocol = Protocol::Easemob;
+        let event = DeviceBound { device, account, protocol, notifiers, private }.into();
         let (stream, version) = match before {
             Some(device) => (device.stream, device.version + 1),
             None => (self.new_device, 1),
@@ -588,7 +612,7 @@ impl RegisterDevice {
 
     fn again(&self, before: &Device, user: Option<Uuid>) -> Append {
         let (device, registered_at) = (before.number, before.registered_at);
-        let mut identity = self.identity.clone();
+        let mut identity = Identity { cid: before.identity.cid, ..self.identity.clone() };
         if identity.device_id != before.identity.device_id {
             identity.former_device_id.clone_from(&before.identity.device_id);
         }

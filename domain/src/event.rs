@@ -8,10 +8,11 @@
 use serde::{Serialize, de::DeserializeOwned};
 
 use crate::{
-    account::{AccountClosed, AccountOpened},
+    account::{AccountClosed, AccountLinked, AccountOpened},
     app::{AppChanged, AppCreated, AppDeleted},
     callback::{CallbacksCalled, CallbacksReplayed},
-    cid::DeviceAdmitted,
+    chat::MessageFiltered,
+    cid::{DeviceAdmitted, DeviceLinked},
     device::{
         DeviceBound, DeviceRegistered, DeviceReturned, DeviceUnregistered, DeviceUpdated, TokenDied,
     },
@@ -148,6 +149,8 @@ events! {
     "account.opened" 1 AccountOpened,
     /// An Easemob user was removed.
     "account.closed" 1 AccountClosed,
+    /// A user got an address in one more protocol.
+    "account.linked" 1 AccountLinked,
     /// A label was created.
     "label.created" 1 LabelCreated,
     /// A label was deleted.
@@ -166,6 +169,8 @@ events! {
     "device.bound" 1 DeviceBound,
     /// An Antelope device connected for the first time.
     "device.admitted" 1 DeviceAdmitted,
+    /// A device got an Antelope number beside its own address.
+    "device.linked" 1 DeviceLinked,
     /// A push vendor said that a device's token is dead.
     "token.died" 1 TokenDied,
     /// A physical device got an owner and a bind key.
@@ -174,6 +179,8 @@ events! {
     "owner.removed" 1 OwnerRemoved,
     /// A push was accepted.
     "message.accepted" 1 MessageAccepted,
+    /// A message of a conversation was stopped by its app's list of words.
+    "message.filtered" 1 MessageFiltered,
     /// Deliveries of a message went on, or ended.
     "deliveries.advanced" 1 DeliveriesAdvanced,
     /// A message was recalled, or replaced by an empty one.

@@ -8,6 +8,7 @@
 pub mod account;
 pub mod app;
 pub mod callback;
+pub mod chat;
 pub mod cid;
 pub mod device;
 pub mod event;
@@ -25,6 +26,7 @@ pub mod resend;
 pub mod route;
 pub mod stream;
 pub mod task;
+pub mod terminal;
 pub mod ums;
 pub mod uplink;
 pub mod vendor;

@@ -1,5 +1,5 @@
 //! Presence as a fact. Who is connected is a table of hints; only for an app that wants to be
-//! called back about it, an Antelope device that connects or goes becomes an event.
+//! called back about it, an Antelope device or one of a user that connects or goes becomes an event.
 
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -18,7 +18,10 @@ pub struct PresenceChanged {
     pub device: i64,
     /// Whether it is connected now.
     pub online: bool,
-    /// Who it is; `None` once erased.
+    /// Its user, where the app is called back about users.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub account: Option<Uuid>,
+    /// Which Antelope device it is, if it is one; `None` also once erased.
     #[serde(skip)]
     pub private: Option<Cid>,
 }

@@ -144,6 +144,7 @@ impl Decide for PushMessage {
             callback: self.callback,
             targets: targets.map(|(device, account)| Target { device, account }).collect(),
             unresolved: reached.unresolved,
+            chat: None,
             users: reached.users,
             unbound: reached.unbound,
             private: Some(self.private.clone()),

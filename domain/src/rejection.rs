@@ -36,6 +36,9 @@ pub enum Rejection {
     /// An Easemob user has that name.
     #[error("a user is named {0} already")]
     UserTaken(String),
+    /// The address is another's, or who is to have it has another one.
+    #[error("{0} is taken, or another is in its place")]
+    AddressTaken(String),
     /// A device may be bound under so many certificate names.
     #[error("a device has at most {limit} bindings")]
     TooManyBindings {

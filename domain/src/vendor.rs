@@ -169,6 +169,15 @@ pub fn capabilities(vendor: Vendor) -> Observes {
 pub const MAX_ATTEMPTS: u32 = 10;
 /// Pause after the first attempt, in µs. FCM asks for 10 s at least.
 pub const FIRST_PAUSE_MICROS: i64 = 10_000_000;
+/// The same, in µs, while the vendor does not count as away: it may well take the call at once. Not
+/// for FCM.
+pub const FIRST_QUICK_PAUSE_MICROS: i64 = 500_000;
+/// Attempts after which the pause may be such a short one.
+pub const QUICK_ATTEMPTS: u32 = 2;
+/// Calls that fail one after the other until a vendor counts as away.
+pub const AWAY_CALLS: u32 = 32;
+/// How long no call succeeds until it does, in µs.
+pub const AWAY_MICROS: i64 = 5_000_000;
 /// Longest pause that we choose, in µs, without its random part.
 pub const MAX_PAUSE_MICROS: i64 = 600_000_000;
 /// Longest pause that a vendor may ask for, in µs, without its random part.
@@ -186,10 +195,7 @@ pub fn retry(class: Class, attempt: u32, retry_after: Option<i64>, roll: f64) ->
         Class::Throttled | Class::Server if attempt < MAX_ATTEMPTS => {
             let pause = match retry_after {
                 Some(asked) => asked.clamp(FIRST_PAUSE_MICROS / 10, MAX_RETRY_AFTER_MICROS),
-                None => {
-                    let doublings = attempt.saturating_sub(1).min(MAX_ATTEMPTS);
-                    (FIRST_PAUSE_MICROS << doublings).min(MAX_PAUSE_MICROS)
-                }
+                None => doubled(FIRST_PAUSE_MICROS, attempt).min(MAX_PAUSE_MICROS),
             };
             Some(pause + jitter(pause / 2, roll))
         }
@@ -202,6 +208,84 @@ pub fn retry(class: Class, attempt: u32, retry_after: Option<i64>, roll: f64) ->
         | Class::Throttled
         | Class::Quota
         | Class::Server => None,
+    }
+}
+
+/// What a first pause has grown to after so many attempts.
+fn doubled(first: i64, attempt: u32) -> i64 {
+    first << attempt.saturating_sub(1).min(MAX_ATTEMPTS)
+}
+
+/// What calls to one vendor came to of late: whether it is there, and until when it is left alone.
+///
+/// One that asks for a pause, or that is away, is left alone with everything. One that is there has
+/// failed a single call, and that call alone waits.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Health {
+    /// When a call last succeeded, in µs.
+    succeeded_at: Option<i64>,
+    /// Calls that failed since, and when the first of them did, in µs.
+    failed: u32,
+    failing_since: i64,
+    /// No call begins before this time, in µs.
+    not_before: i64,
+}
+
+impl Health {
+    /// No call begins before this time, in µs.
+    #[must_use]
+    pub fn not_before(&self) -> i64 {
+        self.not_before
+    }
+
+    /// Whether a call succeeded within so many µs.
+    #[must_use]
+    pub fn succeeded_within(&self, span: i64, now: i64) -> bool {
+        self.succeeded_at.is_some_and(|at| now - at < span)
+    }
+
+    /// Whether nothing has got through for a while.
+    #[must_use]
+    pub fn away(&self, now: i64) -> bool {
+        self.failed >= AWAY_CALLS || (self.failed > 0 && now - self.failing_since >= AWAY_MICROS)
+    }
+
+    /// A call succeeded.
+    pub fn succeeded(&mut self, now: i64) {
+        self.succeeded_at = self.succeeded_at.max(Some(now));
+        self.failed = 0;
+    }
+
+    /// A call failed in a way that may pass.
+    pub fn failed(&mut self, now: i64) {
+        if self.failed == 0 {
+            self.failing_since = now;
+        }
+        self.failed = self.failed.saturating_add(1);
+    }
+
+    /// How long what got such an answer waits before the next attempt, in µs, or `None` when there
+    /// is none. [`retry`] says what `attempt`, `retry_after` and `roll` are.
+    pub fn put_off(
+        &mut self,
+        vendor: Vendor,
+        (class, retry_after): (Class, Option<i64>),
+        attempt: u32,
+        (now, roll): (i64, f64),
+    ) -> Option<i64> {
+        let pause = retry(class, attempt, retry_after, roll)?;
+        let alone = class == Class::Server && retry_after.is_none() && !self.away(now);
+        if !alone {
+            self.not_before = self.not_before.max(now + pause);
+            return Some(pause);
+        }
+        let quick = match vendor {
+            // Its guide wants the long pause after whatever failed.
+            Vendor::Fcm => false,
+            Vendor::Jpush | Vendor::Apns | Vendor::Huawei => attempt <= QUICK_ATTEMPTS,
+        };
+        let short = doubled(FIRST_QUICK_PAUSE_MICROS, attempt);
+        Some(if quick { short + jitter(short / 2, roll) } else { pause })
     }
 }
 

@@ -66,7 +66,7 @@ impl App {
         &self.0.config.timezone
     }
 
-    /// Its users of every protocol, in order of their first event.
+    /// Its users of every protocol, in the order in which they got the addresses that they have.
     #[graphql(complexity = "first.clamp(1, 200) as usize * child_complexity")]
     async fn users(
         &self,
@@ -85,7 +85,7 @@ impl App {
     async fn user(
         &self,
         ctx: &Context<'_>,
-        #[graphql(desc = "UMS `userId` or Easemob username.")] name: String,
+        #[graphql(desc = "UMS `userId`, Easemob username or Tencent `UserID`.")] name: String,
     ) -> Result<Option<User>> {
         if name.contains('\0') {
             return Ok(None);

@@ -3,6 +3,7 @@
 //! are.
 
 mod app;
+pub mod audit;
 mod callback;
 mod device;
 mod event;
@@ -159,6 +160,11 @@ impl Query {
         let visible =
             apps.into_iter().filter(|app| !app.deleted && viewer.sees(&app.config.app_id));
         Ok(visible.map(App).collect())
+    }
+
+    /// What is sealed, and proofs of it, for auditors.
+    async fn audit(&self) -> audit::Audit {
+        audit::Audit
     }
 
     /// One app, if the caller may see it.

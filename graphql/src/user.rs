@@ -22,7 +22,7 @@ impl User {
         self.0.account.to_string().into()
     }
 
-    /// Position of its first event.
+    /// Position of the event that gave it the addresses that it has.
     async fn position(&self) -> i64 {
         self.0.position
     }
@@ -40,6 +40,11 @@ impl User {
     /// Its Easemob username, in lower case; null for viewers who may not see it.
     async fn username(&self, ctx: &Context<'_>) -> Result<Option<&str>> {
         private(ctx, self.0.username.as_deref())
+    }
+
+    /// Its Tencent `UserID`; null for viewers who may not see it.
+    async fn tencent(&self, ctx: &Context<'_>) -> Result<Option<&str>> {
+        private(ctx, self.0.tencent.as_deref())
     }
 
     /// Its nickname; null for viewers who may not see it.

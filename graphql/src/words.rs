@@ -20,6 +20,8 @@ pub(crate) enum ProtocolName {
     Easemob,
     /// Antelope custom messages.
     Antelope,
+    /// Tencent IM.
+    Tencent,
 }
 
 /// A push vendor.

@@ -76,6 +76,11 @@ static COUNT: LazyLock<Insert> = LazyLock::new(|| {
     Insert::new("callback_counts", &columns, tail)
 });
 
+/// How long a callback that was answered in the end stays listed, in µs: 30 days.
+const LISTED_MICROS: i64 = 30 * 86_400 * 1_000_000;
+/// Callbacks that one statement asks again for.
+const STEP: i64 = 4_096;
+
 /// What a page changes.
 #[derive(Default)]
 struct Page {
@@ -141,28 +146,10 @@ impl Page {
         replayed: &CallbacksReplayed,
     ) -> Result<(), Fault> {
         self.write(conn).await?;
-        const ALL: &str = "UPDATE callbacks SET outcome = 1, calls = 0, reason = 'replayed', \
-             due_at = $2, at = $2 WHERE receiver = $1 AND outcome = 2";
-        const SOME: Sql = Sql {
-            sqlite: "UPDATE callbacks SET outcome = 1, calls = 0, reason = 'replayed', \
-                due_at = $3, at = $3 WHERE receiver = $2 AND outcome = 2 \
-                AND position IN (SELECT value FROM json_each($1))",
-            postgres: "UPDATE callbacks SET outcome = 1, calls = 0, reason = 'replayed', \
-                due_at = $3, at = $3 WHERE receiver = $2 AND outcome = 2 AND position IN \
-                (SELECT CAST(value AS BIGINT) FROM json_array_elements_text($1::json))",
-        };
         let (receiver, at) = (replayed.receiver.to_string(), recorded.recorded_at);
         let changed = match &replayed.callbacks {
-            None => on!(conn.again(), c => {
-                sqlx::query(ALL).bind(receiver).bind(at).execute(&mut *c).await?.rows_affected()
-            }),
-            Some(positions) => {
-                let (sql, list) = (conn.text(SOME), db::list(&positions.numbers())?);
-                on!(conn.again(), c => {
-                    let query = sqlx::query(sql).bind(list).bind(receiver).bind(at);
-                    query.execute(&mut *c).await?.rows_affected()
-                })
-            }
+            None => again_all(conn, &receiver, at).await?,
+            Some(positions) => again(conn, &receiver, &positions.numbers(), at).await?,
         };
         let changed = i64::try_from(changed).unwrap_or(i64::MAX);
         let (app, kind, receiver) = (&recorded.app, replayed.kind, replayed.receiver);
@@ -177,7 +164,12 @@ impl Page {
     async fn write(&mut self, conn: &mut Conn<'_>) -> Result<(), Fault> {
         let Page { mut rows, dirty, counts } = std::mem::take(self);
         let mut values: Vec<Value> = Vec::with_capacity(dirty.len() * COLUMNS.len());
+        let mut answered: BTreeMap<Uuid, i64> = BTreeMap::new();
         for row in dirty.iter().filter_map(|key| rows.remove(key)) {
+            if row.outcome == Outcome::Answered {
+                let at = answered.entry(row.receiver).or_default();
+                *at = row.at.max(*at);
+            }
             values.extend([
                 row.receiver.to_string().into(),
                 row.position.into(),
@@ -192,6 +184,9 @@ impl Page {
             ]);
         }
         UPSERT.run(conn, values).await?;
+        for (receiver, at) in answered {
+            remove_answered(conn, receiver, at - LISTED_MICROS).await?;
+        }
         let mut values: Vec<Value> = Vec::new();
         for ((receiver, outcome), (app, kind, by)) in counts {
             values.extend([
@@ -204,6 +199,67 @@ impl Page {
         }
         COUNT.run(conn, values).await
     }
+}
+
+/// Removes what a receiver answered before a time.
+async fn remove_answered(conn: &mut Conn<'_>, receiver: Uuid, before: i64) -> Result<(), Fault> {
+    const SQL: &str = "DELETE FROM callbacks WHERE receiver = $1 AND outcome = 0 AND at < $2";
+    let receiver = receiver.to_string();
+    on!(conn.again(), c => {
+        sqlx::query(SQL).bind(receiver).bind(before).execute(&mut *c).await?.rows_affected()
+    });
+    Ok(())
+}
+
+/// Lets some that were given up wait again, due at once; gives how many they were.
+async fn again(
+    conn: &mut Conn<'_>,
+    receiver: &str,
+    positions: &[i64],
+    at: i64,
+) -> Result<u64, Fault> {
+    const SQL: Sql = scalars!(
+        "UPDATE callbacks SET outcome = 1, calls = 0, reason = 'replayed', due_at = $3, at = $3 \
+         WHERE receiver = $2 AND outcome = 2 AND position IN \
+         (SELECT CAST(list.value AS BIGINT) FROM ",
+        ")"
+    );
+    let (sql, list) = (conn.text(SQL), db::list(positions)?);
+    Ok(on!(conn.again(), c => {
+        let query = sqlx::query(sql).bind(list).bind(receiver).bind(at);
+        query.execute(&mut *c).await?.rows_affected()
+    }))
+}
+
+/// The same for all, as records of earlier versions ask for: in steps, so that no statement takes
+/// longer than the database allows.
+async fn again_all(conn: &mut Conn<'_>, receiver: &str, at: i64) -> Result<u64, Fault> {
+    let (mut changed, mut after) = (0, 0);
+    loop {
+        let positions = given_up(conn, receiver, after, STEP).await?;
+        let Some(last) = positions.last() else { return Ok(changed) };
+        after = *last;
+        changed += again(conn, receiver, &positions, at).await?;
+    }
+}
+
+/// Positions of what a receiver gave up, after a position.
+///
+/// # Errors
+/// [`Fault`] when the database fails.
+pub async fn given_up(
+    conn: &mut Conn<'_>,
+    receiver: &str,
+    after: i64,
+    limit: i64,
+) -> Result<Vec<i64>, Fault> {
+    const SQL: &str = "SELECT position FROM callbacks WHERE receiver = $1 AND outcome = 2 \
+         AND position > $2 ORDER BY position LIMIT $3";
+    let rows: Vec<(i64,)> = on!(conn.again(), c => {
+        let query = sqlx::query_as(SQL).bind(receiver).bind(after).bind(limit);
+        query.fetch_all(&mut *c).await?
+    });
+    Ok(rows.into_iter().map(|(position,)| position).collect())
 }
 
 /// Folds one page.
@@ -303,15 +359,38 @@ pub async fn due(
     rows.into_iter().map(row).collect()
 }
 
-/// When the next callback of a receiver is due, if any waits.
+/// What waits at a receiver whose order matters, in the order of its events, due or not.
 ///
 /// # Errors
 /// [`Fault`] when the database fails.
-pub async fn next_due(conn: &mut Conn<'_>, receiver: Uuid) -> Result<Option<i64>, Fault> {
-    const SQL: &str = "SELECT MIN(due_at) FROM callbacks WHERE receiver = $1 AND outcome = 1";
+pub async fn in_order(
+    conn: &mut Conn<'_>,
+    receiver: Uuid,
+    limit: i64,
+) -> Result<Vec<CallbackRow>, Fault> {
+    const SQL: &str = "SELECT receiver, position, app, kind, outcome, calls, reason, status, \
+         due_at, at FROM callbacks WHERE receiver = $1 AND outcome = 1 ORDER BY position LIMIT $2";
+    let receiver = receiver.to_string();
+    let rows: Vec<Stored> = on!(conn.again(), c => {
+        sqlx::query_as(SQL).bind(receiver).bind(limit).fetch_all(&mut *c).await?
+    });
+    rows.into_iter().map(row).collect()
+}
+
+/// When the next callback of a receiver is due after a time, if any is.
+///
+/// # Errors
+/// [`Fault`] when the database fails.
+pub async fn next_due(
+    conn: &mut Conn<'_>,
+    receiver: Uuid,
+    after: i64,
+) -> Result<Option<i64>, Fault> {
+    const SQL: &str =
+        "SELECT MIN(due_at) FROM callbacks WHERE receiver = $1 AND outcome = 1 AND due_at > $2";
     let receiver = receiver.to_string();
     let (next,): (Option<i64>,) = on!(conn.again(), c => {
-        sqlx::query_as(SQL).bind(receiver).fetch_one(&mut *c).await?
+        sqlx::query_as(SQL).bind(receiver).bind(after).fetch_one(&mut *c).await?
     });
     Ok(next)
 }

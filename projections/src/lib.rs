@@ -5,6 +5,7 @@
 //! the list. Nothing here reads a clock or calls out.
 
 pub mod callbacks;
+pub mod chats;
 pub mod db;
 pub mod delivery_stats;
 pub mod histogram;
@@ -56,6 +57,7 @@ pub async fn apply(conn: &mut Conn<'_>, page: &[Recorded]) -> Result<(), Fault> 
     message_status::apply(conn, page, &mut moves).await?;
     pending::apply(conn, page).await?;
     callbacks::apply(conn, page).await?;
+    chats::apply(conn, page).await?;
     uplinks::apply(conn, page).await?;
     let tasks = task_statistics::apply(conn, page).await?;
     task_chunks::apply(conn, page, &tasks, &mut moves).await?;
@@ -78,4 +80,5 @@ pub const TABLES: &[&str] = &[
     "uplinks",
     "callbacks",
     "callback_counts",
+    "chat_messages",
 ];

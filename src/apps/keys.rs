@@ -53,6 +53,8 @@ pub struct NewKeys {
     pub easemob: Option<String>,
     /// The last new key of the Antelope side.
     pub antelope: Option<String>,
+    /// The last new key of the Tencent side.
+    pub tencent: Option<String>,
 }
 
 impl Vault<'_> {

@@ -6,6 +6,7 @@ pub mod antelope;
 pub mod delivery;
 pub mod easemob;
 pub mod keys;
+pub mod tencent;
 pub mod ums;
 pub mod uplink;
 pub mod vendors;
@@ -22,6 +23,7 @@ use antelope::{AntelopeInput, AntelopeOutput};
 use delivery::{DeliveryInput, DeliveryOutput};
 use easemob::{EasemobInput, EasemobOutput};
 use keys::NewKeys;
+use tencent::{TencentInput, TencentOutput};
 use ums::{UmsInput, UmsOutput};
 use uplink::{UplinkInput, UplinkOutput};
 use vendors::{VendorInput, VendorOutput};
@@ -49,6 +51,8 @@ pub struct AppInput {
     pub easemob: Option<EasemobInput>,
     /// The Antelope side.
     pub antelope: Option<AntelopeInput>,
+    /// The Tencent IM side.
+    pub tencent: Option<TencentInput>,
     /// Where it is called back about uplinks and deliveries.
     pub uplink: Option<UplinkInput>,
     /// All push vendors that its devices can be reached by, in the order in which they are asked
@@ -79,6 +83,9 @@ pub struct AppOutput {
     #[serde(skip_serializing_if = "Option::is_none")]
     /// The Antelope side.
     pub antelope: Option<AntelopeOutput>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    /// The Tencent IM side.
+    pub tencent: Option<TencentOutput>,
     /// Where it is called back about uplinks and deliveries.
     pub uplink: UplinkOutput,
     /// The push vendors that its devices can be reached by.
@@ -191,6 +198,10 @@ impl Vault<'_> {
             let (app, before) = (&config.app_id, config.antelope.take());
             config.antelope = Some(self.merge_antelope(app, before, antelope, &mut keys).await?);
         }
+        if let Some(tencent) = input.tencent {
+            let (app, before) = (&config.app_id, config.tencent.take());
+            config.tencent = Some(self.merge_tencent(app, before, tencent, &mut keys).await?);
+        }
         if let Some(uplink) = input.uplink {
             config.uplink = uplink.over(&config.uplink)?;
         }
@@ -215,6 +226,7 @@ pub fn output(config: &AppConfig, version: i64, mut keys: NewKeys) -> AppOutput 
         ums: config.ums.as_ref().map(|ums| UmsOutput::of(ums, &mut keys)),
         easemob: config.easemob.as_ref().map(|easemob| EasemobOutput::of(easemob, &mut keys)),
         antelope: config.antelope.as_ref().map(|antelope| AntelopeOutput::of(antelope, &mut keys)),
+        tencent: config.tencent.as_ref().map(|tencent| TencentOutput::of(tencent, &mut keys)),
         uplink: UplinkOutput::of(&config.uplink),
         vendors: config.vendors.iter().map(VendorOutput::of).collect(),
         delivery: DeliveryOutput::of(&config.delivery),

@@ -34,7 +34,8 @@ const SECRET_BYTES: std::ops::RangeInclusive<usize> = 24..=64;
 pub struct WebhookInput {
     /// Where it is.
     pub url: String,
-    /// Names of the events that it wants; `device.*` for a family; all if absent or empty.
+    /// Names of the events that it wants; `device.*` for a family; all but `app.*` if absent or
+    /// empty.
     #[serde(default)]
     pub events: Vec<String>,
     /// `whsec_` and the base64 of 24 to 64 bytes; made if absent.
@@ -60,7 +61,7 @@ pub struct WebhookOutput {
     id: Uuid,
     /// Where it is.
     url: String,
-    /// Names of the events that it wants; empty: all.
+    /// Names of the events that it wants; empty: all but `app.*`.
     events: Vec<String>,
     /// Whether it is not called: it answered 410.
     disabled: bool,

@@ -87,8 +87,12 @@ pub(super) fn state_entry(recorded: &Recorded) -> Result<Option<Entry>, Fault> {
 }
 
 fn entry(recorded: &Recorded, device: u32, body: String) -> Entry {
-    let position = recorded.position;
-    Entry { position, id: position.to_string(), order: device.into(), body: body.into() }
+    Entry {
+        id: recorded.position.to_string(),
+        order: device.into(),
+        body: body.into(),
+        query: String::new(),
+    }
 }
 
 pub(super) fn call(endpoint: &Endpoint, event: &str, entries: &[Entry]) -> Call {
@@ -103,7 +107,7 @@ pub(super) fn call(endpoint: &Endpoint, event: &str, entries: &[Entry]) -> Call 
         ("x-topvdn-event", event.to_owned()),
         ("x-entry-ids", id),
     ];
-    Call { body, headers }
+    Call { body, headers, query: String::new() }
 }
 
 /// The digest of app, body and key, one after the other.

@@ -1,15 +1,16 @@
 //! What a kind of callback is made of: which events concern it, how one is worded, how a call is
 //! made of some, and what an answer means. Each kind has a file with the same verbs; this one
 //! chooses among them. A new kind is its file, a variant of [`Kind`] with its policy, and an arm
-//! in each match here.
+//! in each match here. The wording is a matter of the kind alone, so that what many receivers are
+//! told is worded once.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use domain::{
     Recorded,
-    app::{AppConfig, WebhookConfig},
-    callback::{Kind, Reason, Verdict},
+    app::{TencentConfig, WebhookConfig},
+    callback::{Kind, Policy, Reason, Verdict},
 };
 use projections::Fault;
 use reqwest::{
@@ -18,9 +19,10 @@ use reqwest::{
 };
 use uuid::Uuid;
 
-use super::{antelope, ucloud, webhook};
+use super::{antelope, tencent, ucloud, webhook};
 use crate::{
     app::Server,
+    directory::AppEntry,
     outbound::{Answer, CallError, Limits},
     secrets::MasterKey,
 };
@@ -44,6 +46,8 @@ pub struct Endpoint {
     pub(super) secrets: Vec<String>,
     /// What a webhook asks for.
     pub(super) webhook: Option<WebhookConfig>,
+    /// What an app that speaks Tencent IM wants to be called about.
+    tencent: Option<TencentConfig>,
 }
 
 impl std::fmt::Debug for Endpoint {
@@ -52,17 +56,17 @@ impl std::fmt::Debug for Endpoint {
     }
 }
 
-/// A callback as it is worded: the same each time.
+/// What a callback says, or one of several things that it says: the same each time.
 #[derive(Debug, Clone)]
 pub(super) struct Entry {
-    /// Position of the event that it is about.
-    pub(super) position: i64,
     /// What tells doubles from others, to the receiver.
     pub(super) id: String,
     /// What has the same goes in order.
     pub(super) order: u64,
     /// Its part of the body.
     pub(super) body: Bytes,
+    /// Its part of the URL's query, if it has one.
+    pub(super) query: String,
 }
 
 /// A call, ready to go out.
@@ -71,32 +75,36 @@ pub(super) struct Call {
     pub(super) body: Bytes,
     /// Headers besides the type of the body.
     pub(super) headers: Vec<(&'static str, String)>,
+    /// What the URL's query has besides its own.
+    pub(super) query: String,
 }
 
 /// All receivers of an app, with what their calls are signed with.
 #[must_use]
-pub fn endpoints(
-    master: &MasterKey,
-    config: &AppConfig,
-    antelope_keys: &[String],
-    webhook_secrets: &HashMap<Uuid, Vec<String>>,
-) -> Vec<Arc<Endpoint>> {
+pub fn endpoints(master: &MasterKey, entry: &AppEntry) -> Vec<Arc<Endpoint>> {
+    let config = &entry.config;
     let app = || config.app_id.clone();
     let of_app = |kind: Kind, url: &Option<String>, wire_id: &str, secrets: &[String]| {
         let url = url.clone()?;
         let print = master.fingerprint(&[b"receiver", app().as_bytes(), kind.name().as_bytes()]);
         let receiver = Uuid::parse_str(&print[..32]).unwrap_or_default();
         let (wire_id, secrets) = (wire_id.to_owned(), secrets.to_vec());
-        Some(Endpoint { kind, receiver, app: app(), url, wire_id, secrets, webhook: None })
+        let (webhook, tencent) = (None, None);
+        Some(Endpoint { kind, receiver, app: app(), url, wire_id, secrets, webhook, tencent })
     };
     let uplink = &config.uplink;
     let mut all = Vec::new();
     all.extend(of_app(Kind::UcloudUplink, &uplink.callback_url, "", &[]));
     all.extend(of_app(Kind::UcloudReport, &uplink.report_url, "", &[]));
     if let Some(antelope) = &config.antelope {
-        let (id, keys) = (&antelope.app_id, antelope_keys);
+        let (id, keys) = (&antelope.app_id, &entry.antelope_keys[..]);
         all.extend(of_app(Kind::AntelopeMessage, &antelope.webhook, id, keys));
         all.extend(of_app(Kind::AntelopeState, &antelope.state_webhook, id, keys));
+    }
+    if let Some(tencent) = &config.tencent {
+        let (id, token) = (tencent.sdk_app_id.to_string(), entry.tencent_token.as_slice());
+        let found = of_app(Kind::Tencent, &tencent.callback_url, &id, token);
+        all.extend(found.map(|own| Endpoint { tencent: Some(tencent.clone()), ..own }));
     }
     all.extend(config.webhooks.iter().filter(|own| !own.disabled).map(|own| Endpoint {
         kind: Kind::Webhook,
@@ -104,8 +112,9 @@ pub fn endpoints(
         app: app(),
         url: own.url.clone(),
         wire_id: String::new(),
-        secrets: webhook_secrets.get(&own.id).cloned().unwrap_or_default(),
+        secrets: entry.webhook_secrets.get(&own.id).cloned().unwrap_or_default(),
         webhook: Some(own.clone()),
+        tencent: None,
     }));
     all.into_iter().map(Arc::new).collect()
 }
@@ -124,44 +133,30 @@ impl Endpoint {
             Kind::UcloudReport => ucloud::report_concerns(recorded),
             Kind::AntelopeMessage => antelope::message_concerns(recorded),
             Kind::AntelopeState => antelope::state_concerns(recorded),
+            Kind::Tencent => {
+                self.tencent.as_ref().is_some_and(|own| tencent::concerns(own, recorded))
+            }
             Kind::Webhook => webhook::concerns(self, recorded),
         }
     }
 
-    /// The callback about an event; none if there is nothing to say, or it was erased.
-    pub(super) async fn entry(
-        &self,
-        server: &Server,
-        recorded: &Recorded,
-    ) -> Result<Option<Entry>, Fault> {
-        let entry = match self.kind {
-            Kind::UcloudUplink => ucloud::uplink_entry(recorded),
-            Kind::UcloudReport => ucloud::report_entry(server, recorded).await,
-            Kind::AntelopeMessage => antelope::message_entry(recorded),
-            Kind::AntelopeState => antelope::state_entry(recorded),
-            Kind::Webhook => webhook::entry(recorded),
-        };
-        match entry {
-            // It will never be worded; whoever waited for it would hold up all others.
-            Err(fault @ Fault::Stored { .. }) => {
-                tracing::error!(%fault, position = recorded.position, "no callback can be made");
-                Ok(None)
-            }
-            entry => entry,
-        }
+    /// Whether calls to it are made as they would be to another.
+    pub(super) fn is_called_like(&self, other: &Endpoint) -> bool {
+        self.url == other.url && self.secrets == other.secrets
     }
 
     /// The call about some callbacks, at a time in µs.
     pub(super) fn request(&self, entries: &[Entry], now: i64) -> Result<Request, CallError> {
-        let Call { body, headers } = match self.kind {
+        let Call { body, headers, query } = match self.kind {
             Kind::UcloudUplink => ucloud::call(0, entries),
             Kind::UcloudReport => ucloud::call(2, entries),
             Kind::AntelopeMessage => antelope::call(self, "device-message", entries),
             Kind::AntelopeState => antelope::call(self, "device-state", entries),
+            Kind::Tencent => tencent::call(self, entries, now),
             Kind::Webhook => webhook::call(self, entries, now),
         };
         let url = self.url.parse().map_err(|_| CallError::Scheme)?;
-        let mut request = Request::new(Method::POST, url);
+        let mut request = Request::new(Method::POST, tencent::with_query(url, &query));
         let json = HeaderValue::from_static("application/json; charset=utf-8");
         request.headers_mut().insert(CONTENT_TYPE, json);
         for (name, value) in headers {
@@ -186,16 +181,63 @@ impl Endpoint {
             Ok(answer) => match self.kind {
                 Kind::UcloudUplink | Kind::UcloudReport => ucloud::verdict(answer),
                 Kind::AntelopeMessage | Kind::AntelopeState => antelope::verdict(answer),
+                Kind::Tencent => tencent::verdict(answer),
                 Kind::Webhook => webhook::verdict(answer, now),
             },
+        }
+    }
+
+    /// How callbacks to it are delivered.
+    pub(super) fn policy(&self) -> Policy {
+        match self.kind {
+            Kind::Tencent => tencent::policy(self.tencent.as_ref(), self.kind.policy()),
+            Kind::UcloudUplink
+            | Kind::UcloudReport
+            | Kind::AntelopeMessage
+            | Kind::AntelopeState
+            | Kind::Webhook => self.kind.policy(),
         }
     }
 
     /// What a call may take.
     pub(super) fn limits(&self) -> Limits {
         let micros = u64::try_from(self.kind.policy().answer_micros).unwrap_or(0);
-        Limits { time: Duration::from_micros(micros), bytes: MAX_ANSWER_BYTES }
+        // Where the status says it all, what an answer has to say beyond the limit does not matter.
+        let cut = match self.kind {
+            Kind::UcloudUplink | Kind::UcloudReport => false,
+            Kind::AntelopeMessage | Kind::AntelopeState | Kind::Tencent | Kind::Webhook => true,
+        };
+        Limits { time: Duration::from_micros(micros), bytes: MAX_ANSWER_BYTES, cut }
     }
+}
+
+/// Whether wording one needs the database, so that it is not done where events are read.
+pub(super) fn is_worded_late(kind: Kind) -> bool {
+    match kind {
+        Kind::UcloudReport | Kind::Tencent => true,
+        Kind::UcloudUplink | Kind::AntelopeMessage | Kind::AntelopeState | Kind::Webhook => false,
+    }
+}
+
+/// What the callback about an event says, mostly one entry; none if there is nothing to say, or it
+/// was erased.
+///
+/// # Errors
+/// [`Fault::Stored`] if it will never be worded; another when the database fails.
+pub(super) async fn entries(
+    kind: Kind,
+    server: &Server,
+    recorded: &Recorded,
+) -> Result<Vec<Entry>, Fault> {
+    let entry = match kind {
+        Kind::UcloudUplink => ucloud::uplink_entry(recorded),
+        Kind::UcloudReport => return ucloud::report_entries(server, recorded).await,
+        Kind::AntelopeMessage => antelope::message_entry(recorded),
+        Kind::AntelopeState => antelope::state_entry(recorded),
+        Kind::Tencent => tencent::entry(server, recorded).await,
+        Kind::Webhook => webhook::entry(recorded),
+    };
+    entry.map(|entry| entry.into_iter().collect())
 }
 
 /// A verdict by status alone: 2xx is accepted.
@@ -215,4 +257,16 @@ pub(super) fn retry_after(headers: &HeaderMap, now: i64) -> Option<i64> {
     }
     let date = chrono::DateTime::parse_from_rfc2822(text).ok()?;
     Some((date.timestamp_micros() - now).max(0))
+}
+
+#[cfg(test)]
+impl Endpoint {
+    /// A receiver at a URL, for tests of what waits for one.
+    pub(super) fn at(url: &str) -> Arc<Endpoint> {
+        let (kind, receiver) = (Kind::Webhook, Uuid::nil());
+        let (webhook, tencent) = (None, None);
+        let (app, url, wire_id, secrets) =
+            (String::new(), url.to_owned(), String::new(), Vec::new());
+        Arc::new(Endpoint { kind, receiver, app, url, wire_id, secrets, webhook, tencent })
+    }
 }

@@ -12,7 +12,7 @@ use domain::{
     callback::{CallbacksCalled, Group, MAX_CALLBACKS, RecordCallbacks, State},
 };
 use futures_util::{StreamExt, stream};
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
@@ -21,8 +21,6 @@ use crate::ledger::{Context, Lane, Refused};
 
 /// Outcomes that may wait to be recorded.
 pub(super) const WAITING: usize = 16_384;
-/// Callbacks that may be under way or unrecorded before no more events are read.
-const UNDER_WAY: usize = 65_536;
 /// Time between two records: what came meanwhile becomes one event for each receiver.
 const PACE: Duration = Duration::from_millis(500);
 /// Records that wait for one commit.
@@ -39,42 +37,26 @@ pub(super) struct Settled {
 }
 
 /// Which events have callbacks that are not recorded.
-pub(super) struct Tracker {
-    open: Mutex<Open>,
-    room: Notify,
-}
+pub(super) struct Tracker(Mutex<Open>);
 
 struct Open {
     read: i64,
-    count: usize,
     by_position: BTreeMap<i64, usize>,
 }
 
 impl Tracker {
     pub(super) fn new(read: i64) -> Tracker {
-        let open = Open { read, count: 0, by_position: BTreeMap::new() };
-        Tracker { open: Mutex::new(open), room: Notify::new() }
+        Tracker(Mutex::new(Open { read, by_position: BTreeMap::new() }))
     }
 
     fn open(&self) -> MutexGuard<'_, Open> {
         // Nothing that holds the lock can panic half-way, so a poisoned one is still whole.
-        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Notes a callback about an event; waits while too many are under way.
-    pub(super) async fn begin(&self, position: i64) {
-        loop {
-            let room = self.room.notified();
-            {
-                let mut open = self.open();
-                if open.count < UNDER_WAY {
-                    open.count += 1;
-                    *open.by_position.entry(position).or_default() += 1;
-                    return;
-                }
-            }
-            room.await;
-        }
+    /// Notes a callback about an event.
+    pub(super) fn begin(&self, position: i64) {
+        *self.open().by_position.entry(position).or_default() += 1;
     }
 
     /// All events up to a position were handed out.
@@ -82,18 +64,15 @@ impl Tracker {
         self.open().read = position;
     }
 
-    /// A callback about an event is recorded.
-    fn end(&self, position: i64) {
+    /// A callback about an event is recorded, or turned out to be none.
+    pub(super) fn end(&self, position: i64) {
         let mut open = self.open();
         if let Some(count) = open.by_position.get_mut(&position) {
             *count -= 1;
             if *count == 0 {
                 open.by_position.remove(&position);
             }
-            open.count -= 1;
         }
-        drop(open);
-        self.room.notify_one();
     }
 
     /// Up to where all callbacks are recorded.
@@ -194,12 +173,10 @@ async fn record(engine: &Arc<Engine>, receiver: Arc<Receiver>, groups: Groups) {
             }
         }
     };
-    for ((state, again), positions) in groups {
+    for ((_, again), positions) in groups {
         for source in positions {
-            receiver.recorded(&state, position);
-            if again {
-                engine.taken().record(receiver.id, source, position);
-            } else {
+            receiver.line().recorded(source, position);
+            if !again {
                 engine.tracker.end(source);
             }
         }

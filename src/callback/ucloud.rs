@@ -58,8 +58,12 @@ pub(super) fn uplink_entry(recorded: &Recorded) -> Result<Option<Entry>, Fault> 
         reply_content: &content,
         reply_time: uplink.written_at,
     })?;
-    let position = recorded.position;
-    Ok(Some(Entry { position, id: position.to_string(), order: 0, body: body.into() }))
+    Ok(Some(Entry {
+        id: recorded.position.to_string(),
+        order: 0,
+        body: body.into(),
+        query: String::new(),
+    }))
 }
 
 /// What was written, as text: what is no text is its JSON.
@@ -97,13 +101,14 @@ fn told(step: &Step, before: Option<&Message>) -> Option<Told> {
     }
 }
 
-pub(super) async fn report_entry(
+/// A report for each delivery of which the event tells something.
+pub(super) async fn report_entries(
     server: &Server,
     recorded: &Recorded,
-) -> Result<Option<Entry>, Fault> {
+) -> Result<Vec<Entry>, Fault> {
     let session = match &recorded.stream {
         Stream::Message(id) | Stream::Chunk(id, _) => *id,
-        _ => return Ok(None),
+        _ => return Ok(Vec::new()),
     };
     let before = before(server, recorded).await?;
     let mut all: Vec<(i64, Told)> = Vec::new();
@@ -119,15 +124,17 @@ pub(super) async fn report_entry(
             let stopped = e.results.iter().filter(stopped);
             all.extend(stopped.map(|recalled| (recalled.device, failed("recalled"))));
         }
-        _ => return Ok(None),
+        _ => return Ok(Vec::new()),
     }
-    let mut parts = Vec::with_capacity(all.len());
-    for (device, (receipt_result, receipt_code, receipt_desc)) in all {
+    let position = recorded.position;
+    let mut entries = Vec::with_capacity(all.len());
+    for (index, (device, told)) in all.into_iter().enumerate() {
+        let (receipt_result, receipt_code, receipt_desc) = told;
         let Fact::Devices(found) = server.ledger.remembered(Key::Device(device)).await? else {
             continue;
         };
         let Some(device) = found.first() else { continue };
-        parts.push(json(&Report {
+        let body = json(&Report {
             session_no: session.to_string(),
             phone: &device.identity.client_id,
             cost_count: 1,
@@ -135,13 +142,12 @@ pub(super) async fn report_entry(
             receipt_result,
             receipt_code,
             receipt_desc,
-        })?);
+        })?;
+        // The place within the event stays even if a device before it is erased.
+        let id = format!("{position}.{index}");
+        entries.push(Entry { id, order: 0, body: body.into(), query: String::new() });
     }
-    if parts.is_empty() {
-        return Ok(None);
-    }
-    let (position, body) = (recorded.position, parts.join(",").into());
-    Ok(Some(Entry { position, id: position.to_string(), order: 0, body }))
+    Ok(entries)
 }
 
 /// The message before a step that needs to know.
@@ -167,7 +173,7 @@ pub(super) fn call(msg_type: u8, entries: &[Entry]) -> Call {
     }
     body.extend_from_slice(b"]}");
     let ids = entries.iter().map(|entry| entry.id.as_str()).collect::<Vec<_>>().join(",");
-    Call { body: Bytes::from(body), headers: vec![(IDS, ids)] }
+    Call { body: Bytes::from(body), headers: vec![(IDS, ids)], query: String::new() }
 }
 
 /// The document knows only the body; a status that is no success never is one.

@@ -79,9 +79,9 @@ pub(super) fn concerns(endpoint: &Endpoint, recorded: &Recorded) -> bool {
 
 pub(super) fn entry(recorded: &Recorded) -> Result<Option<Entry>, Fault> {
     let Some(body) = document(recorded)? else { return Ok(None) };
-    let (position, id) = (recorded.position, format!("msg_{}", recorded.event_id.simple()));
-    let order = position.unsigned_abs();
-    Ok(Some(Entry { position, id, order, body: body.into() }))
+    let id = format!("msg_{}", recorded.event_id.simple());
+    let order = recorded.position.unsigned_abs();
+    Ok(Some(Entry { id, order, body: body.into(), query: String::new() }))
 }
 
 pub(super) fn call(endpoint: &Endpoint, entries: &[Entry], now: i64) -> Call {
@@ -97,7 +97,7 @@ pub(super) fn call(endpoint: &Endpoint, entries: &[Entry], now: i64) -> Call {
         ("webhook-timestamp", timestamp),
         ("webhook-signature", signatures),
     ];
-    Call { body, headers }
+    Call { body, headers, query: String::new() }
 }
 
 /// The signature by one secret; none if that is no secret of this kind.

@@ -1,11 +1,15 @@
 //! The command line. One file a command; each opens what it needs and nothing more.
 
 mod app;
+mod archive;
+mod as_of;
+mod audit;
 mod rebuild;
 mod replay;
 mod serve;
 mod sign;
 mod token;
+mod verify;
 
 use std::{
     io::{IsTerminal, Write},
@@ -46,8 +50,18 @@ enum Command {
     Token(token::Token),
     /// Print the headers of a UMS call.
     Sign(sign::Sign),
-    /// Print events as JSON lines.
+    /// Print events as JSON lines, or a view as it was.
     Replay(replay::Replay),
+    /// See and rotate the keys that sign checkpoints.
+    Audit(audit::Command),
+    /// Check the ledger, or an export of it, from the first event to the last.
+    Verify(verify::Verify),
+    /// Write the sealed part of the ledger into a folder.
+    Export(archive::Export),
+    /// Restore an empty store from an export; effects stay paused.
+    Import(archive::Import),
+    /// Have effects go on in a store that was restored.
+    Resume(archive::Resume),
     /// Throw the views away; the next start makes them again.
     Rebuild(rebuild::Rebuild),
 }
@@ -80,6 +94,11 @@ async fn run(cli: Cli) -> Result<(), Failure> {
         Command::Token(token) => token.run(config).await,
         Command::Sign(sign) => sign.run(),
         Command::Replay(replay) => replay.run(config).await,
+        Command::Audit(audit) => audit.run(config).await,
+        Command::Verify(verify) => verify.run(config).await,
+        Command::Export(export) => export.run(config).await,
+        Command::Import(import) => import.run(config).await,
+        Command::Resume(resume) => resume.run(config).await,
         Command::Rebuild(rebuild) => rebuild.run(config).await,
     }
 }

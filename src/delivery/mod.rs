@@ -10,7 +10,7 @@ pub mod channel;
 pub mod closing;
 pub mod endings;
 pub mod expiry;
-mod machine;
+pub(crate) mod machine;
 pub mod recorder;
 pub mod tasks;
 

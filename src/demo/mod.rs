@@ -1,8 +1,9 @@
 //! `serve --demo`: a newcomer's first minute. A demo app with known credentials, a few simulated
 //! devices on real WebSockets, a crowd of phones behind a simulated JPush, calls to paste, and the
-//! story of each push as it happens.
+//! story of each push as it happens, with the callbacks that an app's server gets.
 
 mod crowd;
+mod receiver;
 mod screen;
 mod settings;
 mod story;
@@ -35,6 +36,8 @@ const UMS_KEY: &str = "00112233445566778899aabbccddeeff";
 const UMS_SYSTEM: &str = "SV-DEMO-0001";
 const UMS_SYSTEM_KEY: &str = "ffeeddccbbaa99887766554433221100";
 const PACKAGE: &str = "com.example.demo";
+/// How long signatures and tokens that are printed are valid, in seconds.
+const SHOWN_SECONDS: i64 = 30 * 86_400;
 /// Pause before a simulated device that lost its connection comes back.
 const RECONNECT: Duration = Duration::from_secs(2);
 
@@ -84,11 +87,17 @@ pub(crate) async fn start(
     let server = &running.server;
     let url = format!("http://{}", running.address);
     let jpush = settings::start_jpush().await?;
-    settings::set_up(server, &jpush).await?;
+    let secret: Arc<str> = settings::webhook_secret().into();
+    let receiver = receiver::start(Arc::clone(&secret), tracker, stop).await?;
+    settings::set_up(server, &jpush, receiver, &secret).await?;
     let crowd = Crowd::gather(server, &url, jpush, tracker, stop).await?;
     let head = server.ledger.head();
+    let mut callers = Vec::new();
     for gadget in &GADGETS {
-        let caller = register(server, &url, gadget).await?;
+        callers.push(register(server, &url, gadget).await?);
+    }
+    settings::link(server).await?;
+    for (gadget, caller) in GADGETS.iter().zip(callers) {
         if let Some(reports) = gadget.reports {
             let options = DeviceOptions {
                 auto_report: Some(reports),
@@ -160,12 +169,34 @@ async fn introduce(running: &Running, url: &str, call: &tasks::Call) -> Result<(
     };
     let label = r#"{"targets":["news"],"pushMessage":{"title":"News","content":"Rain at noon"}}"#;
     let everyone = r#"{"pushMessage":{"title":"Hello","content":"Hello, everyone"}}"#;
+    let now = server.clock.now() / 1_000_000;
+    let token_of = |cid| {
+        let until = u32::try_from(now + SHOWN_SECONDS).unwrap_or(u32::MAX);
+        crate::antelope::sign(settings::ANTELOPE_KEY, cid, 0, until)
+    };
+    let own = token_of(settings::CID);
+    let antelope = format!(
+        "curl -sS '{url}/v2/message/client/push' \\\n  -H 'X-Client-Token: {own}' \\\n  \
+         -d '{{\"msg\":\"aGVsbG8=\",\"callback\":1,\"access_tokens\":[\"{own}\"]}}'"
+    );
+    let (app, admin) = (settings::SDK_APP, settings::TENCENT_ADMIN);
+    let sig = crate::tencent::sign(settings::TENCENT_KEY, app, admin, now, SHOWN_SECONDS);
+    let text = r#"[{"MsgType":"TIMTextElem","MsgContent":{"Text":"hello"}}]"#;
+    let tencent = format!(
+        "curl -sS '{url}/v4/openim/sendmsg?sdkappid={app}&identifier={admin}&usersig={sig}\
+         &random=1&contenttype=json' \\\n  -d '{{\"From_Account\":\"bob\",\
+         \"To_Account\":\"alice\",\"MsgRandom\":7,\"MsgBody\":{text}}}'"
+    );
+    let reply = r#"{"messages":[{"id":"demo-1","phone":"18512345678","content":"Yes, please"}]}"#;
     let query = r#"{"query":"{ app(appId: \"demo\") { messages(first: 3) { nodes { id deliveries { device stage ended } } } } }"}"#;
     say(&format!(
         "\n  {title}   {url}\n\n  \
          phone-1 and fridge-1 (alice) and phone-2 (bob) are connected; tv-1 (alice) is away.\n  \
          {users} more users have a phone behind a simulated JPush; labels: news, sport.\n\n  \
          {step1}\n\n{push_all}\n\n  {step2}\n\n{push_label}\n\n  {step3}\n\n{push_everyone}\n\n  \
+         {step5}\n\n{tencent}\n\n  {step6}\n\n{antelope}\n\n  {step7}\n\n\
+         curl -sS {url}/uplink/v1/messages -H 'Authorization: Bearer {token}' \\\n  \
+         -H 'X-App-Id: {APP}' -d '{reply}'\n\n  \
          {step4}\n\ncurl -sS {url}/graphql -H 'Authorization: Bearer {token}' \\\n  -d '{query}'\n\n  \
          Explorer {url}/graphql · metrics {url}/metrics · API {url}/openapi.json\n  \
          Admin token {token}\n",
@@ -178,6 +209,9 @@ async fn introduce(running: &Running, url: &str, call: &tasks::Call) -> Result<(
         step3 = bold("Easemob: push to everyone:"),
         push_everyone = push("/push/task", everyone),
         step4 = bold("Ask for the latest messages:"),
+        step5 = bold("Tencent IM: bob writes to alice, and the app's server is told:"),
+        step6 = bold("Antelope: phone-1, linked as a cid, pushes to itself and its app's server:"),
+        step7 = bold("UCloud: somebody answers a text message, and the app's server is told:"),
     ));
     Ok(())
 }

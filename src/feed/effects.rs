@@ -49,6 +49,62 @@ pub async fn advance(ledger: &Ledger, name: &'static str, position: i64) -> Resu
     tx.commit().await
 }
 
+/// Names of all effects that have a checkpoint.
+const EFFECTS: [&str; 3] =
+    [crate::delivery::machine::NAME, crate::delivery::endings::NAME, crate::callback::NAME];
+
+/// Why effects wait for an operator's word, if they do.
+///
+/// # Errors
+/// [`Fault`] when the database fails.
+pub async fn paused(pool: &Pool) -> Result<Option<String>, Fault> {
+    const SQL: &str = "SELECT reason FROM paused";
+    let mut checkout = pool.checkout().await?;
+    let found: Option<(String,)> =
+        on!(checkout.conn(), c => sqlx::query_as(SQL).fetch_optional(&mut *c).await?);
+    Ok(found.map(|(reason,)| reason))
+}
+
+/// Has effects wait: this ledger may not be the only one that goes on from here.
+///
+/// # Errors
+/// [`Fault`] when the database fails.
+pub async fn pause(conn: &mut Conn<'_>, reason: &str, now: i64) -> Result<(), Fault> {
+    const SQL: &str = "INSERT INTO paused (one, reason, since) VALUES (1, $1, $2) \
+         ON CONFLICT (one) DO NOTHING";
+    on!(conn.again(), c => {
+        sqlx::query(SQL).bind(reason).bind(now).execute(&mut *c).await?.rows_affected()
+    });
+    Ok(())
+}
+
+/// A ledger was restored up to a position: effects wait, and go on from there.
+///
+/// # Errors
+/// [`Fault`] when the database fails.
+pub async fn restored(conn: &mut Conn<'_>, position: i64, now: i64) -> Result<(), Fault> {
+    const SQL: &str = "INSERT INTO subscriptions (name, position) VALUES ($1, $2)";
+    for name in EFFECTS {
+        on!(conn.again(), c => {
+            sqlx::query(SQL).bind(name).bind(position).execute(&mut *c).await?.rows_affected()
+        });
+    }
+    pause(conn, "the ledger was restored from an export", now).await
+}
+
+/// Has effects go on; false if they were not paused.
+///
+/// # Errors
+/// [`Fault`] when the database fails.
+pub async fn resume(pool: &Pool) -> Result<bool, Fault> {
+    let mut tx = pool.begin().await?;
+    let rows = on!(tx.conn(), c => {
+        sqlx::query("DELETE FROM paused").execute(&mut *c).await?.rows_affected()
+    });
+    tx.commit().await?;
+    Ok(rows > 0)
+}
+
 /// Nodes that run on the ledger's database: those whose lease on a number holds.
 ///
 /// # Errors

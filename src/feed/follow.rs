@@ -22,6 +22,7 @@ pub struct Follower {
     groups: broadcast::Receiver<Arc<Vec<Recorded>>>,
     head: watch::Receiver<i64>,
     early: Option<Arc<Vec<Recorded>>>,
+    page: i64,
     pace: Duration,
     hurried: Option<(Duration, watch::Receiver<i64>)>,
     last: Instant,
@@ -79,8 +80,14 @@ impl Follower {
         // Subscribe before anything is read, so that nothing falls in between.
         let (groups, head) = (ledger.groups(), ledger.watch());
         let (ledger, next) = (ledger.clone(), after + 1);
-        let (pace, last) = (Duration::ZERO, Instant::now());
-        Follower { ledger, next, groups, head, early: None, pace, hurried: None, last }
+        let (page, pace, last) = (PAGE_EVENTS, Duration::ZERO, Instant::now());
+        Follower { ledger, next, groups, head, early: None, page, pace, hurried: None, last }
+    }
+
+    /// Reads at most so many events at once from the database.
+    #[must_use]
+    pub fn in_pages_of(self, page: i64) -> Follower {
+        Follower { page, ..self }
     }
 
     /// Lets some time pass between batches while many come: a reader that nobody waits for in
@@ -180,7 +187,7 @@ impl Follower {
     }
 
     async fn read(&mut self) -> Result<Option<Batch>, Fault> {
-        let page = self.ledger.read(self.next - 1, PAGE_EVENTS).await?;
+        let page = self.ledger.read(self.next - 1, self.page).await?;
         let Some(last) = page.last else { return Ok(None) };
         self.next = last + 1;
         Ok(Some(Batch::Read(page)))

@@ -23,11 +23,16 @@ use axum::{
     http::{HeaderValue, StatusCode},
     response::{Html, IntoResponse, Response},
 };
+use base64::{Engine as _, engine::general_purpose::STANDARD};
 use futures_util::{
     SinkExt as _, StreamExt as _,
     stream::{self, BoxStream},
 };
-use graphql::{Schema, Seats, Viewer};
+use graphql::{
+    Later, Schema, Seats, Viewer,
+    audit::{ConsistencyProof, InclusionProof, Proofs, Proven},
+};
+use projections::Fault;
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::{
@@ -36,6 +41,7 @@ use super::{
 };
 use crate::{
     app::Server,
+    audit::{Audit, NoProof},
     query::MAX_WAIT,
     tokens::{Operator, Role},
 };
@@ -95,6 +101,9 @@ async fn run(server: &Arc<Server>, request: Request) -> Result<Response, Refusal
     let (parts, body) = request.into_parts();
     let body = body::read(body, MAX_BODY_BYTES).await;
     let operator = operator(server, &parts.headers).await?;
+    if operator.role == Role::Uplink {
+        return Err(Refusal::new(StatusCode::FORBIDDEN, "this token may only hand in uplinks"));
+    }
     if let Some(position) = parts.headers.get("ledger-position") {
         let position = position.to_str().ok().and_then(|text| text.parse().ok());
         let position: i64 = position.ok_or_else(|| {
@@ -105,10 +114,14 @@ async fn run(server: &Arc<Server>, request: Request) -> Result<Response, Refusal
             .map_err(|behind| Refusal::new(StatusCode::SERVICE_UNAVAILABLE, &behind.to_string()))?;
     }
     let bytes = body.map_err(Refusal::no_body)?;
-    let query: Query = serde_json::from_slice(&bytes)
+    let mut query: Query = serde_json::from_slice(&bytes)
         .map_err(|error| Refusal::new(StatusCode::BAD_REQUEST, &error.to_string()))?;
     let included = server.views.position();
-    let run = server.schema.execute(query.data(viewer(&operator)));
+    query = query.data(viewer(&operator));
+    if let Some(proofs) = proofs(server, &operator) {
+        query = query.data(proofs);
+    }
+    let run = server.schema.execute(query);
     let answer = tokio::time::timeout(MAX_RUN, run).await;
     let answer = answer.map_err(|_| {
         Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "the query took longer than 10 seconds")
@@ -122,9 +135,60 @@ async fn run(server: &Arc<Server>, request: Request) -> Result<Response, Refusal
 
 fn log_faults(answer: &Answer) {
     for error in &answer.errors {
-        if let Some(source) = error.source::<projections::Fault>() {
+        if let Some(source) = error.source::<Fault>() {
             tracing::error!(fault = %source, "a query failed");
         }
+    }
+}
+
+/// The tree for those who may read it.
+fn proofs(server: &Server, operator: &Operator) -> Option<Arc<dyn Proofs>> {
+    match operator.role {
+        Role::Admin | Role::Auditor => Some(Arc::new(Sealed(server.audit.clone()))),
+        Role::Analyst | Role::Uplink => None,
+    }
+}
+
+/// The tree as the query API reads it.
+struct Sealed(Audit);
+
+impl Proofs for Sealed {
+    fn checkpoint(&self) -> Later<'_, Option<String>> {
+        Box::pin(
+            async move { Ok(proven(self.0.checkpoint().await)?.ok().map(|sealed| sealed.note)) },
+        )
+    }
+
+    fn inclusion(&self, position: i64, size: Option<i64>) -> Later<'_, Proven<InclusionProof>> {
+        Box::pin(async move {
+            let proof = proven(self.0.inclusion(position, size).await)?;
+            Ok(proof.map(|proof| InclusionProof {
+                position,
+                size: i64::try_from(proof.size).unwrap_or(i64::MAX),
+                leaf: STANDARD.encode(proof.leaf.unwrap_or_default()),
+                proof: proof.hashes.iter().map(|hash| STANDARD.encode(hash)).collect(),
+            }))
+        })
+    }
+
+    fn consistency(&self, from: i64, to: Option<i64>) -> Later<'_, Proven<ConsistencyProof>> {
+        Box::pin(async move {
+            let proof = proven(self.0.consistency(from, to).await)?;
+            Ok(proof.map(|proof| ConsistencyProof {
+                from,
+                to: i64::try_from(proof.size).unwrap_or(i64::MAX),
+                proof: proof.hashes.iter().map(|hash| STANDARD.encode(hash)).collect(),
+            }))
+        })
+    }
+}
+
+/// A proof or why there is none; a fault is no reason.
+fn proven<T>(found: Result<T, NoProof>) -> Result<Proven<T>, Fault> {
+    match found {
+        Ok(proof) => Ok(Ok(proof)),
+        Err(NoProof::Fault(fault)) => Err(fault),
+        Err(none) => Ok(Err(none.to_string())),
     }
 }
 
@@ -132,7 +196,7 @@ fn log_faults(answer: &Answer) {
 fn viewer(operator: &Operator) -> Viewer {
     let private = match operator.role {
         Role::Admin | Role::Auditor => true,
-        Role::Analyst => false,
+        Role::Analyst | Role::Uplink => false,
     };
     Viewer { app: operator.app.clone(), private }
 }
@@ -248,6 +312,9 @@ async fn admit(
         async_graphql::Error::new("internal error")
     })?;
     let operator = operator.ok_or_else(refused)?;
+    if operator.role == Role::Uplink {
+        return Err(async_graphql::Error::new("this token may only hand in uplinks"));
+    }
     // There is one init a connection.
     let _ = known.set(token.to_owned());
     let mut data = Data::default();

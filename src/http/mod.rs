@@ -7,6 +7,7 @@ pub mod easemob;
 mod graphql;
 pub mod openapi;
 mod system;
+pub mod tencent;
 pub mod ums;
 pub mod uplink;
 
@@ -46,6 +47,7 @@ pub fn router(server: Arc<Server>) -> Router {
         .route("/metrics", get(system::metrics))
         .route("/openapi.json", get(system::openapi))
         .merge(antelope::routes())
+        .merge(tencent::routes())
         .merge(uplink::routes())
         .merge(easemob::routes())
         .fallback(not_found)

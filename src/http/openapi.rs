@@ -16,9 +16,13 @@ use utoipa::{
 };
 
 use super::{
-    admin::{apps, callbacks, events, export, messages, operators, owners, tokens, webhooks},
+    admin::{
+        addresses, apps, audit, callbacks, events, export, messages, operators, owners, tokens,
+        webhooks,
+    },
     antelope::interface as antelope,
     easemob::interface as easemob,
+    tencent::interface as tencent,
     ums::codes::{Code, Interface},
     uplink,
 };
@@ -27,7 +31,7 @@ use super::{
 #[openapi(
     info(
         title = "pushledger",
-        description = "An event-sourced push-messaging server. Admin and Easemob calls take a bearer token, each of its own kind; UMS calls are signed; Antelope calls show an app's key or a device's token. Any command that changes an app, its owners, devices or messages takes an Idempotency-Key; access tokens and operators do not, since their replies hold secrets. A reply's Ledger-Position says which position includes its effect."
+        description = "An event-sourced push-messaging server. Admin and Easemob calls take a bearer token, each of its own kind; UMS calls are signed; Antelope calls show an app's key or a device's token; Tencent calls an account's signature. Any command that changes an app, its owners, devices or messages takes an Idempotency-Key; access tokens and operators do not, since their replies hold secrets. A reply's Ledger-Position says which position includes its effect."
     ),
     paths(
         apps::create,
@@ -36,6 +40,8 @@ use super::{
         apps::change,
         apps::delete,
         tokens::issue,
+        addresses::of_account,
+        addresses::of_device,
         owners::set,
         owners::remove,
         messages::recall,
@@ -53,6 +59,10 @@ use super::{
         callbacks::replay,
         events::read,
         export::read,
+        audit::checkpoint,
+        audit::keys,
+        audit::inclusion,
+        audit::consistency,
         uplink::messages
     )
 )]
@@ -66,6 +76,7 @@ pub fn document() -> &'static str {
         describe_ums(&mut document);
         describe_easemob(&mut document);
         describe_antelope(&mut document);
+        describe_tencent(&mut document);
         document.to_pretty_json().unwrap_or_default() + "\n"
     });
     &TEXT
@@ -209,5 +220,46 @@ fn describe_antelope(document: &mut openapi::OpenApi) {
         };
         let item = document.paths.paths.entry(interface.path().to_owned()).or_default();
         item.merge_operations(PathItem::new(method, operation));
+    }
+}
+
+fn describe_tencent(document: &mut openapi::OpenApi) {
+    let text = || ObjectBuilder::new().schema_type(Type::String);
+    let answer = ObjectBuilder::new()
+        .property("ActionStatus", text().description(Some("`OK`, `FAIL` or `SomeError`")))
+        .property("ErrorInfo", text().description(Some("what is wrong, for people")))
+        .property("ErrorCode", ObjectBuilder::new().schema_type(Type::Integer));
+    let components = document.components.get_or_insert_default();
+    components.schemas.insert("TencentAnswer".to_owned(), answer.into());
+    for interface in tencent::Interface::ALL {
+        let answered = ResponseBuilder::new()
+            .description("See docs/protocols/tencent-im.md; `ErrorCode` 0 is success")
+            .content(
+                "application/json",
+                openapi::Content::new(Some(Ref::from_schema_name("TencentAnswer"))),
+            );
+        let any = ObjectBuilder::new().schema_type(Type::Object);
+        let body = RequestBodyBuilder::new()
+            .description(Some("See docs/protocols/tencent-im.md"))
+            .content("application/json", openapi::Content::new(Some(any)));
+        let mut operation = OperationBuilder::new()
+            .tag("tencent")
+            .summary(Some(format!("{interface:?}")))
+            .request_body(Some(body.build()))
+            .response("200", answered);
+        for name in ["sdkappid", "identifier", "usersig", "random", "contenttype"] {
+            let required = match name {
+                "random" | "contenttype" => openapi::Required::False,
+                _ => openapi::Required::True,
+            };
+            let parameter = ParameterBuilder::new()
+                .name(name)
+                .parameter_in(ParameterIn::Query)
+                .required(required)
+                .schema(Some(text()));
+            operation = operation.parameter(parameter);
+        }
+        let item = PathItem::new(HttpMethod::Post, operation);
+        document.paths.paths.insert(interface.path().to_owned(), item);
     }
 }

@@ -48,6 +48,9 @@ pub fn routes() -> Router<Arc<Server>> {
 /// What phones wrote.
 #[derive(Debug, Deserialize, ToSchema)]
 pub struct UplinksInput {
+    /// Which gateway hands them in, if an app has several: the ids of one say nothing of those of
+    /// another.
+    source: Option<String>,
     /// 1 to 1,000 messages.
     messages: Vec<UplinkInput>,
 }
@@ -113,8 +116,8 @@ async fn take(
     body: &[u8],
 ) -> Result<Response, Refusal> {
     let operator = operator(server, headers).await?;
-    if operator.role != Role::Admin {
-        return Err(Refusal::new(StatusCode::FORBIDDEN, "this needs the role admin"));
+    if !matches!(operator.role, Role::Admin | Role::Uplink) {
+        return Err(Refusal::new(StatusCode::FORBIDDEN, "this needs the role uplink or admin"));
     }
     let id = headers.get("x-app-id").and_then(|id| id.to_str().ok()).unwrap_or_default();
     let app = match operator.sees(id) {
@@ -127,6 +130,13 @@ async fn take(
         return Err(bad(format!("messages must have 1 to {MAX_MESSAGES} items")));
     }
     input.messages.iter().try_for_each(checked)?;
+    let source = match input.source.as_deref() {
+        None => "sms".to_owned(),
+        Some(name) if name.is_empty() || name.len() > MAX_NAME_BYTES => {
+            return Err(bad(format!("source has 1 to {MAX_NAME_BYTES} bytes")));
+        }
+        Some(name) => format!("sms/{name}"),
+    };
     let metadata = Metadata {
         actor: format!("operator:{}", operator.number),
         via: "uplink".to_owned(),
@@ -136,7 +146,7 @@ async fn take(
     let context = Context { app: app.id().to_owned(), metadata };
     // In order: what one phone wrote is recorded in the order in which the gateway has it.
     let done: Vec<(String, Result<Done, Refused>)> = stream::iter(input.messages)
-        .map(|message| accept(server, context.clone(), message))
+        .map(|message| accept(server, context.clone(), &source, message))
         .buffered(CONCURRENT)
         .collect()
         .await;
@@ -169,6 +179,7 @@ fn answer(all: Vec<(String, Result<Done, Refused>)>) -> Result<Response, Refusal
 async fn accept(
     server: &Arc<Server>,
     mut context: Context,
+    source: &str,
     message: UplinkInput,
 ) -> (String, Result<Done, Refused>) {
     let id = message.id.clone();
@@ -183,7 +194,7 @@ async fn accept(
         user_id: message.user_id,
     };
     context.metadata.idempotency =
-        Some(repeatable(server, &context.app, "sms", &private, message.reply_time));
+        Some(repeatable(server, &context.app, source, &private, message.reply_time));
     let written_at = message.reply_time.unwrap_or_else(|| server.clock.now() / 1_000_000);
     let uplink = UplinkReceived { source: Source::Sms, written_at, private: Some(private) };
     let command = AcceptUplink { uplink, new_uplink: Uuid::now_v7() };

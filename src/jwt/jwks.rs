@@ -31,7 +31,7 @@ const STALE_MICROS: i64 = 24 * 3600 * 1_000_000;
 /// Least time between two fetches of a set, in µs: 10 seconds.
 const PAUSE_MICROS: i64 = 10 * 1_000_000;
 /// What a fetch may take.
-const LIMITS: Limits = Limits { time: Duration::from_secs(5), bytes: 256 * 1024 };
+const LIMITS: Limits = Limits { time: Duration::from_secs(5), bytes: 256 * 1024, cut: false };
 /// Most keys of a set.
 const MAX_KEYS: usize = 100;
 

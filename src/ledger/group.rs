@@ -154,39 +154,46 @@ impl Group {
             match job.command.decide(&facts) {
                 Ok(appends) => return Ok(Ok(appends)),
                 Err(Stop::Rejected(rejection)) => return Ok(Err(rejection.into())),
-                Err(Stop::Need(keys)) => {
-                    for key in keys {
-                        let fact = self.fact(inner, conn, &key).await?;
-                        facts.insert(key, fact);
-                    }
-                }
+                Err(Stop::Need(keys)) => self.load(inner, conn, keys, &mut facts).await?,
             }
         }
         Err(Fault::stored("decision", "asks for facts without end"))
     }
 
-    /// A fact as of now: of this group, else cached, else read and brought up to this group.
-    async fn fact(&mut self, inner: &Inner, conn: &mut Conn<'_>, key: &Key) -> Result<Fact, Fault> {
-        if let Some(fact) = self.working.get(key) {
-            return Ok(fact.clone());
+    /// Loads facts as of now: of this group, else cached, else read and brought up to this group.
+    async fn load(
+        &mut self,
+        inner: &Inner,
+        conn: &mut Conn<'_>,
+        keys: Vec<Key>,
+        facts: &mut Facts,
+    ) -> Result<(), Fault> {
+        let mut missing = Vec::new();
+        for key in keys {
+            let cached = || inner.state.get(&key).filter(|_| !self.changed.contains(&key));
+            match self.working.get(&key).cloned().or_else(cached) {
+                Some(fact) => {
+                    self.working.entry(key.clone()).or_insert_with(|| fact.clone());
+                    facts.insert(key, fact);
+                }
+                None => missing.push(key),
+            }
         }
-        let cached = inner.state.get(key).filter(|_| !self.changed.contains(key));
-        let fact = match cached {
-            Some(fact) => fact,
-            None => {
-                let mut fact = store::load(conn, key).await?;
-                if self.changed.contains(key) {
-                    for e in &self.events {
-                        if touched(e.place(), &e.event).contains(key) {
-                            fact = fact.evolve(key, e.place(), &e.event);
-                        }
+        if missing.is_empty() {
+            return Ok(());
+        }
+        for (key, mut fact) in store::load_all(conn, missing).await? {
+            if self.changed.contains(&key) {
+                for e in &self.events {
+                    if touched(e.place(), &e.event).contains(&key) {
+                        fact = fact.evolve(&key, e.place(), &e.event);
                     }
                 }
-                fact
             }
-        };
-        self.working.insert(key.clone(), fact.clone());
-        Ok(fact)
+            self.working.insert(key.clone(), fact.clone());
+            facts.insert(key, fact);
+        }
+        Ok(())
     }
 
     fn append(&mut self, inner: &Inner, context: &Context, appends: Vec<Append>) -> Done {

@@ -11,6 +11,7 @@ mod queue;
 mod record;
 mod state;
 pub mod store;
+mod stored;
 mod wal;
 mod write;
 
@@ -29,6 +30,8 @@ use crate::{clock::Clock, metrics::Metrics};
 pub use queue::Lane;
 pub use record::leaf;
 pub use store::Database;
+pub use stored::Stored;
+pub(crate) use stored::write as write_stored;
 
 use queue::{Job, Prepared, Queue};
 use state::State;
@@ -201,18 +204,19 @@ impl Ledger {
     }
 
     async fn load(&self, facts: &mut Facts, keys: Vec<Key>, cached: bool) -> Result<(), Fault> {
-        let mut checkout = None;
+        let mut missing = Vec::new();
         for key in keys {
-            if let Some(fact) = self.inner.state.get(&key).filter(|_| cached) {
-                facts.insert(key, fact);
-                continue;
+            match self.inner.state.get(&key).filter(|_| cached) {
+                Some(fact) => facts.insert(key, fact),
+                None => missing.push(key),
             }
-            let as_of = self.inner.state.as_of();
-            let checkout = match &mut checkout {
-                Some(checkout) => checkout,
-                none => none.insert(self.inner.database.ledger_read.checkout().await?),
-            };
-            let fact = store::load(&mut checkout.conn(), &key).await?;
+        }
+        if missing.is_empty() {
+            return Ok(());
+        }
+        let as_of = self.inner.state.as_of();
+        let mut checkout = self.inner.database.ledger_read.checkout().await?;
+        for (key, fact) in store::load_all(&mut checkout.conn(), missing).await? {
             self.inner.state.fill(&key, &fact, as_of);
             facts.insert(key, fact);
         }
@@ -300,6 +304,15 @@ impl Ledger {
     #[must_use]
     pub fn now(&self) -> i64 {
         self.inner.clock.now()
+    }
+
+    /// Events after a position as they lie there, in order, at most `limit`.
+    ///
+    /// # Errors
+    /// [`Fault`] when the database fails.
+    pub async fn read_stored(&self, after: i64, limit: i64) -> Result<Vec<Stored>, Fault> {
+        let mut checkout = self.inner.database.ledger_read.checkout().await?;
+        stored::read(&mut checkout.conn(), after, limit).await
     }
 
     /// The last position that this node knows of.

@@ -37,6 +37,17 @@ pub(super) struct Row {
 /// Without private data the last hash is that of nothing.
 #[must_use]
 pub fn leaf(header: &[&[u8]], body: &str, salt: &[u8], private: &str) -> [u8; 32] {
+    leaf_over(header, body, &private_digest(salt, private))
+}
+
+/// The hash of what is private in an event, which stays when that is erased.
+#[must_use]
+pub(crate) fn private_digest(salt: &[u8], private: &str) -> [u8; 32] {
+    Sha256::new().chain_update(salt).chain_update(private).finalize().into()
+}
+
+/// The leaf of an event of whose private data only the hash is known.
+pub(super) fn leaf_over(header: &[&[u8]], body: &str, private: &[u8]) -> [u8; 32] {
     let mut hash = Sha256::new();
     hash.update([0]);
     for column in header {
@@ -44,10 +55,7 @@ pub fn leaf(header: &[&[u8]], body: &str, salt: &[u8], private: &str) -> [u8; 32
         hash.update(column);
     }
     hash.update(Sha256::digest(body.as_bytes()));
-    let mut inner = Sha256::new();
-    inner.update(salt);
-    inner.update(private.as_bytes());
-    hash.update(inner.finalize());
+    hash.update(private);
     hash.finalize().into()
 }
 

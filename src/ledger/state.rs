@@ -10,8 +10,10 @@ use std::{
 use domain::facts::{Fact, Key};
 use quick_cache::{Weighter, sync::Cache};
 
-/// Facts kept in memory, counted in deliveries and devices.
-const MAX_WEIGHT: u64 = 100_000;
+/// Bytes of facts kept in memory, about.
+const MAX_FACTS_BYTES: u64 = 64 * 1024 * 1024;
+/// Bytes of a fact with its key, beside the items in it.
+const FACT_BYTES: u64 = 300;
 /// Facts that the cache expects to hold.
 const EXPECTED_FACTS: usize = 50_000;
 /// Changes remembered; a decision older than all of them is made again.
@@ -21,26 +23,28 @@ const MAX_CHANGES: usize = 32_768;
 struct BySize;
 
 impl Weighter<Key, Fact> for BySize {
+    /// Bytes, about: a message, which many need for a moment, takes no room that it does not need
+    /// from users and devices, which are needed again and again.
     fn weight(&self, _key: &Key, fact: &Fact) -> u64 {
-        let items = match fact {
-            Fact::Devices(devices) => devices.len(),
-            Fact::Message(Some(message)) => message.deliveries.len(),
-            Fact::Apps(apps) => apps.len(),
-            Fact::Labels(labels) => labels.len(),
-            Fact::Tasks(tasks) => tasks.len(),
-            // Packed: a few bytes a delivery.
-            Fact::Chunk(Some(chunk)) => chunk.states.len() / 8,
+        let (items, bytes) = match fact {
+            Fact::Devices(devices) => (devices.len(), 500),
+            Fact::Message(Some(message)) => (message.deliveries.len(), 100),
+            Fact::Apps(apps) => (apps.len(), 2_000),
+            Fact::Labels(labels) => (labels.len(), 100),
+            Fact::Tasks(tasks) => (tasks.len(), 100),
+            Fact::Chunk(Some(chunk)) => (chunk.states.len(), 4),
             Fact::Account(_)
             | Fact::User(_)
+            | Fact::Addresses(_)
             | Fact::Label(_)
             | Fact::Count(_)
             | Fact::Known(_)
             | Fact::Owner(_)
             | Fact::Message(None)
             | Fact::Task(_)
-            | Fact::Chunk(None) => 0,
+            | Fact::Chunk(None) => (0, 0),
         };
-        1 + items as u64
+        FACT_BYTES + items as u64 * bytes
     }
 }
 
@@ -60,7 +64,7 @@ struct Changes {
 impl State {
     pub(super) fn new(position: i64) -> State {
         State {
-            cache: Cache::with_weighter(EXPECTED_FACTS, MAX_WEIGHT, BySize),
+            cache: Cache::with_weighter(EXPECTED_FACTS, MAX_FACTS_BYTES, BySize),
             changes: Mutex::new(Changes {
                 position,
                 floor: position,

@@ -214,15 +214,17 @@ pub(crate) fn private_directory(directory: &Path) -> std::io::Result<()> {
 
 type Scripts = [(i64, &'static str, &'static str)];
 
-static SQLITE_LEDGER: [(i64, &str, &str); 6] = [
+static SQLITE_LEDGER: [(i64, &str, &str); 8] = [
     (1, "ledger", include_str!("../../migrations/sqlite/ledger/0001_ledger.sql")),
     (2, "audience", include_str!("../../migrations/sqlite/ledger/0002_audience.sql")),
     (3, "easemob", include_str!("../../migrations/sqlite/ledger/0003_easemob.sql")),
     (4, "tasks", include_str!("../../migrations/sqlite/ledger/0004_tasks.sql")),
     (5, "antelope", include_str!("../../migrations/sqlite/ledger/0005_antelope.sql")),
-    (6, "lists", include_str!("../../migrations/sqlite/ledger/0006_lists.sql")),
+    (6, "tencent", include_str!("../../migrations/sqlite/ledger/0006_tencent.sql")),
+    (7, "audit", include_str!("../../migrations/sqlite/ledger/0007_audit.sql")),
+    (8, "lists", include_str!("../../migrations/sqlite/ledger/0008_lists.sql")),
 ];
-static SQLITE_VIEWS: [(i64, &str, &str); 8] = [
+static SQLITE_VIEWS: [(i64, &str, &str); 10] = [
     (1, "views", include_str!("../../migrations/sqlite/views/0001_views.sql")),
     (2, "vendors", include_str!("../../migrations/sqlite/views/0002_vendors.sql")),
     (3, "tasks", include_str!("../../migrations/sqlite/views/0003_tasks.sql")),
@@ -230,21 +232,25 @@ static SQLITE_VIEWS: [(i64, &str, &str); 8] = [
     (5, "antelope", include_str!("../../migrations/sqlite/views/0005_antelope.sql")),
     (6, "callbacks", include_str!("../../migrations/sqlite/views/0006_callbacks.sql")),
     (7, "packed", include_str!("../../migrations/sqlite/views/0007_packed.sql")),
-    (8, "latencies", include_str!("../../migrations/sqlite/views/0008_latencies.sql")),
+    (8, "chats", include_str!("../../migrations/sqlite/views/0008_chats.sql")),
+    (9, "callback order", include_str!("../../migrations/sqlite/views/0009_callback_order.sql")),
+    (10, "latencies", include_str!("../../migrations/sqlite/views/0010_latencies.sql")),
 ];
-static POSTGRES_LEDGER: [(i64, &str, &str); 6] = [
+static POSTGRES_LEDGER: [(i64, &str, &str); 8] = [
     (1, "ledger", include_str!("../../migrations/postgres/ledger/0001_ledger.sql")),
     (2, "audience", include_str!("../../migrations/postgres/ledger/0002_audience.sql")),
     (3, "easemob", include_str!("../../migrations/postgres/ledger/0003_easemob.sql")),
     (4, "tasks", include_str!("../../migrations/postgres/ledger/0004_tasks.sql")),
     (5, "antelope", include_str!("../../migrations/postgres/ledger/0005_antelope.sql")),
-    (6, "lists", include_str!("../../migrations/postgres/ledger/0006_lists.sql")),
+    (6, "tencent", include_str!("../../migrations/postgres/ledger/0006_tencent.sql")),
+    (7, "audit", include_str!("../../migrations/postgres/ledger/0007_audit.sql")),
+    (8, "lists", include_str!("../../migrations/postgres/ledger/0008_lists.sql")),
 ];
 static SQLITE_PRESENCE: [(i64, &str, &str); 2] = [
     (1, "presence", include_str!("../../migrations/sqlite/presence/0001_presence.sql")),
     (2, "vendor_calls", include_str!("../../migrations/sqlite/presence/0002_vendor_calls.sql")),
 ];
-static POSTGRES_VIEWS: [(i64, &str, &str); 8] = [
+static POSTGRES_VIEWS: [(i64, &str, &str); 10] = [
     (1, "views", include_str!("../../migrations/postgres/views/0001_views.sql")),
     (2, "vendors", include_str!("../../migrations/postgres/views/0002_vendors.sql")),
     (3, "tasks", include_str!("../../migrations/postgres/views/0003_tasks.sql")),
@@ -252,7 +258,9 @@ static POSTGRES_VIEWS: [(i64, &str, &str); 8] = [
     (5, "antelope", include_str!("../../migrations/postgres/views/0005_antelope.sql")),
     (6, "callbacks", include_str!("../../migrations/postgres/views/0006_callbacks.sql")),
     (7, "packed", include_str!("../../migrations/postgres/views/0007_packed.sql")),
-    (8, "latencies", include_str!("../../migrations/postgres/views/0008_latencies.sql")),
+    (8, "chats", include_str!("../../migrations/postgres/views/0008_chats.sql")),
+    (9, "callback order", include_str!("../../migrations/postgres/views/0009_callback_order.sql")),
+    (10, "latencies", include_str!("../../migrations/postgres/views/0010_latencies.sql")),
 ];
 static POSTGRES_PRESENCE: [(i64, &str, &str); 2] = [
     (1, "presence", include_str!("../../migrations/postgres/presence/0001_presence.sql")),
@@ -281,12 +289,7 @@ pub(super) async fn load(conn: &mut Conn<'_>, key: &Key) -> Result<Fact, Fault> 
     if let Some(fact) = registry::load(conn, key).await? {
         return Ok(fact);
     }
-    let stream = match key {
-        Key::Message(id) => Stream::Message(*id),
-        Key::Task(id) => Stream::Task(*id),
-        Key::Chunk(id, chunk) => Stream::Chunk(*id, *chunk),
-        other => return Err(Fault::stored("key", format!("{other:?}"))),
-    };
+    let stream = stream_of(key).ok_or_else(|| Fault::stored("key", format!("{key:?}")))?;
     let page = read_stream(conn, &stream.to_string(), 0, i64::MAX).await?;
     if let Some((position, error)) = page.unreadable.first() {
         return Err(Fault::stored("event", format!("at {position}: {error}")));
@@ -297,6 +300,31 @@ pub(super) async fn load(conn: &mut Conn<'_>, key: &Key) -> Result<Fact, Fault> 
         _ => Fact::Message(None),
     };
     Ok(page.events.iter().fold(nothing, |fact, e| fact.evolve(key, e.place(), &e.event)))
+}
+
+/// The stream that a fact is folded from, if it is not of the registry.
+fn stream_of(key: &Key) -> Option<Stream> {
+    match key {
+        Key::Message(id) => Some(Stream::Message(*id)),
+        Key::Task(id) => Some(Stream::Task(*id)),
+        Key::Chunk(id, chunk) => Some(Stream::Chunk(*id, *chunk)),
+        _ => None,
+    }
+}
+
+/// Loads many facts, with few statements where one asks for many of a kind.
+pub(super) async fn load_all(
+    conn: &mut Conn<'_>,
+    keys: Vec<Key>,
+) -> Result<Vec<(Key, Fact)>, Fault> {
+    let (streams, keys): (Vec<Key>, Vec<Key>) =
+        keys.into_iter().partition(|key| stream_of(key).is_some());
+    let mut facts = registry::load_all(conn, &keys).await?;
+    for key in streams {
+        let fact = load(conn, &key).await?;
+        facts.push((key, fact));
+    }
+    Ok(facts)
 }
 
 /// A statement that gives [`EventRow`]s. The driver copies every column of every row on its own, so
@@ -419,4 +447,15 @@ fn recorded((position, header, body, private): EventRow) -> Result<Recorded, Str
         event: Event::decode(name, schema, &body, private.as_deref())
             .map_err(|error| error.to_string())?,
     })
+}
+
+/// Empty views in memory, for a fold that nobody keeps.
+///
+/// # Errors
+/// [`Fault`] when they cannot be made.
+pub async fn scratch_views() -> Result<Pool, Fault> {
+    let pool = SqlitePoolOptions::new().max_connections(1).idle_timeout(None).max_lifetime(None);
+    let pool = pool.connect_with(SqliteConnectOptions::new().in_memory(true)).await?;
+    migrator(&SQLITE_VIEWS).run(&pool).await?;
+    Ok(Pool::Sqlite(pool))
 }

@@ -5,6 +5,7 @@
 //! answer are bounded by the caller.
 
 mod addresses;
+mod names;
 
 use std::{
     net::{IpAddr, SocketAddr},
@@ -22,13 +23,15 @@ use reqwest::{
 };
 
 use addresses::Allowed;
+use names::Names;
 
 /// How long making a connection may take.
 const CONNECT: Duration = Duration::from_secs(3);
 /// How long a connection without a call is kept.
 const IDLE: Duration = Duration::from_secs(60);
-/// Connections without a call that are kept for each host.
-const MAX_IDLE: usize = 32;
+/// Connections without a call that are kept for each host and port: several receivers of callbacks
+/// may share one, each with 32 calls at once.
+const MAX_IDLE: usize = 256;
 
 /// What a call may take.
 #[derive(Debug, Clone, Copy)]
@@ -37,6 +40,8 @@ pub struct Limits {
     pub time: Duration,
     /// The answer's body.
     pub bytes: usize,
+    /// Whether what is longer is cut off there, and is no error.
+    pub cut: bool,
 }
 
 /// What came back, whatever its status.
@@ -73,6 +78,7 @@ pub enum CallError {
 /// The guarded client. Clones of what is inside are shared; there is one a server.
 pub struct Outbound {
     allowed: Arc<Allowed>,
+    names: Names,
     client: OnceLock<Result<Client, String>>,
 }
 
@@ -80,7 +86,8 @@ impl Outbound {
     /// A client that may reach the public Internet and these networks.
     #[must_use]
     pub fn new(allowed: Vec<IpNet>) -> Outbound {
-        Outbound { allowed: Arc::new(Allowed::new(allowed)), client: OnceLock::new() }
+        let (allowed, names) = (Arc::new(Allowed::new(allowed)), Names::default());
+        Outbound { allowed, names, client: OnceLock::new() }
     }
 
     /// Sends a request and reads the whole answer.
@@ -93,15 +100,19 @@ impl Outbound {
         let mut response = self.client()?.execute(request).await.map_err(failure)?;
         let too_long = CallError::Size(limits.bytes);
         let most = u64::try_from(limits.bytes).unwrap_or(u64::MAX);
-        if response.content_length().is_some_and(|length| length > most) {
+        if !limits.cut && response.content_length().is_some_and(|length| length > most) {
             return Err(too_long);
         }
         let mut body = Vec::new();
         while let Some(chunk) = response.chunk().await.map_err(failure)? {
-            if body.len() + chunk.len() > limits.bytes {
+            let room = limits.bytes - body.len();
+            if chunk.len() > room && !limits.cut {
                 return Err(too_long);
             }
-            body.extend_from_slice(&chunk);
+            body.extend_from_slice(&chunk[..chunk.len().min(room)]);
+            if chunk.len() > room {
+                break;
+            }
         }
         let (status, headers) = (response.status(), std::mem::take(response.headers_mut()));
         Ok(Answer { status, headers, body })
@@ -157,7 +168,7 @@ impl Outbound {
     fn builder(&self) -> ClientBuilder {
         Client::builder()
             .user_agent(concat!("pushledger/", env!("CARGO_PKG_VERSION")))
-            .dns_resolver(Guard(Arc::clone(&self.allowed)))
+            .dns_resolver(Guard(Arc::clone(&self.allowed), self.names.clone()))
             .redirect(redirect::Policy::none())
             .referer(false)
             .no_proxy()
@@ -168,7 +179,7 @@ impl Outbound {
 }
 
 /// Resolves names to those of their addresses that may be reached.
-struct Guard(Arc<Allowed>);
+struct Guard(Arc<Allowed>, Names);
 
 /// All addresses of a name were left out.
 #[derive(Debug, thiserror::Error)]
@@ -177,11 +188,11 @@ struct AllLeftOut;
 
 impl Resolve for Guard {
     fn resolve(&self, name: Name) -> Resolving {
-        let allowed = Arc::clone(&self.0);
+        let (allowed, names) = (Arc::clone(&self.0), self.1.clone());
         Box::pin(async move {
-            let found = tokio::net::lookup_host((name.as_str(), 0)).await?;
-            let permitted = found.filter(|address| allowed.permits(address.ip()));
-            let permitted: Vec<SocketAddr> = permitted.collect();
+            let found = names.addresses(name.as_str()).await?;
+            let permitted = found.iter().filter(|address| allowed.permits(address.ip()));
+            let permitted: Vec<SocketAddr> = permitted.copied().collect();
             if permitted.is_empty() {
                 return Err(AllLeftOut.into());
             }
@@ -222,7 +233,7 @@ mod tests {
 
     use super::*;
 
-    const LIMITS: Limits = Limits { time: Duration::from_secs(20), bytes: 100 };
+    const LIMITS: Limits = Limits { time: Duration::from_secs(20), bytes: 100, cut: false };
 
     async fn call(allowed: &[&str], url: &str) -> Result<Answer, CallError> {
         let allowed = allowed.iter().map(|network| network.parse().unwrap()).collect();
@@ -305,6 +316,17 @@ mod tests {
             let answer = call(&["127.0.0.1/32"], &format!("http://127.0.0.1:{port}/")).await;
             assert!(matches!(answer, Err(CallError::Size(100))), "{answer:?}");
         }
+    }
+
+    #[tokio::test]
+    async fn an_answer_that_matters_by_its_status_alone_is_cut_at_the_limit() {
+        let port = answering("HTTP/1.1 200 OK\r\ncontent-length: 1000000\r\n\r\n0123456789").await;
+        let allowed = vec!["127.0.0.1/32".parse().unwrap()];
+        let url = format!("http://127.0.0.1:{port}/").parse().unwrap();
+        let limits = Limits { bytes: 4, cut: true, ..LIMITS };
+        let answer = Outbound::new(allowed).send(Request::new(Method::GET, url), limits).await;
+        let answer = answer.unwrap();
+        assert_eq!((answer.status, answer.body), (StatusCode::OK, b"0123".to_vec()));
     }
 
     #[tokio::test]

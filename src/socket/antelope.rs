@@ -47,6 +47,10 @@ pub(super) async fn authenticate(
     server.ledger.execute(Lane::Interactive, context, command).await?;
     let mut checkout = server.ledger.database().ledger_read.checkout().await?;
     let found = registry::by_cids(&mut checkout.conn(), app.id(), &[cid]).await?;
+    // One that has the number beside another address may have unregistered there.
     let device = found.into_iter().next();
+    if device.as_ref().is_some_and(|device| !device.registered()) {
+        return Err(Problem::Denied("the device is not registered"));
+    }
     Ok((app, device.ok_or_else(|| Fault::stored("device", "it was admitted and is not there"))?))
 }

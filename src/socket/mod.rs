@@ -9,6 +9,7 @@ mod frames;
 pub mod hub;
 pub mod presence;
 mod session;
+mod tencent;
 mod unanswered;
 mod uplink;
 
@@ -28,6 +29,7 @@ use crate::{
     http::{
         RequestId, antelope as calls,
         easemob::refused_handshake,
+        tencent as tencent_calls,
         ums::{
             codes::{Code, Input, Interface, Problem, code},
             envelope,
@@ -59,6 +61,9 @@ pub async fn connect(State(server): State<Arc<Server>>, request: Request) -> Res
     let admitted = if antelope::is_meant(&parts.headers, &query) {
         let admitted = antelope::authenticate(&server, &parts.headers, &query, &request).await;
         admitted.map_err(|problem| calls::refusal(&problem, &request))
+    } else if tencent::is_meant(&parts.headers, &query) {
+        let admitted = tencent::authenticate(&server, &query, &request.0).await;
+        admitted.map_err(|problem| tencent_calls::refused_handshake(&problem))
     } else if easemob::is_meant(&parts.headers, &query) {
         let admitted = easemob::authenticate(&server, &parts.headers, &query, &request.0).await;
         admitted.map_err(|problem| refused_handshake(&problem, server.clock.now()))

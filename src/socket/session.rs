@@ -7,6 +7,7 @@ use std::{collections::HashMap, pin::pin, sync::Arc, time::Duration};
 use axum::extract::ws::{CloseFrame, Message, WebSocket};
 use domain::{
     Metadata, Recorded,
+    app::TencentCallback,
     cid::Cid,
     device::Device,
     facts::{Fact, Key},
@@ -251,10 +252,16 @@ impl Session {
     /// Makes it an event that the device came or went, if its app is called back about that.
     async fn note_presence(&mut self, online: bool) {
         let Some(app) = self.server.directory.known(self.app.id()) else { return };
-        let wanted = app.config.antelope.as_ref().is_some_and(|own| own.state_webhook.is_some());
-        let Some(cid) = self.device.cid().filter(|_| wanted) else { return };
-        let (device, private) = (self.device.number, Some(Cid { cid }));
-        let changed = PresenceChanged { device, online, private };
+        let (antelope, tencent) = (&app.config.antelope, &app.config.tencent);
+        let wanted = antelope.as_ref().is_some_and(|own| own.state_webhook.is_some());
+        let cid = self.device.cid().filter(|_| wanted);
+        let wanted = tencent.as_ref().is_some_and(|own| own.calls(TencentCallback::StateChange));
+        let account = self.device.account.filter(|_| wanted);
+        if cid.is_none() && account.is_none() {
+            return;
+        }
+        let (device, private) = (self.device.number, cid.map(|cid| Cid { cid }));
+        let changed = PresenceChanged { device, online, account, private };
         let command = NotePresence { changed, new_note: Uuid::now_v7() };
         let (actor, via) = ("server".to_owned(), "socket".to_owned());
         let metadata = Metadata { actor, via, ..Metadata::default() };

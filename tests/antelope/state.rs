@@ -143,7 +143,10 @@ async fn pages_of_devices_and_their_number_are_read_from_an_index_of_their_own()
                 sqlx::query_scalar(sql).fetch_all(own).await.unwrap()
             }
         };
-        assert!(plan.iter().any(|line| line.contains("devices_antelope")), "{plan:?}");
+        // Counting may as well go by the numbers themselves.
+        let own =
+            |line: &String| ["devices_antelope", "devices_cid"].iter().any(|i| line.contains(i));
+        assert!(plan.iter().any(own), "{plan:?}");
         assert!(!plan.iter().any(|line| line.contains("TEMP B-TREE")), "{plan:?}");
     }
     antelope.world.stop().await;

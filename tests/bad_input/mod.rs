@@ -17,6 +17,7 @@ use tokio::{
 
 use crate::{
     harness::{ADMIN_TOKEN, PACKAGE, RawClient, RawReply, SIGNED_AT_MS, UMS_KEY, World},
+    tencent,
     ums_v2::Ready,
 };
 
@@ -78,6 +79,7 @@ async fn every_described_route_refuses_a_call_without_credentials() {
     let mut admin_calls = 0;
     let mut easemob_calls = 0;
     let mut antelope_calls = 0;
+    let mut tencent_calls = 0;
     for (path, methods) in document["paths"].as_object().unwrap() {
         let parts = path.split('/').map(|part| if part.starts_with('{') { "1" } else { part });
         let target = parts.collect::<Vec<_>>().join("/");
@@ -96,6 +98,9 @@ async fn every_described_route_refuses_a_call_without_credentials() {
             } else if path.starts_with("/v2/") {
                 assert_eq!(antelope_status(&reply), 401, "{path}");
                 antelope_calls += 1;
+            } else if path.starts_with("/v4/") {
+                assert_eq!(tencent::answered(&reply)["ErrorCode"], 60_012, "{path}");
+                tencent_calls += 1;
             } else {
                 assert_eq!(reply.status, 401, "{method} {path}");
                 assert_eq!(reply.headers["content-type"], "application/problem+json");
@@ -104,8 +109,8 @@ async fn every_described_route_refuses_a_call_without_credentials() {
             }
         }
     }
-    let calls = (ums_calls, admin_calls, easemob_calls, antelope_calls);
-    assert_eq!(calls, (12, 24, 31, 7), "a route came or went");
+    let calls = (ums_calls, admin_calls, easemob_calls, antelope_calls, tencent_calls);
+    assert_eq!(calls, (12, 30, 31, 7, 6), "a route came or went");
     assert_eq!(
         raw.send("POST", "/graphql", &[], br#"{"query":"{apps{appId}}"}"#).await.status,
         401
@@ -240,6 +245,7 @@ async fn admin_bodies_that_make_no_sense_are_refused_and_store_nothing() {
         ("PATCH", "/admin/v1/apps/demo"),
         ("POST", "/admin/v1/apps/demo/access-tokens"),
         ("PUT", "/admin/v1/apps/demo/owners/mac"),
+        ("PUT", "/admin/v1/apps/demo/devices/1/addresses"),
         ("POST", "/admin/v1/operators"),
     ] {
         for body in [

@@ -11,6 +11,7 @@ use crate::{
     antelope::{self, ANN, APP_ID, BOB, HELLO, KEY},
     easemob::{self, APP, CLIENT, ORG, PASSWORD, SECRET, hello},
     harness::{ADMIN_TOKEN, PACKAGE, RawClient, RawReply},
+    tencent,
     ums_v2::Ready,
 };
 
@@ -307,12 +308,35 @@ fn antelope_calls() -> Vec<(&'static str, String, Value)> {
     ]
 }
 
+/// Calls over Tencent's interface.
+fn tencent_calls() -> Vec<(String, Value)> {
+    let named = |more: Value| {
+        let mut body = json!({ "From_Account": "Ann", "To_Account": "bob" });
+        crate::harness::merge(&mut body, more);
+        body
+    };
+    let call = |path: &str, body: Value| (tencent::target(path), body);
+    let push = json!({ "Title": "t", "Desc": "d", "Ext": "{}", "ApnsInfo": { "BadgeMode": 0 } });
+    let wishes = json!({ "MsgLifeTime": 9, "SyncOtherMachine": 1, "OfflinePushInfo": push,
+        "SendMsgControl": ["NoUnread"], "ForbidCallbackControl": [], "MsgTimeStamp": 1 });
+    let span = json!({ "MaxCnt": 9, "MinTime": 0, "MaxTime": 4_000_000_000_u32 });
+    vec![
+        call(tencent::IMPORT, json!({ "UserID": "dave", "Nick": "Dave" })),
+        call(tencent::IMPORT_MANY, json!({ "Accounts": ["Ann", "bob"] })),
+        call(tencent::SENDMSG, tencent::message_with(1, wishes)),
+        call(tencent::BATCH, tencent::message_with(2, json!({ "To_Account": ["bob", "carl"] }))),
+        call(tencent::WITHDRAW, named(json!({ "MsgKey": "1_2_3" }))),
+        call(tencent::ROAM, named(span)),
+    ]
+}
+
 struct Town {
     ready: Ready,
     ums: Vec<Value>,
     others: Vec<(&'static str, String, Value)>,
     easemob: Vec<(&'static str, String, Value)>,
     antelope: Vec<(&'static str, String, Value)>,
+    tencent: Vec<(String, Value)>,
     /// The token of an app's server.
     token: String,
 }
@@ -322,9 +346,11 @@ impl Town {
         let ready = Ready::new().await;
         let token = easemob::speak(&ready.world).await;
         antelope::speak(&ready.world).await;
+        tencent::speak(&ready.world, json!({})).await;
         let (ums, others) = (Vec::new(), Vec::new());
         let (easemob, antelope) = (easemob_calls(), antelope_calls());
-        Town { ready, ums, others, easemob, antelope, token }
+        let tencent = tencent_calls();
+        Town { ready, ums, others, easemob, antelope, tencent, token }
     }
 
     /// Every call with a body that is valid now.
@@ -344,6 +370,8 @@ impl Town {
             self.easemob_request(chance)
         } else if chance.one_in(4) {
             self.antelope_request(chance)
+        } else if chance.one_in(4) {
+            self.tencent_request(chance)
         } else if chance.one_in(3) {
             self.other_request(chance)
         } else {
@@ -385,6 +413,12 @@ impl Town {
         Request { method, target: target.clone(), headers: headers.collect(), body }
     }
 
+    fn tencent_request(&self, chance: &mut Chance) -> Request {
+        let (target, body) = &self.tencent[chance.below(self.tencent.len())];
+        let body = mutated(chance, body);
+        Request { method: "POST", target: target.clone(), headers: Vec::new(), body }
+    }
+
     fn other_request(&self, chance: &mut Chance) -> Request {
         let (method, target, body) = &self.others[chance.below(self.others.len())];
         let body = mutated(chance, body);
@@ -421,6 +455,9 @@ fn accepted(request: &Request, reply: &RawReply) -> Result<bool, &'static str> {
     }
     if path.starts_with("/v2/") && reply.status >= 400 {
         antelope_status(reply);
+    }
+    if path.starts_with("/v4/") {
+        return Ok(tencent::answered(reply)["ErrorCode"] == 0);
     }
     if !path.starts_with("/ums") {
         return Ok(reply.status < 400);
@@ -469,10 +506,9 @@ async fn requests_that_are_nearly_right_never_cause_a_fault_and_store_nothing_wh
         refused += 1;
         // What the server does by itself, such as ending deliveries, may go on meanwhile.
         let new = town.ready.world.running.server.ledger.read(before, 1_000).await.unwrap();
-        let called = new
-            .events
-            .iter()
-            .find(|e| ["ums", "admin", "easemob", "antelope"].contains(&&*e.metadata.via));
+        let called = new.events.iter().find(|e| {
+            ["ums", "admin", "easemob", "antelope", "tencent"].contains(&&*e.metadata.via)
+        });
         assert!(called.is_none(), "{called:?} was stored though refused: {reply:?} to {shown}");
     }
     // Chance must try both sides of every door.

@@ -5,19 +5,14 @@ use std::{collections::BTreeSet, time::Duration};
 use serde_json::json;
 use sim::{
     Admin,
-    receiver::{Answer, Called, Receiver},
+    receiver::{Answer, Receiver},
 };
 
 use super::{
-    called, called_in_time, configure, count, hand_in, listed, receiver, replay, until_count,
+    called, called_in_time, configure, contents, count, hand_in, listed, receiver, replay,
+    until_count,
 };
 use crate::harness::{ADMIN_TOKEN, PATIENCE, Place, Process, World, until};
-
-/// Contents of all entries of some calls, in order.
-fn contents(calls: &[Called]) -> Vec<String> {
-    let entries = calls.iter().flat_map(|call| call.json()["Data"].as_array().unwrap().clone());
-    entries.map(|entry| entry["ReplyContent"].as_str().unwrap().to_owned()).collect()
-}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn each_way_to_answer_badly_has_a_reason_and_none_leads_elsewhere() {
@@ -204,10 +199,11 @@ async fn what_waits_for_a_receiver_outlives_a_restart() {
     configure(&world, json!({ "uplink": { "callbackUrl": server.url("/") } })).await;
     hand_in(&world.url, &[("gw-1", "1", "first")]).await;
     called(&server, 1).await;
-    // Its pause is not over: it is settled nowhere, and read again.
+    // Its pause is not over: it waits in the view, and the second behind it.
     let world = world.restart().await;
     server.answer(Answer::ok());
     hand_in(&world.url, &[("gw-2", "1", "second")]).await;
+    called_in_time(&world, &server, 2).await;
     until_count(&world, "answered", 2).await;
     assert_eq!(contents(&server.calls()[1..]), ["first", "second"]);
     world.stop().await;

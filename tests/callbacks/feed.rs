@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::hand_in;
+use super::{hand_in, hand_in_numbers};
 use crate::harness::{ADMIN_TOKEN, PATIENCE, World};
 
 const PATH: &str = "/admin/v1/apps/demo/events";
@@ -93,5 +93,58 @@ async fn a_feed_shows_nothing_of_other_apps_and_refuses_what_it_does_not_know() 
         let (status, ..) = world.admin.get(&format!("{PATH}?{query}"), None).await.unwrap();
         assert_eq!(status, 400, "{query}");
     }
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn many_readers_see_each_event_once_and_in_order_while_others_write() {
+    let world = World::new().await;
+    let head = world.head().await;
+    let reader = async |types: &str| {
+        let (mut after, mut seen) = (head, Vec::new());
+        while seen.len() < 300 {
+            let page = read(&world, &format!("after={after}&limit=50&wait=20{types}")).await;
+            let next = page["next"].as_i64().unwrap();
+            assert!(next >= after);
+            after = next;
+            seen.extend(contents(&page).iter().map(|text| text.as_str().unwrap().to_owned()));
+        }
+        seen
+    };
+    let write = async |part: usize| {
+        for number in 0..30 {
+            let first = (part * 30 + number) * 5;
+            hand_in_numbers(&world.url, first..first + 5).await;
+        }
+    };
+    let (first, second, ..) =
+        tokio::join!(reader(""), reader("&types=uplink.*"), write(0), write(1));
+    assert_eq!(first, second);
+    let mut all: Vec<usize> = first.iter().map(|text| text.parse().unwrap()).collect();
+    all.sort_unstable();
+    assert_eq!(all, (0..300).collect::<Vec<_>>());
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_feed_ends_when_its_operator_loses_the_token() {
+    let world = World::new().await;
+    let operator = json!({ "name": "reader", "role": "admin", "appId": "demo" });
+    let (status, made, _) = world.admin.post("/admin/v1/operators", Some(&operator)).await.unwrap();
+    assert_eq!(status, 201, "{made}");
+    let client = reqwest::Client::new();
+    let request = client
+        .get(format!("{}{PATH}?after=0", world.url))
+        .bearer_auth(made["token"].as_str().unwrap())
+        .header("accept", "text/event-stream");
+    let mut answer = request.send().await.unwrap();
+    assert!(answer.chunk().await.unwrap().is_some());
+    let (_, operators, _) = world.admin.get("/admin/v1/operators", None).await.unwrap();
+    let own = operators.as_array().unwrap().iter().find(|own| own["name"] == "reader").unwrap();
+    let path = format!("/admin/v1/operators/{}", own["number"]);
+    let (status, body, _) = world.admin.delete(&path, None).await.unwrap();
+    assert_eq!(status, 204, "{body}");
+    let ends = async { while answer.chunk().await.unwrap().is_some() {} };
+    tokio::time::timeout(PATIENCE, ends).await.expect("it went on");
     world.stop().await;
 }

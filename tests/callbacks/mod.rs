@@ -2,8 +2,11 @@
 //! neither a dead receiver, nor a lying one, nor a kill loses any.
 
 mod antelope;
+mod changes;
 mod engine;
 mod feed;
+mod stops;
+mod tencent;
 mod ucloud;
 mod webhooks;
 
@@ -12,7 +15,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use sim::{
     Admin,
-    receiver::{Called, Receiver},
+    receiver::{Answer, Called, Receiver},
 };
 
 use crate::harness::{PATIENCE, World, until};
@@ -75,6 +78,41 @@ async fn count(admin: &Admin, outcome: &str) -> i64 {
     let counts = counts.as_array().cloned().unwrap_or_default();
     let own = counts.iter().filter(|count| count["outcome"] == outcome);
     own.map(|count| count["callbacks"].as_i64().unwrap()).sum()
+}
+
+/// Hands in uplinks whose contents are these numbers.
+async fn hand_in_numbers(url: &str, numbers: std::ops::Range<usize>) {
+    let texts: Vec<String> = numbers.map(|number| number.to_string()).collect();
+    for some in texts.chunks(500) {
+        let uplinks: Vec<_> = some.iter().map(|text| (text.as_str(), "1", text.as_str())).collect();
+        let (status, body) = hand_in(url, &uplinks).await;
+        assert_eq!((status, &body["accepted"]), (200, &json!(some.len())), "{body}");
+    }
+}
+
+/// Contents of all entries of some calls about uplinks, in order.
+fn contents(calls: &[Called]) -> Vec<String> {
+    let entries = calls.iter().flat_map(|call| call.json()["Data"].as_array().unwrap().clone());
+    entries.map(|entry| entry["ReplyContent"].as_str().unwrap().to_owned()).collect()
+}
+
+/// The same as numbers.
+fn numbers(calls: &[Called]) -> Vec<usize> {
+    contents(calls).iter().map(|text| text.parse().unwrap()).collect()
+}
+
+/// Has a receiver of uplinks fail until it is left alone: three are given up, the others wait. What
+/// is handed in are numbers from 0 on.
+async fn dead(world: &World, receiver: &Receiver, numbers: usize) {
+    receiver.answer(Answer::Status(500, String::new()));
+    for number in 0..3 {
+        hand_in_numbers(&world.url, number..number + 1).await;
+        called_in_time(world, receiver, number * 4 + 4).await;
+    }
+    until_count(world, "given_up", 3).await;
+    hand_in_numbers(&world.url, 3..numbers).await;
+    until_count(world, "postponed", i64::try_from(numbers).unwrap() - 3).await;
+    assert_eq!(receiver.count(), 12, "it was not left alone");
 }
 
 /// Waits until so many callbacks stand somewhere.

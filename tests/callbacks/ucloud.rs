@@ -57,6 +57,43 @@ async fn what_a_gateway_hands_in_again_adds_nothing_and_what_it_changes_is_refus
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_gateway_has_a_token_for_uplinks_alone_and_ids_of_its_own() {
+    let world = World::new().await;
+    let operator = json!({ "name": "gateway", "role": "uplink", "appId": "demo" });
+    let (status, made, _) = world.admin.post("/admin/v1/operators", Some(&operator)).await.unwrap();
+    assert_eq!(status, 201, "{made}");
+    let token = made["token"].as_str().unwrap();
+    let client = reqwest::Client::new();
+    let send = async |path: &str, body: Value| {
+        let request = client.post(format!("{}{path}", world.url)).bearer_auth(token);
+        let request = request.header("x-app-id", "demo").body(body.to_string());
+        let answer = request.header("content-type", "application/json").send().await.unwrap();
+        let status = answer.status().as_u16();
+        (status, serde_json::from_slice::<Value>(&answer.bytes().await.unwrap()).unwrap())
+    };
+    let message = |content: &str| json!([{ "id": "1", "phone": "185", "content": content }]);
+    let path = "/uplink/v1/messages";
+    for (source, content, wanted) in [
+        (json!("a"), "from a", (200, 1, 0)),
+        (json!("b"), "from b", (200, 1, 0)),
+        (Value::Null, "from nowhere", (200, 1, 0)),
+        (json!("a"), "from a", (200, 0, 1)),
+        (json!("b"), "from a", (409, 0, 0)),
+    ] {
+        let body = json!({ "source": source, "messages": message(content) });
+        let (status, answer) = send(path, body).await;
+        let counts = (status, answer["accepted"].as_i64(), answer["repeated"].as_i64());
+        assert_eq!(counts, (wanted.0, Some(wanted.1), Some(wanted.2)), "{source} {content}");
+    }
+    let (status, _) = send(path, json!({ "source": "", "messages": message("x") })).await;
+    assert_eq!(status, 400);
+    let tokens = json!({ "userId": "u", "clientId": "c" });
+    assert_eq!(send("/admin/v1/apps/demo/access-tokens", tokens).await.0, 403);
+    assert_eq!(send("/graphql", json!({ "query": "{ __typename }" })).await.0, 403);
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_call_that_is_not_an_uplink_is_refused_and_stores_nothing() {
     let world = World::new().await;
     let head = world.head().await;

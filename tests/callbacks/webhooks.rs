@@ -165,3 +165,42 @@ async fn a_webhook_is_refused_with_what_is_wrong_in_it() {
     assert_eq!(world.head().await, head);
     world.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_answered_in_the_end_is_listed_for_30_days() {
+    let world = World::with_clock().await;
+    let server = receiver(&world).await;
+    create(&world, json!({ "url": server.url("/"), "events": ["uplink.*"] })).await;
+    let mut last = 0;
+    for round in 1..=2 {
+        server.plan([Answer::Status(500, String::new())]);
+        hand_in(&world.url, &[(&format!("gw-{round}"), "185", "hello")]).await;
+        called(&server, 2 * round - 1).await;
+        until_count(&world, "postponed", 1).await;
+        called_in_time(&world, &server, 2 * round).await;
+        until_count(&world, "answered", i64::try_from(round).unwrap()).await;
+        let rows = listed(&world, "answered").await;
+        assert_eq!(rows.len(), 1, "in round {round}");
+        let position = rows[0]["position"].as_i64().unwrap();
+        assert!(position > last);
+        last = position;
+        world.clock.advance(Duration::from_secs(31 * 86_400));
+    }
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_asks_for_no_events_by_name_is_not_told_how_the_app_is_configured() {
+    let world = World::new().await;
+    let (all, named) = (receiver(&world).await, receiver(&world).await);
+    create(&world, json!({ "url": all.url("/") })).await;
+    create(&world, json!({ "url": named.url("/"), "events": ["app.*"] })).await;
+    super::configure(&world, json!({ "uplink": { "callbackUrl": "http://a.example/?token=s3" } }))
+        .await;
+    hand_in(&world.url, &[("gw-1", "185", "hello")]).await;
+    let told = called(&named, 1).await;
+    assert!(told.iter().all(|call| call.json()["type"] == "app.changed"));
+    let told = called(&all, 1).await;
+    assert_eq!(told[0].json()["type"], "uplink.received");
+    world.stop().await;
+}

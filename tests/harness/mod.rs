@@ -88,6 +88,7 @@ impl Place {
             master_key: None,
             admin_token: Some(ADMIN_TOKEN.to_owned()),
             callback_allow: vec!["127.0.0.1/32".parse().unwrap()],
+            witness: None,
             chunk_devices: CHUNK_DEVICES,
         }
     }
@@ -137,7 +138,7 @@ impl World {
         World { place, running, clock, url, admin }
     }
 
-    async fn with_app(self) -> World {
+    pub async fn with_app(self) -> World {
         let app = json!({
             "appId": "demo", "name": "Demo", "timezone": "Asia/Shanghai",
             "ums": { "appId": UMS_APP, "appKey": UMS_KEY,

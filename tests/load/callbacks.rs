@@ -1,9 +1,11 @@
 //! Measures callbacks: receivers on loopback, one webhook each, uplinks straight through the ledger.
 //! First how many callbacks a second well-behaved receivers get; then, at a given rate, how long
-//! each waits from its event to its call, without and with one receiver that never answers.
+//! each waits from its event to its call: while all are alive, while one never answers, and while one
+//! refuses connections. The dead one has a tenth of all to get, for longer than its calls and its
+//! circuit take.
 //!
-//! `cargo run --release --example callbacks -- [UPLINKS] [RECEIVERS] [RATE] [DATABASE]`; the database
-//! must be empty.
+//! `cargo run --release --example callbacks -- [UPLINKS] [RECEIVERS] [RATE] [DATABASE] [SECONDS]`; the
+//! database must be empty.
 #![expect(clippy::print_stdout, reason = "the result")]
 
 use std::{
@@ -35,8 +37,18 @@ type Failure = Box<dyn std::error::Error + Send + Sync>;
 const TOKEN: &str = "load-admin-token";
 /// Uplinks under way.
 const CONCURRENT: usize = 512;
-/// Time over which latencies are measured.
-const SPAN: Duration = Duration::from_secs(10);
+/// Seconds over which latencies are measured, unless it is said.
+const SPAN_SECONDS: u64 = 60;
+/// One of so many uplinks is for the receiver that is dead.
+const DEAD_PART: usize = 10;
+
+/// How the first receiver is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum First {
+    Alive,
+    Silent,
+    Refusing,
+}
 
 #[tokio::main]
 async fn main() -> Result<(), Failure> {
@@ -46,6 +58,7 @@ async fn main() -> Result<(), Failure> {
     let rate: u64 = arguments.next().map_or(Ok(2_000), |text| text.parse())?;
     let data = std::env::temp_dir().join(format!("callbacks-{}", std::process::id()));
     let database = arguments.next().unwrap_or_else(|| format!("sqlite:{}", data.display()));
+    let span: u64 = arguments.next().map_or(Ok(SPAN_SECONDS), |text| text.parse())?;
     let config = Config {
         data: data.clone(),
         database,
@@ -53,6 +66,7 @@ async fn main() -> Result<(), Failure> {
         master_key: None,
         admin_token: Some(TOKEN.to_owned()),
         callback_allow: vec!["127.0.0.1/32".parse()?],
+        witness: None,
         chunk_devices: pushledger::config::CHUNK_DEVICES,
     };
     let running = Running::start(&config, Clock::System).await?;
@@ -66,19 +80,22 @@ async fn main() -> Result<(), Failure> {
     throughput(&server, &fast, uplinks, receivers).await?;
     drop(fast);
 
-    for dead in [false, true] {
+    for first in [First::Alive, First::Silent, First::Refusing] {
         let clock = server.clock.clone();
         let timed = Receiver::start(move || clock.now()).await?;
         let silent = Receiver::counting().await?;
         silent.answer(Answer::Silence);
+        // Nobody listens where this one was.
+        let gone = Receiver::counting().await?.url("/");
         for number in 0..receivers {
-            let url = match (dead, number) {
-                (true, 0) => silent.url("/"),
+            let url = match (first, number) {
+                (First::Silent, 0) => silent.url("/"),
+                (First::Refusing, 0) => gone.clone(),
                 _ => timed.url(&format!("/{number}")),
             };
             call_at(&admin, number, &url).await?;
         }
-        latency(&server, &timed, rate, receivers, dead).await?;
+        latency(&server, &timed, (rate, Duration::from_secs(span)), receivers, first).await?;
     }
     drop(server);
     running.shutdown().await;
@@ -153,24 +170,31 @@ async fn throughput(
 async fn latency(
     server: &Arc<Server>,
     receiver: &Receiver,
-    rate: u64,
+    (rate, span): (u64, Duration),
     receivers: usize,
-    dead: bool,
+    first: First,
 ) -> Result<(), Failure> {
     let mut tick = tokio::time::interval(Duration::from_micros(1_000_000 / rate.max(1)));
-    let (begin, mut number) = (Instant::now(), 0);
+    let (begin, mut number, mut expected) = (Instant::now(), 0, 0);
     let mut under_way = tokio::task::JoinSet::new();
-    while begin.elapsed() < SPAN {
+    while begin.elapsed() < span {
         tick.tick().await;
-        under_way.spawn(uplink(Arc::clone(server), number % receivers, number));
+        let others = receivers.saturating_sub(1).max(1);
+        let app = if number % DEAD_PART == 0 { 0 } else { 1 + number % others };
+        expected += usize::from(first == First::Alive || app != 0);
+        under_way.spawn(uplink(Arc::clone(server), app, number));
         number += 1;
+        while under_way.try_join_next().transpose()?.transpose()?.is_some() {}
     }
     while let Some(done) = under_way.join_next().await {
         done??;
     }
-    let expected = if dead { number - number.div_ceil(receivers) } else { number };
     receiver.after(expected, Duration::from_secs(60)).await.ok_or("the calls never came")?;
-    let what = if dead { "one of them dead" } else { "all alive" };
+    let what = match first {
+        First::Alive => "all alive",
+        First::Silent => "one of them silent",
+        First::Refusing => "one of them refusing connections",
+    };
     println!("{rate}/s to {receivers} receivers, {what}:");
     let calls = receiver.calls();
     let since = |from: &dyn Fn(&Value) -> Option<i64>| {

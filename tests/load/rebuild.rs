@@ -175,6 +175,7 @@ async fn message(
         private: MessagePrivate {
             destinations: RawJson(destinations),
             payload: Some(RawJson(payload)),
+            caller: None,
         },
         new_account: Uuid::now_v7(),
     };

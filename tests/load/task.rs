@@ -165,6 +165,7 @@ async fn main() -> Result<(), Failure> {
         master_key: None,
         admin_token: Some(TOKEN.to_owned()),
         callback_allow: vec!["127.0.0.1/32".parse()?],
+        witness: None,
         chunk_devices: CHUNK_DEVICES,
     };
     let running = Running::start(&config, Clock::System).await?;
@@ -316,6 +317,7 @@ async fn push(
         private: MessagePrivate {
             destinations: json("null")?,
             payload: Some(json(r#"{"title":"hello","content":"a push to everyone"}"#)?),
+            caller: None,
         },
     };
     let (id, _) = tasks::create(server, context(), new).await?;

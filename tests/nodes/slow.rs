@@ -28,6 +28,7 @@ async fn append_slowly(other: &mut PgConnection, device: i64) -> MessageId {
         callback: false,
         targets: vec![Target { device, account: None }],
         unresolved: 0,
+        chat: None,
         users: 0,
         unbound: 0,
         private: None,

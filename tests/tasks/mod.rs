@@ -70,6 +70,7 @@ pub(crate) fn task(audience: TaskAudience, strategy: Strategy) -> NewTask {
         private: MessagePrivate {
             destinations: json("null"),
             payload: Some(json(r#"{"title":"hello","content":"everyone"}"#)),
+            caller: None,
         },
     }
 }
@@ -117,7 +118,7 @@ fn finished(statistics: &TaskStatistics) -> bool {
 }
 
 /// The events of a task's chunks.
-async fn chunks(world: &World, task: MessageId) -> Vec<Recorded> {
+pub(crate) async fn chunks(world: &World, task: MessageId) -> Vec<Recorded> {
     let events = world.running.server.ledger.read(0, i64::MAX).await.unwrap().events;
     let own = |e: &Recorded| matches!(e.stream, Stream::Chunk(of, _) if of == task);
     events.into_iter().filter(own).collect()

@@ -166,6 +166,34 @@ async fn a_task_that_is_cancelled_on_its_way_sends_nothing_more() {
     post.world.stop().await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_that_no_vendor_can_have_given_spoils_nothing_for_its_neighbours() {
+    let post = post_of([token(0), "x".repeat(4_097), token(2)]).await;
+    let id = create(&post.world, task(TaskAudience::Everyone, Strategy::VendorOnly)).await;
+    let done = until_task(&post.world, id, finished).await;
+    assert_eq!(count(&done, "jpush", "sent", ""), 2, "{done:?}");
+    assert_eq!(count(&done, "jpush", "accepted", "unfit"), 1, "{done:?}");
+    assert_eq!(post.jpush.stats().pushes_accepted, 1);
+    post.world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_refused_call_of_a_task_holds_no_other_back() {
+    let post = post_of((0..5_000).map(token)).await;
+    post.jpush.plan([Fault::Status { status: 503, retry_after_seconds: None }]);
+    let id = create(&post.world, task(TaskAudience::Everyone, Strategy::VendorOnly)).await;
+    // No time passes: all but the call that was refused are sent.
+    let sent = tokio::time::timeout(PATIENCE, post.jpush.until(|s| s.tokens_accepted == 4_000));
+    assert!(sent.await.is_ok(), "{:?}", post.jpush.stats());
+    let done = until_task(&post.world, id, finished).await;
+    assert_eq!(count(&done, "jpush", "sent", ""), 5_000);
+    let seen = post.jpush.stats();
+    assert_eq!((seen.tokens_distinct, seen.tokens_repeated), (5_000, 0));
+    let (started, ended) = (done.task.started_at.unwrap(), done.task.ended_at.unwrap());
+    assert!(ended - started < 10_000_000, "it took {} µs", ended - started);
+    post.world.stop().await;
+}
+
 /// An Easemob user, with a device that is bound to the vendor or without any.
 async fn user(world: &World, username: &str, bound: bool) {
     let ledger = &world.running.server.ledger;

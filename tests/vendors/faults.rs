@@ -98,18 +98,47 @@ async fn a_token_is_not_believed_dead_by_a_vendor_that_takes_nothing() {
 async fn an_audience_that_the_vendor_cannot_read_is_halved_until_the_bad_token_is_alone() {
     let names = ["a", "b", "c", "d"];
     let post = post_with(&names).await;
-    let refusal = Fault::Raw {
-        status: 400,
-        content_type: "application/json".to_owned(),
-        body: r#"{"error":{"code":1003,"message":"bad audience"}}"#.to_owned(),
-    };
-    // The whole, the half with the bad token, and the bad token itself.
-    post.jpush.plan([refusal.clone(), refusal.clone(), refusal]);
+    let refusal = unreadable();
+    // The whole, the half with the bad token but not the other, and the bad token itself.
+    let taken = Fault::Slow { ms: 0 };
+    post.jpush.plan([refusal.clone(), refusal.clone(), taken, refusal]);
     let id = post.push(&names, Strategy::VendorOnly, DAY).await;
     post.until(id, "a", |delivery| delivery.ended.is_some()).await;
     for name in ["b", "c", "d"] {
         post.until(id, name, |delivery| delivery.vendor.is_some()).await;
         assert_eq!(post.jpush.accepted(&token(name)), 1);
     }
+    post.world.stop().await;
+}
+
+/// What JPush says of an audience, or of something else, that it cannot read.
+fn unreadable() -> Fault {
+    Fault::Raw {
+        status: 400,
+        content_type: "application/json".to_owned(),
+        body: r#"{"error":{"code":1003,"message":"bad audience"}}"#.to_owned(),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_that_the_vendor_cannot_read_costs_few_calls_and_no_token() {
+    let names: Vec<String> = (0..64).map(|n| format!("c-{n}")).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    let post = post_with(&names).await;
+    // Other messages are taken all the while.
+    let before = post.push(&names[..1], Strategy::VendorOnly, DAY).await;
+    post.until(before, names[0], |delivery| delivery.vendor.is_some()).await;
+    post.jpush.plan_share(unreadable(), 1_000);
+    for names in [&names[..], &names[..1]] {
+        let id = post.push(names, Strategy::VendorOnly, DAY).await;
+        for name in names {
+            post.until(id, name, |delivery| delivery.ended.is_some()).await;
+        }
+    }
+    let stats = post.jpush.stats();
+    // The whole, 2 halves, 4 quarters, 8 eighths; and the one of the other message.
+    assert_eq!(stats.faults, 16, "{stats:?}");
+    let page = post.world.running.server.ledger.read(0, 10_000).await.unwrap();
+    assert!(!page.events.iter().any(|recorded| matches!(recorded.event, Event::TokenDied(_))));
     post.world.stop().await;
 }

@@ -4,6 +4,7 @@
 
 mod each;
 mod faults;
+mod held;
 mod line;
 mod ways;
 
@@ -72,6 +73,7 @@ impl Post {
             private: MessagePrivate {
                 destinations: json(Value::Null),
                 payload: Some(json(json!({ "text": "hello" }))),
+                caller: None,
             },
             new_account: Uuid::nil(),
         };

@@ -3,22 +3,25 @@
 
 use domain::{
     Append, Decide,
-    account::{RegisterUser, RemoveUser},
+    account::{Address, ImportAccounts, LinkAccount, RegisterUser, RemoveUser},
     callback::{
         CallbacksCalled, CallbacksReplayed, Group, Kind, Outcome, Reason, RecordCallbacks,
         ReplayCallbacks, State,
     },
-    cid::AdmitDevice,
+    chat::{Recipient, SendChat},
+    cid::{AdmitDevice, LinkDevice},
     device::{Bind, BindDevice, BuryToken, Device},
     facts::{Facts, Stop},
     label::{ChangeMembers, CreateLabel, DeleteLabel},
     message::{
         AdvanceDeliveries, Ending, MessageId, MessagePrivate, Progress, Protocol, RawJson, Step,
+        WithdrawMessage,
     },
     push::{Destinations, Mode, PushMessage, PushSender},
     resend::Resend,
     route::Strategy,
     task::packed::Packed,
+    terminal::AdmitTerminal,
     vendor::Vendor,
 };
 use uuid::Uuid;
@@ -29,6 +32,8 @@ use super::history::Random;
 pub(super) const USERNAMES: [&str; 4] = ["user-0", "ann", "bob", "carl"];
 /// Names of labels.
 pub(super) const LABELS: [&str; 2] = ["news", "sports"];
+/// Names of Tencent users.
+const TALKERS: [&str; 2] = ["Ann", "Bob"];
 const NOTIFIERS: [&str; 3] = ["apns", "fcm", "huawei"];
 
 /// Some command.
@@ -53,13 +58,81 @@ fn some(random: &mut Random, names: &[&str]) -> Vec<String> {
 }
 
 /// What every history begins with: an Antelope device, and a user in a label, with a device.
-pub(super) const BEGINNING: [fn() -> Any; 5] = [
+pub(super) const BEGINNING: [fn() -> Any; 7] = [
     || any(AdmitDevice { app: "demo".to_owned(), cid: 7, new_device: Uuid::now_v7() }),
     || any(register("ann".to_owned(), None)),
     || any(create("news".to_owned())),
     || any(change("news".to_owned(), vec!["ann".to_owned()], true)),
     || any(bind("ann".to_owned(), "phone".to_owned(), Bind::Seen)),
+    || any(import(TALKERS)),
+    || any(link(Address::Easemob("ann".to_owned()), Address::Tencent("ann".to_owned()))),
 ];
+
+fn import(names: [&str; 2]) -> ImportAccounts {
+    let account = |name: &str| (name.to_owned(), None, Uuid::now_v7());
+    ImportAccounts { app: "demo".to_owned(), accounts: names.map(account).to_vec() }
+}
+
+fn link(of: Address, new: Address) -> LinkAccount {
+    LinkAccount { app: "demo".to_owned(), of, new: vec![new] }
+}
+
+/// A message between Tencent accounts, of which a word may stop it.
+pub(super) fn chat(random: &mut Random, [id, copy]: [MessageId; 2], now: i64) -> SendChat {
+    let raw = |value| RawJson(serde_json::value::to_raw_value(&value).unwrap());
+    let (from, name) = (one(random, &TALKERS), one(random, &["Ann", "Bob", "ann"]));
+    let private = MessagePrivate {
+        destinations: raw(serde_json::json!(name)),
+        payload: Some(raw(serde_json::json!({ "MsgBody": [] }))),
+        caller: Some("127.0.0.1".to_owned()),
+    };
+    let copy = (random.below(4) == 0).then_some(copy);
+    SendChat {
+        app: "demo".to_owned(),
+        new_sender: None,
+        from,
+        to: vec![Recipient { name, id, copy, private }],
+        seq: u32::try_from(random.below(9)).unwrap(),
+        random: u32::try_from(random.below(9)).unwrap(),
+        time: now / 1_000_000,
+        strategy: random.pick(&Strategy::ALL).unwrap(),
+        expires_at: now + 60_000_000,
+        uncounted: random.below(5) == 0,
+        unsynced: random.below(5) == 0,
+        callback: random.below(2) == 0,
+        words: vec!["bad".to_owned()],
+        text: one(random, &["bad", "good", "fine", "well"]),
+    }
+}
+
+/// Devices show a message of a conversation, or it is withdrawn.
+pub(super) fn after_chat(random: &mut Random, message: MessageId, devices: &[i64]) -> Any {
+    if random.below(3) == 0 {
+        return any(WithdrawMessage { app: "demo".to_owned(), message });
+    }
+    let step = |device: &i64| Step::of_server(*device, Progress::Displayed);
+    any(AdvanceDeliveries { message, steps: devices.iter().map(step).collect() })
+}
+
+/// A Tencent user connects a device, or an account or device gets one more address.
+pub(super) fn of_links(random: &mut Random) -> Any {
+    let app = "demo".to_owned();
+    let user = one(random, &["Ann", "Bob", "ann"]);
+    match random.below(4) {
+        0 | 1 => {
+            let (device_id, new_device) = ("phone".to_owned(), Uuid::now_v7());
+            any(AdmitTerminal { app, user, device_id, new_device })
+        }
+        2 => {
+            let (of, new) = (one(random, &USERNAMES), one(random, &["Bob", "ann", "Eve"]));
+            any(link(Address::Easemob(of), Address::Tencent(new)))
+        }
+        _ => {
+            let device = 1 + i64::try_from(random.below(40)).unwrap();
+            any(LinkDevice { app, device, cid: 70 + u32::try_from(random.below(5)).unwrap() })
+        }
+    }
+}
 
 fn register(username: String, nickname: Option<String>) -> RegisterUser {
     RegisterUser { app: "demo".to_owned(), username, nickname, new_account: Uuid::now_v7() }
@@ -173,6 +246,7 @@ pub(super) fn push(random: &mut Random, id: MessageId, now: i64) -> PushMessage 
         private: MessagePrivate {
             destinations: raw(serde_json::json!({ "targets": usernames })),
             payload: Some(raw(serde_json::json!({ "title": "门铃" }))),
+            caller: None,
         },
         destinations,
         new_account: Uuid::now_v7(),

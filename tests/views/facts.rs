@@ -24,7 +24,7 @@ use crate::harness::{Place, World, until};
 /// Events of each page of a fold.
 const PAGES: [usize; 3] = [1, 7, 10_000];
 /// Kinds of [`Key`].
-const KINDS: usize = 18;
+const KINDS: usize = 20;
 
 /// Facts by key, folded in memory. What is known before anything happened is what a ledger says
 /// that is empty.
@@ -72,6 +72,8 @@ fn mistaken() -> Vec<Key> {
         Key::cid("another", 7),
         Key::Hardware { app: app(), id: "phone".to_owned() },
         Key::account("demo", "ann"),
+        Key::tencent("demo", "user-1"),
+        Key::tencent("another", "Ann"),
         Key::user("demo", "user-1"),
         Key::label("another", "news"),
         Key::LabelCount("another".to_owned()),

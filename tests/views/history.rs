@@ -46,19 +46,22 @@ impl Random {
 /// Lives through so many steps.
 pub(crate) async fn live(world: &World, seed: u64, steps: usize) {
     let (messages, tasks, devices) = (Vec::new(), Vec::new(), Vec::new());
-    let mut life = Life { world, random: Random(seed), messages, tasks, devices };
+    let mut life =
+        Life { world, random: Random(seed), messages, chats: Vec::new(), tasks, devices };
     for client in 0..CLIENTS {
         life.register(client, None).await;
     }
     for begin in commands::BEGINNING {
         assert!(life.execute(|_| begin()).await);
     }
-    // Callbacks have chances of their own, so that they change nobody else's.
+    // Callbacks and conversations have chances of their own, so that they change nobody else's.
     let mut others = Random(seed ^ u64::MAX);
     for step in 0..steps {
         life.step().await;
         if step % 4 == 0 {
             life.execute(|_| commands::of_callbacks(&mut others)).await;
+            life.execute(|_| commands::of_links(&mut others)).await;
+            life.converse(&mut others).await;
         }
     }
 }
@@ -67,6 +70,7 @@ struct Life<'a> {
     world: &'a World,
     random: Random,
     messages: Vec<String>,
+    chats: Vec<MessageId>,
     tasks: Vec<MessageId>,
     devices: Vec<Device>,
 }
@@ -259,6 +263,22 @@ impl Life<'_> {
         if self.execute(|random| commands::push(random, id, now)).await {
             self.messages.push(id.to_string());
         }
+    }
+
+    /// A Tencent account sends to another, and some message of a conversation is shown or withdrawn.
+    async fn converse(&mut self, others: &mut Random) {
+        let server = &self.world.running.server;
+        let (ids, clock) = (&server.ids, &server.clock);
+        let new = [ids.next(clock).await.unwrap(), ids.next(clock).await.unwrap()];
+        let now = clock.now();
+        if self.execute(|_| commands::chat(others, new, now)).await {
+            self.chats.push(new[0]);
+        }
+        let Some(id) = others.pick(&self.chats) else { return };
+        // One that a word stopped is none.
+        let Fact::Message(Some(message)) = self.fact(Key::Message(id)).await else { return };
+        let devices: Vec<i64> = message.deliveries.keys().copied().collect();
+        self.execute(|_| commands::after_chat(others, id, &devices)).await;
     }
 
     /// Vendors take deliveries of some message, or do not.

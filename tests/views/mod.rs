@@ -3,7 +3,7 @@
 
 mod commands;
 mod facts;
-mod history;
+pub mod history;
 mod rebuilt;
 mod unreadable;
 
@@ -23,15 +23,19 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use crate::harness::{PATIENCE, Place, World, dump};
 
 /// A ledger on a place where no server runs, so that nothing is appended by itself.
-struct Bare {
-    ledger: Ledger,
+pub struct Bare {
+    pub ledger: Ledger,
     tasks: TaskTracker,
     stop: CancellationToken,
 }
 
 impl Bare {
-    async fn open(place: &Place) -> Bare {
-        let database = Database::open(&place.database()).await.unwrap();
+    pub async fn open(place: &Place) -> Bare {
+        Bare::at(&place.database()).await
+    }
+
+    pub async fn at(url: &str) -> Bare {
+        let database = Database::open(url).await.unwrap();
         let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
         let metrics = Arc::new(Metrics::default());
         let ledger = Ledger::start(database, Clock::System, metrics, &tasks, &stop);
@@ -40,13 +44,13 @@ impl Bare {
     }
 
     /// Everything that was ever recorded.
-    async fn events(&self) -> Vec<Recorded> {
+    pub async fn events(&self) -> Vec<Recorded> {
         let page = self.ledger.read(0, i64::MAX).await.unwrap();
         assert_eq!(page.unreadable, []);
         page.events
     }
 
-    async fn close(self) {
+    pub async fn close(self) {
         self.ledger.close();
         self.stop.cancel();
         self.tasks.close();

@@ -202,13 +202,46 @@ impl Decide for RecallMessage {
     }
 }
 
+/// Takes a message of a conversation back, also one that reached no device.
+#[derive(Debug, Clone)]
+pub struct WithdrawMessage {
+    /// The app.
+    pub app: String,
+    /// The message.
+    pub message: MessageId,
+}
+
+impl Decide for WithdrawMessage {
+    fn decide(&self, facts: &Facts) -> Result<Vec<Append>, Stop> {
+        let message = facts.message(self.message)?.filter(|message| message.app == self.app);
+        let message = message.filter(|message| message.chat.is_some());
+        let message = message.ok_or(Rejection::UnknownMessage)?;
+        if message.withdrawn {
+            return Err(Rejection::NothingToRecall.into());
+        }
+        let results = results(message.deliveries.iter());
+        let (accepted, expires_at) = (message.position, message.expires_at);
+        let event = RecallRequested { accepted, expires_at, op: RecallOp::Recall, results };
+        let stream = Stream::Message(self.message);
+        Ok(vec![Append { stream, version: message.version + 1, event: event.into() }])
+    }
+}
+
 /// The recall of some deliveries, with what it means for each at once; `None` for none.
 fn recall<'a>(
     message: &Message,
     op: RecallOp,
     deliveries: impl Iterator<Item = (&'a i64, &'a Delivery)>,
 ) -> Option<Event> {
-    let results: Vec<Recalled> = deliveries
+    let results = results(deliveries);
+    let (accepted, expires_at) = (message.position, message.expires_at);
+    let event = RecallRequested { accepted, expires_at, op, results };
+    if event.results.is_empty() { None } else { Some(event.into()) }
+}
+
+/// What a recall means for deliveries at once.
+fn results<'a>(deliveries: impl Iterator<Item = (&'a i64, &'a Delivery)>) -> Vec<Recalled> {
+    deliveries
         .map(|(&device, delivery)| {
             let result = match delivery.stage {
                 Stage::Accepted | Stage::Routed => RecallResult::StoppedBeforeSending,
@@ -217,8 +250,5 @@ fn recall<'a>(
             };
             Recalled { device, result }
         })
-        .collect();
-    let (accepted, expires_at) = (message.position, message.expires_at);
-    let event = RecallRequested { accepted, expires_at, op, results };
-    if event.results.is_empty() { None } else { Some(event.into()) }
+        .collect()
 }

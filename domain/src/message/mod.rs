@@ -6,7 +6,9 @@
 
 mod commands;
 
-pub use commands::{AdvanceDeliveries, ExpireDeliveries, RecallMessage, ReportDelivery};
+pub use commands::{
+    AdvanceDeliveries, ExpireDeliveries, RecallMessage, ReportDelivery, WithdrawMessage,
+};
 
 use std::{collections::BTreeMap, fmt, str::FromStr};
 
@@ -15,8 +17,8 @@ use serde_json::value::RawValue;
 use uuid::Uuid;
 
 use crate::{
-    Event, Rejection, event::with_private, facts::Place, resend::Resend, route::Strategy,
-    vendor::Vendor,
+    Event, Rejection, chat::Chat, event::with_private, facts::Place, resend::Resend,
+    route::Strategy, vendor::Vendor,
 };
 
 /// The number of a message: 13 digits of milliseconds, 3 of the node, then a sequence.
@@ -59,6 +61,7 @@ impl Protocol {
             Protocol::Ums => "ums",
             Protocol::Easemob => "easemob",
             Protocol::Antelope => "antelope",
+            Protocol::Tencent => "tencent",
         }
     }
 }
@@ -73,6 +76,8 @@ pub enum Protocol {
     Easemob,
     /// Antelope custom messages.
     Antelope,
+    /// Tencent IM.
+    Tencent,
 }
 
 /// Who pushed.
@@ -112,6 +117,9 @@ pub struct MessageAccepted {
     /// Destinations that led to no registered device.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub unresolved: u32,
+    /// The conversation that it is part of, if it is of one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub chat: Option<Chat>,
     /// Users that it was addressed to by name.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub users: u32,
@@ -141,6 +149,9 @@ pub struct MessagePrivate {
     /// The payload as it came; of Antelope, what its devices see of it.
     #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
     pub payload: Option<RawJson>,
+    /// The caller's address, where the app's server is told it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub caller: Option<String>,
 }
 
 /// Deliveries of one message went on. What arrived together is one event.
@@ -450,6 +461,10 @@ pub struct Message {
     pub burn: bool,
     /// How often it is sent to a device that does not answer, where the sender says so.
     pub resend: Option<Resend>,
+    /// The conversation that it is part of, if it is of one.
+    pub chat: Option<Chat>,
+    /// Whether it was recalled or replaced, on some device or as a whole.
+    pub withdrawn: bool,
     /// Its deliveries by device number.
     pub deliveries: BTreeMap<i64, Delivery>,
 }
@@ -471,6 +486,8 @@ impl Message {
                 expires_at: e.expires_at,
                 burn: e.burn,
                 resend: e.resend,
+                chat: e.chat,
+                withdrawn: false,
                 deliveries: e.targets.iter().map(|t| (t.device, t.delivery())).collect(),
             }),
             Event::DeliveriesAdvanced(e) => before.map(|mut message| {
@@ -487,6 +504,7 @@ impl Message {
             }),
             Event::RecallRequested(e) => before.map(|mut message| {
                 message.version = version;
+                message.withdrawn = true;
                 for recalled in &e.results {
                     if let Some(delivery) = message.deliveries.get_mut(&recalled.device) {
                         delivery.recall(e.op, recalled.result);
@@ -498,7 +516,10 @@ impl Message {
             | Event::AppChanged(_)
             | Event::AppDeleted(_)
             | Event::AccountOpened(_)
+            | Event::AccountLinked(_)
             | Event::AccountClosed(_)
+            | Event::DeviceLinked(_)
+            | Event::MessageFiltered(_)
             | Event::LabelCreated(_)
             | Event::LabelDeleted(_)
             | Event::LabelMembersChanged(_)

@@ -42,9 +42,9 @@ fn unknown(username: &str) -> Rejection {
 fn a_user_is_registered_with_its_nickname() {
     let nickname = Some("Ann A.".to_owned());
     let private = Some(AccountPrivate {
-        ums_user: None,
         username: Some("ann".to_owned()),
         nickname: nickname.clone(),
+        ..AccountPrivate::default()
     });
     let event = AccountOpened { private };
     let scenario = given([])

@@ -4,14 +4,15 @@ use std::collections::BTreeSet;
 
 use domain::{
     Event,
-    account::{AccountClosed, AccountOpened, AccountPrivate},
+    account::{AccountClosed, AccountLinked, AccountOpened, AccountPrivate},
     app::{
         AntelopeConfig, AppChanged, AppConfig, AppCreated, AppDeleted, DeliveryConfig,
-        EasemobConfig, EasemobLimits, JwtConfig, JwtKeys, SecretRef, UmsConfig, UplinkConfig,
-        VendorRef, WebhookConfig,
+        EasemobConfig, EasemobLimits, JwtConfig, JwtKeys, SecretRef, TencentCallback,
+        TencentConfig, UmsConfig, UplinkConfig, VendorRef, WebhookConfig,
     },
     callback::{self, CallbacksCalled, CallbacksReplayed, Group},
-    cid::{Cid, DeviceAdmitted},
+    chat::{Chat, MessageFiltered},
+    cid::{Cid, DeviceAdmitted, DeviceLinked, Linked},
     device::{
         Channel, DeviceBound, DeviceRegistered, DeviceReturned, DeviceUnregistered, DeviceUpdated,
         Endpoint, Identity, Profile, TokenDied,
@@ -78,7 +79,8 @@ fn config() -> impl Strategy<Value = AppConfig> {
             jwt,
         },
     );
-    let sides = (of(ums), of(easemob()), of(antelope()), uplink_config(), vec(webhook(), 0..3));
+    let (tencent, webhooks) = (of(tencent()), vec(webhook(), 0..3));
+    let sides = (of(ums), of(easemob()), of(antelope()), uplink_config(), webhooks, tencent);
     let parts = (text(), text(), text(), sides, vec(vendor_ref(), 0..3), delivery());
     parts.prop_map(|(app_id, name, timezone, sides, vendors, delivery)| AppConfig {
         app_id,
@@ -87,6 +89,7 @@ fn config() -> impl Strategy<Value = AppConfig> {
         ums: sides.0,
         easemob: sides.1,
         antelope: sides.2,
+        tencent: sides.5,
         uplink: sides.3,
         webhooks: sides.4,
         vendors,
@@ -155,6 +158,45 @@ fn antelope() -> impl Strategy<Value = AntelopeConfig> {
     )
 }
 
+fn tencent() -> impl Strategy<Value = TencentConfig> {
+    let callbacks = proptest::sample::subsequence(TencentCallback::ALL.to_vec(), 0..5);
+    let lists = (secrets(), vec(text(), 0..3), callbacks);
+    (any::<u32>(), text(), lists, of(text()), any::<(u8, bool)>()).prop_map(
+        |(sdk_app_id, admin, (secret_keys, words, callbacks), callback_url, numbers)| {
+            TencentConfig {
+                sdk_app_id,
+                callback_token: secret_keys.first().cloned(),
+                secret_keys,
+                admin,
+                words,
+                callback_url,
+                callbacks,
+                retries: numbers.0,
+                refuse_unanswered: numbers.1,
+            }
+        },
+    )
+}
+
+fn chat() -> impl Strategy<Value = Chat> {
+    (id(), any::<[u32; 2]>(), any::<i64>(), any::<[bool; 2]>()).prop_map(
+        |(to, [seq, random], time, [uncounted, unsynced])| Chat {
+            to,
+            seq,
+            random,
+            time,
+            uncounted,
+            unsynced,
+        },
+    )
+}
+
+fn message_private() -> impl Strategy<Value = Option<MessagePrivate>> {
+    of((json(), of(json()), of(text())).prop_map(|(destinations, payload, caller)| {
+        MessagePrivate { destinations, payload, caller }
+    }))
+}
+
 fn vendor() -> impl Strategy<Value = Vendor> {
     proptest::sample::select(Vendor::ALL.to_vec())
 }
@@ -179,12 +221,19 @@ fn delivery() -> impl Strategy<Value = DeliveryConfig> {
 }
 
 fn account_private() -> impl Strategy<Value = Option<AccountPrivate>> {
-    of((of(text()), of(text()), of(text()))
-        .prop_map(|(ums_user, username, nickname)| AccountPrivate { ums_user, username, nickname }))
+    of((of(text()), of(text()), of(text()), of(text())).prop_map(
+        |(ums_user, username, tencent, nickname)| AccountPrivate {
+            ums_user,
+            username,
+            tencent,
+            nickname,
+        },
+    ))
 }
 
 fn endpoint() -> impl Strategy<Value = Option<Endpoint>> {
-    of((text(), vec(text(), 0..3)).prop_map(|(device_id, tokens)| Endpoint { device_id, tokens }))
+    of((text(), vec(text(), 0..3), of(any::<u32>()))
+        .prop_map(|(device_id, tokens, cid)| Endpoint { device_id, tokens, cid }))
 }
 
 fn profile() -> impl Strategy<Value = Profile> {
@@ -200,14 +249,16 @@ fn profile() -> impl Strategy<Value = Profile> {
 }
 
 fn identity() -> impl Strategy<Value = Option<Identity>> {
-    of((text(), of(text()), of(text()), text(), of(text()), of(text())).prop_map(
-        |(client_id, device_id, former_device_id, push_id, device_name, user_name)| Identity {
+    let cid = of(any::<u32>());
+    of((text(), of(text()), of(text()), text(), of(text()), of(text()), cid).prop_map(
+        |(client_id, device_id, former_device_id, push_id, device_name, user_name, cid)| Identity {
             client_id,
             device_id,
             former_device_id,
             push_id,
             device_name,
             user_name,
+            cid,
         },
     ))
 }
@@ -303,8 +354,11 @@ fn task_created() -> impl Strategy<Value = Event> {
     let protocol =
         prop_oneof![Just(Protocol::Ums), Just(Protocol::Easemob), Just(Protocol::Antelope)];
     let strategy = proptest::sample::select(Way::ALL.to_vec());
-    let private = (json(), of(json()))
-        .prop_map(|(destinations, payload)| MessagePrivate { destinations, payload });
+    let private = (json(), of(json())).prop_map(|(destinations, payload)| MessagePrivate {
+        destinations,
+        payload,
+        caller: None,
+    });
     let numbers = (any::<[u32; 2]>(), of(any::<i64>()));
     (audience, (protocol, strategy), numbers, of(private)).prop_map(
         |(audience, (protocol, strategy), ([keep_seconds, unresolved], start_at), private)| {
@@ -338,18 +392,21 @@ fn accepted() -> impl Strategy<Value = MessageAccepted> {
     let sender =
         prop_oneof![id().prop_map(Sender::User), Just(Sender::Terminal), Just(Sender::Cloud)];
     let target = (any::<i64>(), of(id())).prop_map(|(device, account)| Target { device, account });
-    let private = (json(), of(json()))
-        .prop_map(|(destinations, payload)| MessagePrivate { destinations, payload });
     let resend = of(proptest::sample::select(Resend::ALL.to_vec()));
-    let numbers = (any::<i64>(), any::<bool>(), any::<[u32; 3]>(), (resend, any::<bool>()));
-    let protocol =
-        prop_oneof![Just(Protocol::Ums), Just(Protocol::Easemob), Just(Protocol::Antelope)];
+    let numbers =
+        (any::<i64>(), any::<bool>(), any::<[u32; 3]>(), (resend, any::<bool>(), of(chat())));
+    let protocol = prop_oneof![
+        Just(Protocol::Ums),
+        Just(Protocol::Easemob),
+        Just(Protocol::Antelope),
+        Just(Protocol::Tencent),
+    ];
     let strategy = proptest::sample::select(Way::ALL.to_vec());
-    (sender, (protocol, strategy), numbers, vec(target, 0..4), of(private)).prop_map(
+    (sender, (protocol, strategy), numbers, vec(target, 0..4), message_private()).prop_map(
         |(
             sender,
             (protocol, strategy),
-            (expires_at, burn, counts, (resend, callback)),
+            (expires_at, burn, counts, (resend, callback, chat)),
             targets,
             private,
         )| {
@@ -364,6 +421,7 @@ fn accepted() -> impl Strategy<Value = MessageAccepted> {
                 callback,
                 targets,
                 unresolved,
+                chat,
                 users,
                 unbound,
                 private,
@@ -382,6 +440,37 @@ fn kinds() -> Vec<BoxedStrategy<Event>> {
         Just(AppDeleted {}.into()).boxed(),
         account_private().prop_map(|private| AccountOpened { private }.into()).boxed(),
         account_private().prop_map(|private| AccountClosed { private }.into()).boxed(),
+        (any::<i64>(), account_private())
+            .prop_map(|(opened_at, private)| AccountLinked { opened_at, private }.into())
+            .boxed(),
+        (again(), any::<bool>(), vec(text(), 0..3))
+            .prop_map(|(again, updated, notifiers)| {
+                let ([device, registered_at], account, _, profile, identity) = again;
+                let tokens = notifiers.clone();
+                DeviceLinked {
+                    device,
+                    registered_at,
+                    updated,
+                    account,
+                    protocol: Protocol::Ums,
+                    profile,
+                    notifiers,
+                    private: identity.map(|identity| Linked { identity, tokens }),
+                }
+                .into()
+            })
+            .boxed(),
+        (
+            id(),
+            chat(),
+            proptest::sample::select(Way::ALL.to_vec()),
+            any::<bool>(),
+            message_private(),
+        )
+            .prop_map(|(sender, chat, strategy, callback, private)| {
+                MessageFiltered { sender, chat, strategy, callback, private }.into()
+            })
+            .boxed(),
         (text(), text())
             .prop_map(|(name, description)| LabelCreated { name, description }.into())
             .boxed(),
@@ -389,9 +478,10 @@ fn kinds() -> Vec<BoxedStrategy<Event>> {
         (text(), vec(id(), 0..3), vec(id(), 0..3))
             .prop_map(|(name, joined, left)| LabelMembersChanged { name, joined, left }.into())
             .boxed(),
-        (of(any::<i64>()), id(), vec(text(), 0..3), endpoint())
-            .prop_map(|(device, account, notifiers, private)| {
-                DeviceBound { device, account, notifiers, private }.into()
+        (of(any::<i64>()), id(), vec(text(), 0..3), endpoint(), any::<bool>())
+            .prop_map(|(device, account, notifiers, private, tencent)| {
+                let protocol = if tencent { Protocol::Tencent } else { Protocol::Easemob };
+                DeviceBound { device, account, protocol, notifiers, private }.into()
             })
             .boxed(),
         of(any::<u32>())
@@ -450,10 +540,10 @@ fn kinds() -> Vec<BoxedStrategy<Event>> {
                 TaskEnded { how, totals: Totals { users, unbound, devices, chunks } }.into()
             })
             .boxed(),
-        (any::<i64>(), any::<bool>(), of(any::<u32>()))
-            .prop_map(|(device, online, cid)| {
+        (any::<i64>(), any::<bool>(), of(any::<u32>()), of(id()))
+            .prop_map(|(device, online, cid, account)| {
                 let private = cid.map(|cid| Cid { cid });
-                PresenceChanged { device, online, private }.into()
+                PresenceChanged { device, online, account, private }.into()
             })
             .boxed(),
         (of(any::<i64>()), any::<i64>(), uplink_private())

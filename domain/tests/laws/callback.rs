@@ -30,6 +30,8 @@ fn each_kind_calls_again_as_its_protocol_says_and_then_gives_up() {
         (Kind::UcloudReport, vec![1, 1, 1]),
         (Kind::AntelopeMessage, vec![1, 5]),
         (Kind::AntelopeState, vec![1, 5]),
+        // As often as an app wants, and not at all unless it does.
+        (Kind::Tencent, vec![1, 2, 5]),
         (
             Kind::Webhook,
             vec![5, 300, 1_800, 2 * hour, 5 * hour, 10 * hour, 14 * hour, 20 * hour, 24 * hour],
@@ -37,6 +39,16 @@ fn each_kind_calls_again_as_its_protocol_says_and_then_gives_up() {
     ] {
         assert_eq!(pauses(kind), wanted, "{kind:?}");
     }
+}
+
+#[test]
+fn a_policy_may_be_cut_to_fewer_calls() {
+    for (most, wanted) in [(0, 0), (1, 1), (3, 3), (9, 3)] {
+        let policy = Kind::Tencent.policy().again(most);
+        assert_eq!(policy.pauses_micros.len(), wanted, "{most}");
+    }
+    let next = Kind::Tencent.policy().again(0).next(1, failed(None));
+    assert_eq!(next, Next::GivenUp(Reason::Status));
 }
 
 #[test]

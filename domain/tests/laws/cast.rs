@@ -125,8 +125,9 @@ impl Handset {
 
     fn bound_as(&self, device: Option<i64>) -> DeviceBound {
         let (notifiers, tokens) = self.bound.iter().cloned().unzip();
-        let private = Some(Endpoint { device_id: self.device_id.clone(), tokens });
-        DeviceBound { device, account: self.account, notifiers, private }
+        let private = Some(Endpoint { device_id: self.device_id.clone(), tokens, cid: None });
+        let (account, protocol) = (self.account, Protocol::Easemob);
+        DeviceBound { device, account, protocol, notifiers, private }
     }
 
     /// Its token under that name died.
@@ -301,7 +302,8 @@ pub(crate) fn raw(text: &str) -> RawJson {
 
 /// The words of a push.
 pub(crate) fn words() -> MessagePrivate {
-    MessagePrivate { destinations: raw(r#"{"type":0}"#), payload: Some(raw(r#"{"msgName":"hi"}"#)) }
+    let payload = Some(raw(r#"{"msgName":"hi"}"#));
+    MessagePrivate { destinations: raw(r#"{"type":0}"#), payload, caller: None }
 }
 
 /// The content of a push to some devices, from the app's server.
@@ -316,6 +318,7 @@ pub(crate) fn push_to(devices: &[i64]) -> MessageAccepted {
         callback: false,
         targets: devices.iter().map(|device| Target { device: *device, account: None }).collect(),
         unresolved: 0,
+        chat: None,
         users: 0,
         unbound: 0,
         private: Some(words()),

@@ -40,7 +40,7 @@ use domain::{
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::{cast::raw, golden_callbacks};
+use crate::{cast::raw, golden_callbacks, golden_tencent};
 
 /// An event as the ledger stores it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -100,6 +100,7 @@ fn config() -> AppConfig {
         }),
         easemob: None,
         antelope: None,
+        tencent: None,
         uplink: UplinkConfig::default(),
         webhooks: Vec::new(),
         vendors: Vec::new(),
@@ -177,6 +178,7 @@ fn identity() -> Identity {
         push_id: text("1a0018970a8e4c1b2f3"),
         device_name: Some(text("厨房")),
         user_name: Some(text("安\n")),
+        cid: None,
     }
 }
 
@@ -278,14 +280,22 @@ fn labels() -> Vec<(&'static str, Event)> {
 fn bindings() -> Vec<(&'static str, Event)> {
     let endpoint = || {
         let tokens = vec![text("token-a"), text("token-b")];
-        Some(Endpoint { device_id: text("phone-1"), tokens })
+        Some(Endpoint { device_id: text("phone-1"), tokens, cid: None })
     };
-    let bare = Endpoint { device_id: text("phone-1"), tokens: Vec::new() };
+    let bare = Endpoint { device_id: text("phone-1"), tokens: Vec::new(), cid: None };
     let notifiers = || vec![text("apns-cert"), text("jpush-cert")];
     let (account, code) = (ANN, text("1003"));
-    let first = DeviceBound { device: None, account, notifiers: Vec::new(), private: Some(bare) };
-    let bound =
-        |private| DeviceBound { device: Some(42), account, notifiers: notifiers(), private };
+    let protocol = Protocol::Easemob;
+    let notifiers_of = |all: bool| if all { notifiers() } else { Vec::new() };
+    let binding = |device, all, private| DeviceBound {
+        device,
+        account,
+        protocol,
+        notifiers: notifiers_of(all),
+        private,
+    };
+    let first = binding(None, false, Some(bare));
+    let bound = |private| binding(Some(42), true, private);
     let died = TokenDied {
         device: 42,
         account: Some(ANN),
@@ -319,14 +329,16 @@ fn messages() -> Vec<(&'static str, Event)> {
             Target { device: 43, account: None },
         ],
         unresolved: 3,
+        chat: None,
         users: 0,
         unbound: 0,
         private: Some(MessagePrivate {
             destinations: raw(r#"{"type": 2, "devType": ["01", "08"]}"#),
             payload: Some(raw(r#"{"msgName":"你好","n":1.10,"big":12345678901234567890,"n":2}"#)),
+            caller: None,
         }),
     };
-    let bare = MessagePrivate { destinations: raw("null"), payload: None };
+    let bare = MessagePrivate { destinations: raw("null"), payload: None, caller: None };
     let minimal = MessageAccepted {
         sender: Sender::Cloud,
         burn: false,
@@ -335,7 +347,8 @@ fn messages() -> Vec<(&'static str, Event)> {
         private: Some(bare),
         ..rich.clone()
     };
-    let nothing = MessagePrivate { destinations: raw("{}"), payload: Some(raw("null")) };
+    let payload = Some(raw("null"));
+    let nothing = MessagePrivate { destinations: raw("{}"), payload, caller: None };
     let from_terminal =
         MessageAccepted { sender: Sender::Terminal, private: Some(nothing), ..minimal.clone() };
     let erased = MessageAccepted { private: None, ..rich.clone() };
@@ -358,6 +371,7 @@ fn messages() -> Vec<(&'static str, Event)> {
         private: Some(MessagePrivate {
             destinations: raw("[5003062,1003775]"),
             payload: Some(raw(r#"{"name":"PopMessage","body":"aGVsbG8=","sourceId":1003200}"#)),
+            caller: None,
         }),
         ..rich.clone()
     };
@@ -501,6 +515,7 @@ fn tasks() -> Vec<(&'static str, Event)> {
         private: Some(MessagePrivate {
             destinations: raw(r#"{"targets": ["post-90s"]}"#),
             payload: Some(raw(r#"{"title":"你好"}"#)),
+            caller: None,
         }),
     };
     let to_users =
@@ -574,6 +589,7 @@ fn examples() -> Vec<(String, Event)> {
         golden_callbacks::uplinks(),
         golden_callbacks::configured(bare_config()),
         golden_callbacks::callbacks(),
+        golden_tencent::examples(bare_config()),
     ];
     let named = |(variant, event): (&str, Event)| {
         let variant = if variant.is_empty() { String::new() } else { format!(".{variant}") };

@@ -38,13 +38,15 @@ pub(crate) fn uplinks() -> Vec<(&'static str, Event)> {
     let device = Source::Device { device: 42, protocol: Protocol::Antelope };
     let written_at = 1_573_552_778;
     let uplink = |source, private| UplinkReceived { source, written_at, private }.into();
+    let presence =
+        |online, private| PresenceChanged { device: 42, online, account: None, private }.into();
     let private_cid = Some(Cid { cid: 5_003_062 });
     vec![
         ("", uplink(Source::Sms, Some(private))),
         ("device", uplink(device, Some(bare))),
         ("erased", uplink(Source::Sms, None)),
-        ("", PresenceChanged { device: 42, online: true, private: private_cid }.into()),
-        ("erased", PresenceChanged { device: 42, online: false, private: None }.into()),
+        ("", presence(true, private_cid)),
+        ("erased", presence(false, None)),
     ]
 }
 
@@ -67,6 +69,10 @@ pub(crate) fn callbacks() -> Vec<(&'static str, Event)> {
         Group::of(postponed, false, vec![20]),
         Group::of(state(given_up, 4, Some(Reason::Timeout)), true, vec![21, 23]),
     ];
+    let stopped = vec![
+        Group::of(state(callback::Outcome::Postponed, 0, Some(Reason::Stopped)), false, vec![24]),
+        Group::of(state(given_up, 0, Some(Reason::Unreadable)), false, vec![25]),
+    ];
     let (kind, receiver) = (callback::Kind::Webhook, RECEIVER);
     let all = CallbacksReplayed { kind, receiver, callbacks: None };
     let some = CallbacksReplayed { callbacks: Some(Packed::growing([21, 23])), ..all.clone() };
@@ -74,6 +80,7 @@ pub(crate) fn callbacks() -> Vec<(&'static str, Event)> {
     vec![
         ("", CallbacksCalled { kind: callback::Kind::Webhook, receiver, groups }.into()),
         ("minimal", CallbacksCalled { kind, receiver, groups: Vec::new() }.into()),
+        ("stopped", CallbacksCalled { kind, receiver, groups: stopped }.into()),
         ("", some.into()),
         ("minimal", all.into()),
     ]

@@ -149,7 +149,8 @@ impl Ledger {
 fn nothing(key: &Key) -> Fact {
     match key {
         Key::Apps => Fact::Apps(Arc::default()),
-        Key::Account { .. } => Fact::Account(None),
+        Key::Account { .. } | Key::Tencent { .. } => Fact::Account(None),
+        Key::Addresses(_) => Fact::Addresses(None),
         Key::User { .. } => Fact::User(None),
         Key::Label { .. } => Fact::Label(None),
         Key::LabelCount(_) => Fact::Count(0),

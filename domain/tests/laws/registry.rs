@@ -8,7 +8,7 @@ use std::{
 
 use domain::{
     Event, Recorded, Stream,
-    account::User,
+    account::{Account, AccountPrivate},
     device::Device,
     facts::{Fact, Key},
     label::Label,
@@ -25,7 +25,20 @@ pub(crate) fn named(ledger: &Ledger, key: &Key) -> Fact {
     match key {
         Key::Apps => ledger.folded(key),
         Key::Account { app, user } => Fact::Account(account(ledger, app, user)),
-        Key::User { app, username } => Fact::User(user(ledger, app, username)),
+        Key::User { app, username } => {
+            let named = |a: &AccountPrivate| a.username.as_deref() == Some(username);
+            let found = open(ledger).into_iter().find(|(at, a)| at == app && named(&a.addresses));
+            Fact::User(found.and_then(|(_, account)| account.user()).map(Arc::new))
+        }
+        Key::Tencent { app, user } => {
+            let named = |a: &AccountPrivate| a.tencent.as_deref() == Some(user);
+            let found = open(ledger).into_iter().find(|(at, a)| at == app && named(&a.addresses));
+            Fact::Account(found.map(|(_, account)| account.account))
+        }
+        Key::Addresses(account) => {
+            let found = open(ledger).into_iter().find(|(_, a)| a.account == *account);
+            Fact::Addresses(found.map(|(_, account)| Arc::new(account)))
+        }
         Key::Label { app, name } => {
             Fact::Label(labels(ledger, app).into_iter().find(|l| l.name == *name).map(Arc::new))
         }
@@ -51,7 +64,8 @@ pub(crate) fn named(ledger: &Ledger, key: &Key) -> Fact {
         }),
         Key::Cid { app, cid } => devices(ledger, |at, device| {
             let antelope = device.protocol == Protocol::Antelope;
-            antelope && at == app && device.identity.client_id == cid.to_string()
+            let own = antelope && device.identity.client_id == cid.to_string();
+            at == app && (own || device.identity.cid == Some(*cid))
         }),
         Key::Hardware { app, id } => devices(ledger, |at, device| {
             at == app && device.identity.device_id.as_ref() == Some(id)
@@ -118,33 +132,33 @@ fn tasks(ledger: &Ledger, app: &str) -> Vec<AppTask> {
 }
 
 fn account(ledger: &Ledger, app: &str, user: &str) -> Option<Uuid> {
-    ledger.events().find_map(|recorded| match (&recorded.stream, &recorded.event) {
-        (Stream::Account(id), Event::AccountOpened(e)) if recorded.app == app => {
-            let private = e.private.as_ref()?;
-            (private.ums_user.as_deref() == Some(user)).then_some(*id)
-        }
-        _ => None,
-    })
+    let named = |a: &AccountPrivate| a.ums_user.as_deref() == Some(user);
+    let found = open(ledger).into_iter().find(|(at, a)| at == app && named(&a.addresses));
+    found.map(|(_, account)| account.account)
 }
 
-fn user(ledger: &Ledger, app: &str, username: &str) -> Option<Arc<User>> {
-    let mut user = None;
-    for recorded in ledger.events().filter(|recorded| recorded.app == app) {
+/// Accounts that are open, each with its app.
+fn open(ledger: &Ledger) -> Vec<(String, Account)> {
+    let mut open: Vec<(String, Account)> = Vec::new();
+    for recorded in ledger.events() {
         let Stream::Account(account) = recorded.stream else { continue };
+        let version = recorded.version;
         match &recorded.event {
             Event::AccountOpened(e) => {
-                let private = e.private.clone().unwrap_or_default();
-                if private.username.as_deref() == Some(username) {
-                    let (version, opened_at) = (recorded.version, recorded.recorded_at);
-                    let (username, nickname) = (username.to_owned(), private.nickname);
-                    user = Some(User { account, version, opened_at, username, nickname });
-                }
+                let addresses = e.private.clone().unwrap_or_default();
+                let opened_at = recorded.recorded_at;
+                let account = Account { account, version, opened_at, addresses };
+                open.push((recorded.app.clone(), account));
             }
-            Event::AccountClosed(_) => user = user.filter(|user| user.account != account),
-            _ => {}
+            Event::AccountLinked(e) => {
+                let own = open.iter_mut().find(|(_, own)| own.account == account).unwrap();
+                own.1.version = version;
+                own.1.addresses = e.private.clone().unwrap_or_default();
+            }
+            _ => open.retain(|(_, own)| own.account != account),
         }
     }
-    user.map(Arc::new)
+    open
 }
 
 /// Labels that are there, in order of creation.

@@ -16,7 +16,7 @@ use super::uuid;
 use crate::{
     Fault,
     db::{self, Conn, Insert, Sql, Value},
-    on, rows, scalars,
+    on, rows,
 };
 
 static INSERT_DEVICES: LazyLock<Insert> = LazyLock::new(|| {
@@ -34,6 +34,7 @@ static INSERT_DEVICES: LazyLock<Insert> = LazyLock::new(|| {
         "channel",
         "client_id",
         "hardware_id",
+        "linked_cid",
         "details",
         "from_position",
         "to_position",
@@ -42,17 +43,20 @@ static INSERT_DEVICES: LazyLock<Insert> = LazyLock::new(|| {
 });
 
 /// The columns of [`DeviceRow`], in its order.
+macro_rules! columns {
+    () => {
+        "number, stream, version, status, account, registered_at, app_package, device_type, \
+         channel, client_id, hardware_id, details, app, protocol, linked_cid"
+    };
+}
+
+/// Devices, one a row.
 ///
-/// Where a few devices are found by a name they are sorted by `+number`: by `number` alone SQLite
-/// would rather walk all devices of the app, which an index has in that order, than sort a few.
+/// Where a few are found by a name they are sorted by `+number`: by `number` alone SQLite would
+/// rather walk all devices of the app, which an index has in that order, than sort a few.
 macro_rules! select_devices {
     ($where:literal) => {
-        concat!(
-            "SELECT number, stream, version, status, account, registered_at, app_package, ",
-            "device_type, channel, client_id, hardware_id, details, app, protocol ",
-            "FROM devices WHERE ",
-            $where
-        )
+        concat!("SELECT ", columns!(), " FROM devices WHERE ", $where)
     };
 }
 
@@ -71,6 +75,7 @@ type DeviceRow = (
     String,
     String,
     String,
+    Option<String>,
 );
 
 /// The attributes of a device that nothing searches by.
@@ -98,6 +103,7 @@ pub(super) async fn apply(conn: &mut Conn<'_>, page: &[&Recorded]) -> Result<(),
                 Event::DeviceReturned(e) => e.device,
                 Event::DeviceUnregistered(e) => e.device,
                 Event::DeviceBound(e) => e.device.unwrap_or(recorded.position),
+                Event::DeviceLinked(e) => e.device,
                 Event::TokenDied(e) => e.device,
                 _ => recorded.position,
             };
@@ -136,7 +142,7 @@ pub(super) async fn apply(conn: &mut Conn<'_>, page: &[&Recorded]) -> Result<(),
         let (sql, closed) = (conn.text(SQL), db::list(&closed)?);
         on!(conn.again(), c => sqlx::query(sql).bind(closed).execute(&mut *c).await?.rows_affected());
     }
-    let mut values: Vec<Value> = Vec::with_capacity(rows.len() * 16);
+    let mut values: Vec<Value> = Vec::with_capacity(rows.len() * 17);
     for (from, to, app, device) in rows {
         push_device(&mut values, from, to, app, device)?;
     }
@@ -174,6 +180,7 @@ fn push_device(
         (profile.channel as i64).into(),
         identity.client_id.into(),
         identity.device_id.into(),
+        identity.cid.map(|cid| cid.to_string()).into(),
         details.into(),
         from.into(),
         Value::Int(to),
@@ -206,6 +213,7 @@ fn device(row: DeviceRow) -> Result<(String, Device), Fault> {
             push_id: details.push_id,
             device_name: details.device_name,
             user_name: details.user_name,
+            cid: row.14.map(|cid| cid.parse()).transpose().map_err(|e| Fault::stored("cid", e))?,
         },
         bound: details.bound,
     };
@@ -229,19 +237,19 @@ pub async fn by_client(conn: &mut Conn<'_>, app: &str, client: &str) -> Result<V
     }))
 }
 
-/// The Antelope devices with these numbers, in order of number in the ledger.
+/// The devices with these Antelope numbers, in order of number in the ledger.
 ///
 /// # Errors
 /// [`Fault`] when the database fails.
 pub async fn by_cids(conn: &mut Conn<'_>, app: &str, cids: &[u32]) -> Result<Vec<Device>, Fault> {
     const SQL: Sql = Sql {
         sqlite: select_devices!(
-            "app = $1 AND client_id IN (SELECT value FROM json_each($2)) \
-             AND protocol = 'antelope' AND to_position IS NULL ORDER BY +number"
+            "app = $1 AND cid IN (SELECT value FROM json_each($2)) \
+             AND to_position IS NULL ORDER BY +number"
         ),
         postgres: select_devices!(
-            "app = $1 AND client_id IN (SELECT json_array_elements_text($2::json)) \
-             AND protocol = 'antelope' AND to_position IS NULL ORDER BY +number"
+            "app = $1 AND cid IN (SELECT json_array_elements_text($2::json)) \
+             AND to_position IS NULL ORDER BY +number"
         ),
     };
     let cids: Vec<String> = cids.iter().map(u32::to_string).collect();
@@ -253,13 +261,13 @@ pub async fn by_cids(conn: &mut Conn<'_>, app: &str, cids: &[u32]) -> Result<Vec
 
 /// Statement of [`page_of_cids`]: app, limit and offset. A test looks at its plan.
 pub const PAGE_OF_CIDS: &str = select_devices!(
-    "app = $1 AND protocol = 'antelope' AND to_position IS NULL ORDER BY number LIMIT $2 OFFSET $3"
+    "app = $1 AND cid IS NOT NULL AND to_position IS NULL ORDER BY number LIMIT $2 OFFSET $3"
 );
 /// Statement of [`count_of_cids`]: app. A test looks at its plan.
 pub const COUNT_OF_CIDS: &str = "SELECT COUNT(*) FROM devices \
-     WHERE app = $1 AND protocol = 'antelope' AND to_position IS NULL";
+     WHERE app = $1 AND cid IS NOT NULL AND to_position IS NULL";
 
-/// A page of an app's Antelope devices, from an offset on, in order of number in the ledger.
+/// A page of an app's devices with Antelope numbers, from an offset on, in order of number in the ledger.
 ///
 /// # Errors
 /// [`Fault`] when the database fails.
@@ -274,7 +282,7 @@ pub async fn page_of_cids(
     }))
 }
 
-/// How many Antelope devices an app has.
+/// How many devices with Antelope numbers an app has.
 ///
 /// # Errors
 /// [`Fault`] when the database fails.
@@ -301,10 +309,46 @@ pub(super) async fn by_hardware(
 /// # Errors
 /// [`Fault`] when the database fails.
 pub async fn by_account(conn: &mut Conn<'_>, account: Uuid) -> Result<Vec<Device>, Fault> {
-    const SQL: &str = select_devices!("account = $1 AND to_position IS NULL ORDER BY +number");
-    devices(on!(conn.again(), c => {
-        sqlx::query_as(SQL).bind(account.to_string()).fetch_all(&mut *c).await?
-    }))
+    by_accounts(conn, &[account]).await
+}
+
+/// Devices as a list of JSON arrays in one text.
+macro_rules! list_devices {
+    ($list:literal, $array:literal, $end:literal) => {
+        concat!("SELECT ", $list, "(", $array, "(", columns!(), "))", $end)
+    };
+}
+
+/// Devices of some accounts, unregistered ones too, in order of number. A push may name a hundred
+/// users: all of it comes as one text, as SQLite's driver hands each column of each row over by
+/// itself.
+///
+/// # Errors
+/// [`Fault`] when the database fails.
+pub async fn by_accounts(conn: &mut Conn<'_>, accounts: &[Uuid]) -> Result<Vec<Device>, Fault> {
+    const SQL: Sql = Sql {
+        sqlite: list_devices!(
+            "json_group_array",
+            "json_array",
+            " FROM devices WHERE account IN (SELECT value FROM json_each($1)) \
+             AND to_position IS NULL"
+        ),
+        postgres: list_devices!(
+            "COALESCE(json_agg",
+            "json_build_array",
+            ", '[]')::text FROM devices WHERE account IN \
+             (SELECT json_array_elements_text($1::json)) AND to_position IS NULL"
+        ),
+    };
+    let (sql, accounts) = (conn.text(SQL), db::list(accounts)?);
+    let (found,): (String,) = on!(conn.again(), c => {
+        sqlx::query_as(sql).bind(accounts).fetch_one(&mut *c).await?
+    });
+    let rows: Vec<DeviceRow> =
+        serde_json::from_str(&found).map_err(|cause| Fault::stored("devices", cause))?;
+    let mut found = devices(rows)?;
+    found.sort_unstable_by_key(|device| device.number);
+    Ok(found)
 }
 
 /// Devices by number, each with its app.
@@ -373,23 +417,6 @@ pub async fn page_of_devices(
             None => query,
         };
         query.fetch_all(&mut *c).await?
-    }))
-}
-
-/// Devices of some accounts, unregistered ones too, in order of number.
-///
-/// # Errors
-/// [`Fault`] when the database fails.
-pub async fn by_accounts(conn: &mut Conn<'_>, accounts: &[Uuid]) -> Result<Vec<Device>, Fault> {
-    const SQL: Sql = scalars!(
-        "SELECT number, stream, version, status, account, registered_at, app_package, \
-         device_type, channel, client_id, hardware_id, details, app, protocol \
-         FROM devices WHERE to_position IS NULL AND account IN (SELECT value FROM ",
-        ") ORDER BY +number"
-    );
-    let (sql, accounts) = (conn.text(SQL), db::list(accounts)?);
-    devices(on!(conn.again(), c => {
-        sqlx::query_as(sql).bind(accounts).fetch_all(&mut *c).await?
     }))
 }
 

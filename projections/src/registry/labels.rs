@@ -206,7 +206,7 @@ pub async fn member_page(
     limit: i64,
 ) -> Result<Vec<MemberRow>, Fault> {
     const SQL: &str = "SELECT a.username, m.joined_at, m.from_position, m.account \
-         FROM label_members m JOIN accounts a ON a.account = m.account \
+         FROM label_members m JOIN accounts a ON a.account = m.account AND a.to_position IS NULL \
          WHERE m.label = $1 AND m.to_position IS NULL \
          AND (m.from_position, m.account) > ($2, $3) ORDER BY m.from_position, m.account LIMIT $4";
     let found: Vec<(String, i64, i64, String)> = on!(conn.again(), c => {

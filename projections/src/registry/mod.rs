@@ -12,7 +12,7 @@ mod labels;
 mod owners;
 mod tasks;
 
-pub use accounts::{AccountRow, account, account_page, by_ids, named, user_page, users};
+pub use accounts::{AccountRow, account, account_page, by_ids, named, tencent, user_page, users};
 pub use apps::apps;
 pub use devices::{
     COUNT_OF_CIDS, PAGE_OF_CIDS, Wanted, by_account, by_accounts, by_cids, by_client, by_numbers,
@@ -21,10 +21,15 @@ pub use devices::{
 pub use labels::{MemberRow, label, label_page, labels_of, member, member_page};
 pub use tasks::{TaskRow, open_tasks};
 
-use std::sync::Arc;
+use std::{
+    collections::{BTreeMap, HashMap},
+    hash::Hash,
+    sync::Arc,
+};
 
 use domain::{
     Recorded, Stream,
+    account::User,
     device::Device,
     facts::{Fact, Key},
 };
@@ -71,6 +76,65 @@ pub async fn apply(conn: &mut Conn<'_>, page: &[Recorded]) -> Result<(), Fault> 
     apps::apply(conn, &page).await
 }
 
+/// Loads facts of many keys; those that are not the registry's are left out. What one push names by
+/// the hundred takes one statement a kind: Easemob users, Antelope devices, devices of accounts.
+///
+/// # Errors
+/// [`Fault`] when the database fails.
+pub async fn load_all(conn: &mut Conn<'_>, keys: &[Key]) -> Result<Vec<(Key, Fact)>, Fault> {
+    let mut facts = Vec::with_capacity(keys.len());
+    let mut users: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    let mut cids: BTreeMap<&str, Vec<u32>> = BTreeMap::new();
+    let mut owners: Vec<Uuid> = Vec::new();
+    for key in keys {
+        match key {
+            Key::User { app, username } => users.entry(app).or_default().push(username),
+            Key::Cid { app, cid } => cids.entry(app).or_default().push(*cid),
+            Key::AccountDevices(account) => owners.push(*account),
+            other => facts.extend(load(conn, other).await?.map(|fact| (other.clone(), fact))),
+        }
+    }
+    for (app, names) in users {
+        let found = accounts::users_named(conn, app, &names).await?;
+        let mut found: HashMap<String, User> =
+            found.into_iter().map(|user| (user.username.clone(), user)).collect();
+        for name in names {
+            let user = found.remove(name).map(Arc::new);
+            facts.push((Key::user(app, name), Fact::User(user)));
+        }
+    }
+    for (app, cids) in cids {
+        let found = by_cids(conn, app, &cids).await?;
+        let mut found = grouped(found, Device::cid);
+        for cid in cids {
+            facts.push((Key::cid(app, cid), devices_fact(found.remove(&cid).unwrap_or_default())));
+        }
+    }
+    if !owners.is_empty() {
+        let found = devices::by_accounts(conn, &owners).await?;
+        let mut found = grouped(found, |device| device.account);
+        for owner in owners {
+            let devices = devices_fact(found.remove(&owner).unwrap_or_default());
+            facts.push((Key::AccountDevices(owner), devices));
+        }
+    }
+    Ok(facts)
+}
+
+/// Devices by a trait of theirs, in their order.
+fn grouped<T: Eq + Hash>(
+    devices: Vec<Device>,
+    of: impl Fn(&Device) -> Option<T>,
+) -> HashMap<T, Vec<Device>> {
+    let mut groups: HashMap<T, Vec<Device>> = HashMap::new();
+    for device in devices {
+        if let Some(group) = of(&device) {
+            groups.entry(group).or_default().push(device);
+        }
+    }
+    groups
+}
+
 /// Loads the fact of a registry key; `None` for keys that are not the registry's.
 ///
 /// # Errors
@@ -80,7 +144,12 @@ pub async fn load(conn: &mut Conn<'_>, key: &Key) -> Result<Option<Fact>, Fault>
         Key::Apps => Fact::Apps(Arc::new(apps(conn).await?)),
         Key::Account { app, user } => Fact::Account(account(conn, app, user).await?),
         Key::User { app, username } => {
-            Fact::User(accounts::user(conn, app, username).await?.map(Arc::new))
+            let found = accounts::users_named(conn, app, &[username]).await?;
+            Fact::User(found.into_iter().next().map(Arc::new))
+        }
+        Key::Tencent { app, user } => Fact::Account(tencent(conn, app, user).await?),
+        Key::Addresses(account) => {
+            Fact::Addresses(accounts::addresses(conn, *account).await?.map(Arc::new))
         }
         Key::Label { app, name } => {
             Fact::Label(labels::label(conn, app, name).await?.map(Arc::new))

@@ -62,6 +62,12 @@ impl Template {
         self.vendor
     }
 
+    /// Whether this vendor can have given the token.
+    #[must_use]
+    pub fn takes(&self, token: &str) -> bool {
+        well_formed(self.vendor, token)
+    }
+
     /// The call for some tokens. `key` is what [`Sender::key`](super::Sender::key) gave for this
     /// batch: the same key again is the same call again.
     ///
@@ -75,7 +81,7 @@ impl Template {
         if tokens.len() > batch_tokens(self.vendor) {
             return Err(Unfit::TooManyTokens);
         }
-        if tokens.iter().any(|token| !well_formed(self.vendor, token)) {
+        if !tokens.iter().all(|token| self.takes(token)) {
             return Err(Unfit::MalformedToken);
         }
         let mut url = self.url.clone();

@@ -20,7 +20,10 @@ use domain::{
     },
     vendor::Vendor,
 };
-use futures_util::{StreamExt, stream, stream::FuturesUnordered};
+use futures_util::{
+    StreamExt,
+    stream::{self, SelectAll},
+};
 use projections::{
     Fault,
     registry::audience::{TargetRow, targets_at},
@@ -32,7 +35,6 @@ use super::{
     lane::{Once, Said, Turn, VendorLane},
     task::Job,
 };
-use crate::delivery::channel::{Options, template};
 
 /// Dead tokens of a chunk that are buried at once.
 const BURIALS: usize = 64;
@@ -322,16 +324,15 @@ impl<'a> Work<'a> {
                 let entry = by_lane.entry(lane.config.name.clone());
                 entry.or_insert_with(|| (lane, Vec::new())).1.push((candidate, binding));
             }
-            let mut calls = FuturesUnordered::new();
-            for (lane, mut bound) in by_lane.into_values() {
-                while !bound.is_empty() {
-                    let rest = bound.split_off(bound.len().min(lane.batch()));
-                    let batch = std::mem::replace(&mut bound, rest);
-                    let tokens = batch.iter().map(|(_, binding)| binding.token.as_str());
-                    let hash = hash_of(tokens);
-                    let key = self.keys.remove(&hash);
-                    calls.push(call(self.job, self.attempt, Arc::clone(&lane), batch, key, hash));
-                }
+            let mut calls = SelectAll::new();
+            for (lane, bound) in by_lane.into_values() {
+                // No more than the vendor is sent at once are made, and the others as those end.
+                let (job, attempt, at_once) = (self.job, self.attempt, lane.calls());
+                let batches = self.batches(bound, lane.batch());
+                let call = move |(batch, key, hash)| {
+                    call(job, attempt, Arc::clone(&lane), batch, key, hash)
+                };
+                calls.push(stream::iter(batches).map(call).buffer_unordered(at_once).boxed());
             }
             left = Vec::new();
             while let Some(called) = calls.next().await {
@@ -339,6 +340,18 @@ impl<'a> Work<'a> {
             }
         }
         Ok(())
+    }
+
+    /// What goes to a vendor, by the call: its devices, the call's idempotency key if it was made
+    /// before, and the hash of its tokens.
+    fn batches(&mut self, bound: Batch, size: usize) -> Vec<(Batch, Option<String>, u64)> {
+        let mut left = bound.into_iter();
+        let next = || Some(left.by_ref().take(size).collect()).filter(|b: &Batch| !b.is_empty());
+        let keyed = |batch: Batch| {
+            let hash = hash_of(batch.iter().map(|(_, binding)| binding.token.as_str()));
+            (batch, self.keys.remove(&hash), hash)
+        };
+        std::iter::from_fn(next).map(keyed).collect()
     }
 
     /// Takes in what a call came to; gives the devices that have another way left.
@@ -430,20 +443,13 @@ async fn said(
         () = job.cancelled.cancelled() => return all(Once::Again(0)),
         () = lane.ready(&job.server, expires_at) => {}
     }
-    let now = job.server.clock.now();
-    let Some(ttl_seconds) =
-        u32::try_from((expires_at - now) / 1_000_000).ok().filter(|_| now < expires_at)
-    else {
-        return all(Once::Said(Said::expired()));
-    };
-    let options = Options { message: job.id, ttl_seconds, now };
-    match template(lane.channel().config(), &job.notification, &options) {
+    match job.wording.of(lane, job.server.clock.now()) {
         Ok(template) => {
             let tokens: Vec<&str> = batch.iter().map(|(_, b)| b.token.as_str()).collect();
             let turn = Turn { message: job.id, attempt, expires_at };
             lane.once(&job.server, &template, &tokens, turn, key).await
         }
-        Err(unfit) => all(Once::Said(Said::unfit(unfit))),
+        Err(said) => all(Once::Said(said)),
     }
 }
 

@@ -1,18 +1,18 @@
 //! One vendor of one app on its way out: how many calls at once, when the next may begin, and
-//! whether it worked of late. A slow or failing vendor holds up its own lane and no other.
+//! whether it worked of late. A slow or failing vendor holds up its own lane and no other, and a
+//! call that failed among others that succeed holds up nothing but itself.
 
 use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicI64, Ordering},
-    },
+    collections::{BTreeMap, VecDeque},
+    ops::Range,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
 use domain::{
     app::VendorRef,
     message::MessageId,
-    vendor::{Class, Unfit, Vendor, retry},
+    vendor::{Class, Health, Unfit, Vendor},
 };
 use tokio::sync::Semaphore;
 
@@ -32,17 +32,19 @@ const SINGLE_CALLS: usize = 256;
 const VOUCHED_MICROS: i64 = 600_000_000;
 /// JPush's code for an audience that it cannot read, which one bad id is enough for.
 const JPUSH_BAD_AUDIENCE: &str = "1003";
+/// Calls that are made to tell the bad tokens of one batch apart.
+const HALVING_CALLS: usize = 100;
+/// Those of them after which the message is at fault if nothing was taken: down to eighths.
+const UNTAKEN_CALLS: usize = 14;
 
 /// A vendor that an app is configured for.
 pub(super) struct VendorLane {
     pub(super) config: VendorRef,
     channel: Arc<Channel>,
     sender: Sender,
+    calls: usize,
     permits: Semaphore,
-    /// No call begins before this time, in µs.
-    not_before: AtomicI64,
-    /// When a call last succeeded, in µs.
-    succeeded: AtomicI64,
+    health: Mutex<Health>,
 }
 
 /// What a vendor said of one token, in the end.
@@ -105,9 +107,9 @@ impl VendorLane {
             config,
             channel,
             sender,
+            calls,
             permits: Semaphore::new(calls),
-            not_before: AtomicI64::new(0),
-            succeeded: AtomicI64::new(i64::MIN / 2),
+            health: Mutex::default(),
         }
     }
 
@@ -123,6 +125,16 @@ impl VendorLane {
     /// Tokens that go into one call.
     pub(super) fn batch(&self) -> usize {
         batch_tokens(self.config.vendor)
+    }
+
+    /// Calls at once.
+    pub(super) fn calls(&self) -> usize {
+        self.calls
+    }
+
+    fn health(&self) -> MutexGuard<'_, Health> {
+        // Nothing that holds the lock can panic half-way, so a poisoned one is still whole.
+        self.health.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Sends one batch until the vendor's word is final for each token, or the message expires.
@@ -161,13 +173,13 @@ impl VendorLane {
 
     /// Returns once the next call may begin, or a message has expired.
     pub(super) async fn ready(&self, server: &Server, expires_at: i64) {
-        let not_before = self.not_before.load(Ordering::Acquire).min(expires_at);
+        let not_before = self.health().not_before().min(expires_at);
         server.clock.sleep_until(not_before).await;
     }
 
     /// Sends one batch once, as the attempt of that number. `key` is the batch's idempotency key:
-    /// given again, what the vendor took already is not pushed twice. One bad token that spoils a
-    /// batch is found by halving it.
+    /// given again, what the vendor took already is not pushed twice. Tokens that spoil a batch are
+    /// told apart from the others.
     pub(super) async fn once(
         &self,
         server: &Server,
@@ -176,39 +188,13 @@ impl VendorLane {
         turn: Turn,
         key: &mut Option<String>,
     ) -> Vec<Once> {
-        let Turn { attempt, expires_at, .. } = turn;
-        let verdicts = self.attempt(server, template, tokens, turn, key).await;
-        if self.spoiled(&verdicts) {
-            let (left, right) = tokens.split_at(tokens.len() / 2);
-            let mut said = Vec::with_capacity(tokens.len());
-            for half in [left, right] {
-                *key = None;
-                said.extend(Box::pin(self.once(server, template, half, turn, key)).await);
-            }
+        let verdicts = if tokens.iter().all(|token| template.takes(token)) {
+            self.asked(server, template, tokens, turn, key).await
+        } else {
             *key = None;
-            return said;
-        }
-        let now = server.clock.now();
-        let said: Vec<Once> = verdicts
-            .into_iter()
-            .map(|verdict| {
-                server.metrics.vendor(self.config.vendor.name(), verdict.class.name(), 1);
-                match retry(verdict.class, attempt, verdict.retry_after, roll()) {
-                    Some(pause) if now + pause < expires_at => Once::Again(pause),
-                    next => {
-                        let expired = next.is_some();
-                        Once::Said(Said { expired, ..self.judge(verdict, now) })
-                    }
-                }
-            })
-            .collect();
-        let pause = said.iter().filter_map(|said| match said {
-            Once::Again(pause) => Some(*pause),
-            Once::Said(_) => None,
-        });
-        if let Some(pause) = pause.max() {
-            self.not_before.fetch_max(now + pause, Ordering::AcqRel);
-        }
+            self.without_malformed(server, template, tokens, turn).await
+        };
+        let said = self.judged(server, verdicts, turn);
         // A part that is sent again is another call than the whole.
         if said.iter().any(|said| matches!(said, Once::Said(_))) {
             *key = None;
@@ -216,12 +202,118 @@ impl VendorLane {
         said
     }
 
+    /// Takes in what the vendor said, and says what is next for each token.
+    fn judged(&self, server: &Server, verdicts: Vec<Verdict>, turn: Turn) -> Vec<Once> {
+        let now = server.clock.now();
+        let mut by_class: BTreeMap<&'static str, usize> = BTreeMap::new();
+        for verdict in &verdicts {
+            *by_class.entry(verdict.class.name()).or_default() += 1;
+        }
+        for (class, tokens) in by_class {
+            server.metrics.vendor(self.config.vendor.name(), class, tokens);
+        }
+        let mut health = self.health();
+        let taken = verdicts.iter().any(|verdict| verdict.class == Class::Ok);
+        if taken {
+            health.succeeded(now);
+        } else if verdicts.iter().any(may_pass) {
+            health.failed(now);
+        }
+        // What failed in one call is asked for again in one.
+        let roll = roll();
+        let said = |verdict: Verdict| {
+            let answer = (verdict.class, verdict.retry_after);
+            match health.put_off(self.config.vendor, answer, turn.attempt, (now, roll)) {
+                Some(pause) if now + pause < turn.expires_at => Once::Again(pause),
+                next => {
+                    let expired = next.is_some();
+                    // The message may be at fault, which some other token of it rules out.
+                    let vouched = match bad_audience(&verdict) {
+                        true => taken,
+                        false => health.succeeded_within(VOUCHED_MICROS, now),
+                    };
+                    Once::Said(Said { expired, ..judge(verdict, vouched) })
+                }
+            }
+        };
+        verdicts.into_iter().map(said).collect()
+    }
+
     /// Whether a batch was refused as one for what may be the fault of one token in it.
     fn spoiled(&self, verdicts: &[Verdict]) -> bool {
-        let bad = |verdict: &Verdict| {
-            verdict.class == Class::Payload && verdict.code.as_deref() == Some(JPUSH_BAD_AUDIENCE)
-        };
+        let bad = |verdict: &Verdict| verdict.class == Class::Payload && bad_audience(verdict);
         self.config.vendor == Vendor::Jpush && verdicts.len() > 1 && verdicts.iter().all(bad)
+    }
+
+    /// Sends the tokens of a batch that its vendor can have given; it is not asked for the others.
+    async fn without_malformed(
+        &self,
+        server: &Server,
+        template: &Template,
+        tokens: &[&str],
+        turn: Turn,
+    ) -> Vec<Verdict> {
+        let (fit, rest): (Vec<_>, Vec<_>) =
+            tokens.iter().copied().enumerate().partition(|(_, token)| template.takes(token));
+        let mut verdicts = vec![unfit(Unfit::MalformedToken); fit.len() + rest.len()];
+        if !fit.is_empty() {
+            let (at, fit): (Vec<usize>, Vec<&str>) = fit.into_iter().unzip();
+            let said = self.asked(server, template, &fit, turn, &mut None).await;
+            at.into_iter().zip(said).for_each(|(at, verdict)| verdicts[at] = verdict);
+        }
+        verdicts
+    }
+
+    /// Sends a batch, in parts if it is refused as one.
+    async fn asked(
+        &self,
+        server: &Server,
+        template: &Template,
+        tokens: &[&str],
+        turn: Turn,
+        key: &mut Option<String>,
+    ) -> Vec<Verdict> {
+        let verdicts = self.attempt(server, template, tokens, turn, key).await;
+        if !self.spoiled(&verdicts) {
+            return verdicts;
+        }
+        *key = None;
+        self.halved(server, template, tokens, turn, verdicts).await
+    }
+
+    /// Sends a batch that was refused as one in halves, and halves of those that are refused again,
+    /// the largest first, so that all but the bad tokens get it. What is not told apart within some
+    /// calls stays refused, as does all of a message that no part is taken of.
+    async fn halved(
+        &self,
+        server: &Server,
+        template: &Template,
+        tokens: &[&str],
+        turn: Turn,
+        mut verdicts: Vec<Verdict>,
+    ) -> Vec<Verdict> {
+        let mut parts = VecDeque::from(halves(0..tokens.len()));
+        let mut taken = false;
+        for call in 0..HALVING_CALLS {
+            if call >= UNTAKEN_CALLS && !taken {
+                break;
+            }
+            let Some(part) = parts.pop_front() else { break };
+            let some = &tokens[part.clone()];
+            let said = self.attempt(server, template, some, turn, &mut None).await;
+            taken |= said.iter().any(|verdict| verdict.class == Class::Ok);
+            if self.spoiled(&said) {
+                parts.extend(halves(part));
+                continue;
+            }
+            // What is put off now puts off all the rest.
+            let put_off = said.iter().find(|verdict| may_pass(verdict));
+            if let Some(verdict) = put_off {
+                parts.drain(..).flatten().for_each(|at| verdicts[at] = verdict.clone());
+            }
+            verdicts[part].clone_from_slice(&said);
+        }
+        verdicts
     }
 
     async fn attempt(
@@ -255,15 +347,9 @@ impl VendorLane {
                         ..Verdict::of(Class::Config)
                     });
                 }
-                let verdicts = self.sender.send(&self.channel, &request, tokens).await;
-                if verdicts.iter().any(|verdict| verdict.class == Class::Ok) {
-                    self.succeeded.fetch_max(server.clock.now(), Ordering::AcqRel);
-                }
-                verdicts
+                self.sender.send(&self.channel, &request, tokens).await
             }
-            Err(unfit) => {
-                all(Verdict { code: Some(unfit.to_string()), ..Verdict::of(Class::Payload) })
-            }
+            Err(why) => all(unfit(why)),
         }
     }
 
@@ -285,15 +371,33 @@ impl VendorLane {
             }
         }
     }
+}
 
-    /// What a final verdict means. A vendor that calls a token dead is believed at once if nothing
-    /// else can explain it, else only if it took other messages of late.
-    fn judge(&self, verdict: Verdict, now: i64) -> Said {
-        let vouched = now - self.succeeded.load(Ordering::Acquire) < VOUCHED_MICROS;
-        let bury = verdict.class == Class::Dead && (!verdict.suspect || vouched);
-        let Verdict { class, since, id, code, .. } = verdict;
-        Said { bury, since, ..Said::of(class, id.or(code)) }
-    }
+/// Whether the same may be taken later.
+fn may_pass(verdict: &Verdict) -> bool {
+    matches!(verdict.class, Class::Throttled | Class::Server)
+}
+
+fn unfit(why: Unfit) -> Verdict {
+    Verdict { code: Some(why.to_string()), ..Verdict::of(Class::Payload) }
+}
+
+/// Whether JPush could not read the audience, or something else of the message.
+fn bad_audience(verdict: &Verdict) -> bool {
+    verdict.code.as_deref() == Some(JPUSH_BAD_AUDIENCE)
+}
+
+fn halves(part: Range<usize>) -> [Range<usize>; 2] {
+    let middle = part.start + part.len() / 2;
+    [part.start..middle, middle..part.end]
+}
+
+/// What a final verdict means. A vendor that calls a token dead is believed at once if nothing else
+/// can explain it, else only if what it took vouches for that.
+fn judge(verdict: Verdict, vouched: bool) -> Said {
+    let bury = verdict.class == Class::Dead && (!verdict.suspect || vouched);
+    let Verdict { class, since, id, code, .. } = verdict;
+    Said { bury, since, ..Said::of(class, id.or(code)) }
 }
 
 /// A random number from 0 to 1.

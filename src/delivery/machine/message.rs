@@ -8,27 +8,31 @@ use std::{
 };
 
 use domain::{
-    device::{Binding, Device},
+    device::Binding,
     facts::{Fact, Key},
     message::{Delivery, Ending, Message, MessageAccepted, MessageId, Progress, Stage, Step},
     notification::Notification,
     route::{Route, Strategy, Ways, after_silence, after_vendor, route},
 };
-use futures_util::{StreamExt, stream::FuturesUnordered};
-use projections::{Fault, registry};
+use futures_util::{
+    StreamExt,
+    stream::{self, SelectAll},
+};
+use projections::{
+    Fault,
+    registry::audience::{TargetRow, targets_at},
+};
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::{
     Machine, burial,
     lane::{Said, VendorLane},
     shown,
+    wording::Wording,
 };
 use crate::{
     app::Server,
-    delivery::{
-        channel::{Options, Sender, template},
-        recorder::Outcome,
-    },
+    delivery::{channel::Sender, recorder::Outcome},
     directory::AppEntry,
 };
 
@@ -143,22 +147,21 @@ impl Job<'_> {
         };
         for numbers in numbers.chunks(DEVICES) {
             let mut checkout = self.server.ledger.database().ledger_read.checkout().await?;
-            let devices = registry::by_numbers(&mut checkout.conn(), numbers).await?;
+            let targets = targets_at(&mut checkout.conn(), numbers, i64::MAX).await?;
             drop(checkout);
-            candidates
-                .extend(devices.iter().map(|(_, device)| self.candidate(machine, sender, device)));
+            candidates.extend(targets.into_iter().map(|t| self.candidate(machine, sender, t)));
         }
         Ok(candidates)
     }
 
-    fn candidate(&self, machine: &Machine, sender: Option<&Sender>, device: &Device) -> Candidate {
+    fn candidate(&self, machine: &Machine, sender: Option<&Sender>, t: TargetRow) -> Candidate {
         let way = |binding: Binding| {
-            let config = self.entry.config.vendor_of(&binding, &device.profile.app_package)?;
+            let config = self.entry.config.vendor_of(&binding, &t.app_package)?;
             let (config, channel) = self.entry.vendors.iter().find(|(own, _)| own == config)?;
             Some((machine.lane(sender?, self.entry.id(), (config, channel)), binding))
         };
-        let ways = device.bindings().into_iter().filter_map(way).collect();
-        Candidate { number: device.number, registered: device.registered(), ways }
+        let ways = t.bindings.into_iter().filter_map(way).collect();
+        Candidate { number: t.number, registered: t.registered, ways }
     }
 
     /// Asks the vendors, each device's first way first; what one will not take goes to the next.
@@ -171,14 +174,20 @@ impl Job<'_> {
                 let entry = by_lane.entry(lane.config.name.clone());
                 entry.or_insert_with(|| (lane, Vec::new())).1.push((candidate, binding));
             }
-            let notification = self.notification().await?;
-            let mut calls = FuturesUnordered::new();
-            for (lane, mut bound) in by_lane.into_values() {
-                while !bound.is_empty() {
-                    let rest = bound.split_off(bound.len().min(lane.batch()));
-                    let batch = std::mem::replace(&mut bound, rest);
-                    calls.push(self.call(Arc::clone(&lane), batch, &notification));
-                }
+            let wording =
+                Wording::new(self.id, self.message.expires_at, self.notification().await?);
+            let mut calls = SelectAll::new();
+            for (lane, bound) in by_lane.into_values() {
+                let at_once = lane.calls();
+                let size = lane.batch();
+                let mut left = bound.into_iter();
+                let next = move || {
+                    Some(left.by_ref().take(size).collect::<Vec<_>>()).filter(|b| !b.is_empty())
+                };
+                let wording = &wording;
+                let call = move |batch| self.call(Arc::clone(&lane), batch, wording);
+                let batches = stream::iter(std::iter::from_fn(next));
+                calls.push(batches.map(call).buffer_unordered(at_once).boxed());
             }
             left = Vec::new();
             while let Some(again) = calls.next().await {
@@ -193,9 +202,9 @@ impl Job<'_> {
         &self,
         lane: Arc<VendorLane>,
         batch: Vec<Bound>,
-        notification: &Notification,
+        wording: &Wording,
     ) -> Vec<Candidate> {
-        let said = self.said(&lane, &batch, notification).await;
+        let said = self.said(&lane, &batch, wording).await;
         let (mut steps, mut again) = (Vec::new(), Vec::new());
         for ((candidate, binding), said) in batch.into_iter().zip(said) {
             if said.bury {
@@ -222,26 +231,14 @@ impl Job<'_> {
         again
     }
 
-    async fn said(
-        &self,
-        lane: &VendorLane,
-        batch: &[Bound],
-        notification: &Notification,
-    ) -> Vec<Said> {
-        let all = |said: Said| vec![said; batch.len()];
-        let now = self.server.clock.now();
-        let ttl = (self.message.expires_at - now) / 1_000_000;
-        let Ok(ttl_seconds) = u32::try_from(ttl) else {
-            return all(Said::expired());
-        };
-        let options = Options { message: self.id, ttl_seconds, now };
-        match template(lane.channel().config(), notification, &options) {
+    async fn said(&self, lane: &VendorLane, batch: &[Bound], wording: &Wording) -> Vec<Said> {
+        match wording.of(lane, self.server.clock.now()) {
             Ok(template) => {
                 let tokens: Vec<&str> = batch.iter().map(|(_, b)| b.token.as_str()).collect();
                 let about = (self.id, self.message.expires_at);
                 lane.send(self.server, &template, &tokens, about).await
             }
-            Err(unfit) => all(Said::unfit(unfit)),
+            Err(said) => vec![said; batch.len()],
         }
     }
 

@@ -11,6 +11,7 @@ mod chunk;
 mod lane;
 mod message;
 mod task;
+mod wording;
 
 use std::{
     collections::{HashMap, HashSet},
@@ -253,12 +254,15 @@ impl Machine {
     }
 }
 
-/// What a vendor shows: an Easemob `pushMessage`, or the payload of another protocol as data.
+/// What a vendor shows: an Easemob `pushMessage`, a Tencent message, or the payload of another protocol as data.
 fn shown(protocol: Protocol, private: Option<MessagePrivate>) -> Result<Notification, Fault> {
     let payload = private.and_then(|private| private.payload);
     let text = payload.as_ref().map_or("null", |payload| payload.0.get());
     match protocol {
         Protocol::Ums | Protocol::Antelope => Ok(Notification::opaque(text)),
+        Protocol::Tencent => {
+            Notification::of_chat(text).map_err(|error| Fault::stored("payload", error))
+        }
         Protocol::Easemob => {
             Notification::parse(text).map_err(|error| Fault::stored("pushMessage", error))
         }

@@ -36,6 +36,7 @@ use super::{
     chunk::{self, Begin},
     lane::VendorLane,
     shown,
+    wording::Wording,
 };
 use crate::{
     app::Server,
@@ -157,6 +158,7 @@ async fn work(
     };
     let Some(started) = task.started.filter(|_| task.ended.is_none()) else { return Ok(()) };
     let notification = notification(server, &task).await?;
+    let wording = Wording::new(id, started.expires_at, notification);
     let sender = machine.sender(server).await?.clone();
     let job = Job {
         machine: Arc::clone(machine),
@@ -166,7 +168,7 @@ async fn work(
         id,
         strategy: task.strategy,
         started,
-        notification,
+        wording,
         cancelled,
         turns: Arc::new(Semaphore::new(CHUNKS)),
     };
@@ -192,7 +194,7 @@ pub(super) struct Job {
     pub(super) id: MessageId,
     pub(super) strategy: Strategy,
     pub(super) started: Started,
-    pub(super) notification: Notification,
+    pub(super) wording: Wording,
     pub(super) cancelled: CancellationToken,
     turns: Arc<Semaphore>,
 }

@@ -1,6 +1,8 @@
 //! `/admin/v1/apps/{appId}/callbacks`: what came of calls to the app's servers, and asking again
 //! for what was given up.
 
+use std::time::Duration;
+
 use axum::{
     Json,
     body::Bytes,
@@ -10,7 +12,7 @@ use axum::{
 };
 use domain::{
     callback::{CallbacksReplayed, Kind, MAX_CALLBACKS, Outcome, Reason, ReplayCallbacks},
-    task::packed::Packed,
+    task::packed::{MAX_NUMBERS, Packed},
 };
 use projections::callbacks::{self, CallbackRow};
 use serde::{Deserialize, Serialize};
@@ -21,6 +23,10 @@ use super::{Call, One, Refusal, positioned};
 
 /// Callbacks of a page.
 const MAX_PAGE: i64 = 200;
+/// Callbacks that one call asks again for, if it does not say which.
+const MAX_REPLAYED: usize = MAX_NUMBERS;
+/// Longest wait for the views to know of what was asked for before.
+const VIEWS: Duration = Duration::from_secs(5);
 
 /// Which callbacks.
 #[derive(Debug, Deserialize)]
@@ -92,8 +98,18 @@ pub struct ReplayInput {
     /// The receiver's id.
     #[schema(value_type = String)]
     receiver: Uuid,
-    /// Positions of the events that they are about, at most 512; all that were given up if absent.
+    /// Positions of the events that they are about, at most 512; the first 4,096 that were given up
+    /// if absent.
     callbacks: Option<Vec<i64>>,
+}
+
+/// What is called again.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct ReplayOutput {
+    /// Callbacks that were asked for.
+    asked: usize,
+    /// Whether there may be more that were given up: the same call asks for them.
+    more: bool,
 }
 
 impl CallbackOutput {
@@ -160,29 +176,45 @@ pub async fn receivers(call: Call, Path(app_id): One) -> Result<Response, Refusa
 /// Makes callbacks again that were given up. They are called as if for the first time.
 #[utoipa::path(post, path = "/admin/v1/apps/{appId}/callbacks/replay", tag = "admin",
     params(("appId" = String, Path)), request_body = ReplayInput,
-    responses((status = 202), (status = 400, body = Refusal), (status = 404, body = Refusal)))]
+    responses((status = 202, body = ReplayOutput), (status = 400, body = Refusal),
+        (status = 404, body = Refusal), (status = 503, body = Refusal)))]
 pub async fn replay(call: Call, Path(app_id): One, body: Bytes) -> Result<Response, Refusal> {
     let app = call.app(&app_id).await?;
     let input: ReplayInput = call.body(&body)?;
+    // What an earlier call asked for is not asked for again.
+    let head = call.server.ledger.fresh_head().await?;
+    let late = |_| Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "the views are behind");
+    call.server.views.reached(head, VIEWS).await.map_err(late)?;
     let mut views = call.server.ledger.database().views_read.checkout().await?;
     let rows = callbacks::counts(&mut views.conn(), app.id()).await?;
-    drop(views);
     let row = rows.into_iter().find(|row| row.receiver == input.receiver);
     let row = row.ok_or_else(|| Refusal::new(StatusCode::NOT_FOUND, "no such receiver"))?;
-    let callbacks = match input.callbacks {
-        None => None,
-        Some(mut positions) => {
-            positions.sort_unstable();
-            positions.dedup();
-            let fit = (1..=MAX_CALLBACKS).contains(&positions.len());
-            if !fit || positions.first().is_some_and(|first| *first < 1) {
-                return Err(Refusal::bad("callbacks must have 1 to 512 positions"));
-            }
-            Some(Packed::growing(positions))
+    let mut positions = match input.callbacks {
+        Some(positions) if !(1..=MAX_CALLBACKS).contains(&positions.len()) => {
+            return Err(Refusal::bad("callbacks must have 1 to 512 positions"));
+        }
+        Some(positions) => positions,
+        None => {
+            let (receiver, most) =
+                (row.receiver.to_string(), i64::try_from(MAX_REPLAYED).unwrap_or(0) + 1);
+            callbacks::given_up(&mut views.conn(), &receiver, 0, most).await?
         }
     };
+    drop(views);
+    positions.sort_unstable();
+    positions.dedup();
+    if positions.first().is_some_and(|first| *first < 1) {
+        return Err(Refusal::bad("positions begin at 1"));
+    }
+    let more = positions.len() > MAX_REPLAYED;
+    positions.truncate(MAX_REPLAYED);
+    let asked = ReplayOutput { asked: positions.len(), more };
+    if positions.is_empty() {
+        return Ok((StatusCode::ACCEPTED, Json(asked)).into_response());
+    }
+    let callbacks = Some(Packed::growing(positions));
     let replayed = CallbacksReplayed { kind: row.kind, receiver: row.receiver, callbacks };
     let command = ReplayCallbacks { replayed, new_record: Uuid::now_v7() };
     let done = call.execute(&app_id, &body, command).await?;
-    Ok(positioned(done, StatusCode::ACCEPTED))
+    Ok(positioned(done, (StatusCode::ACCEPTED, Json(asked))))
 }

@@ -2,12 +2,12 @@
 //! up again anywhere, by long poll or as server-sent events. Each is the document that webhooks
 //! get.
 
-use std::{convert::Infallible, sync::Arc, time::Duration};
+use std::{collections::VecDeque, convert::Infallible, sync::Arc, time::Duration};
 
 use axum::{
     Json,
     extract::{Path, Query},
-    http::header,
+    http::{HeaderMap, StatusCode, header},
     response::{
         IntoResponse, Response,
         sse::{Event as Sent, KeepAlive, Sse},
@@ -17,21 +17,50 @@ use futures_util::stream;
 use projections::Fault;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
-use tokio::time::Instant;
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore},
+    time::Instant,
+};
 use utoipa::ToSchema;
 
 use super::{Call, One, Refusal};
-use crate::{app::Server, callback::document};
+use crate::{app::Server, callback::document, feed::follow::Follower, tokens::Role};
 
 /// Events of one answer.
 const MAX_EVENTS: usize = 1_000;
+/// Bytes of one answer; the event that goes beyond is its last.
+const MAX_BYTES: usize = 4 * 1024 * 1024;
 /// Positions that one answer looks through; `next` says how far it got.
 const MAX_SCAN: i64 = 20_000;
-/// Positions read at once.
-const PAGE: i64 = 1_000;
+/// Events read at once from the database.
+const PAGE_EVENTS: i64 = 500;
+/// Time between two looks at what was committed; as long an answer waits for more, once it has some.
+const PACE: Duration = Duration::from_millis(100);
+/// Positions behind the head from which on events are read from the database.
+const BEHIND: i64 = 1_000;
+/// Readers at once, and how many of them read from the database: its few connections are needed by
+/// every call.
+const MAX_READERS: usize = 256;
+const MAX_READING: usize = 2;
+/// Time after which who reads is looked at again.
+const LOOK_AGAIN: Duration = Duration::from_secs(5);
 /// Longest wait for an event, in seconds, and the wait unless it is said.
 const MAX_WAIT_SECONDS: u64 = 60;
 const WAIT_SECONDS: u64 = 20;
+
+/// Bounds what all readers take together.
+#[derive(Debug)]
+pub struct Feeds {
+    readers: Arc<Semaphore>,
+    reading: Semaphore,
+}
+
+impl Default for Feeds {
+    fn default() -> Feeds {
+        let readers = Arc::new(Semaphore::new(MAX_READERS));
+        Feeds { readers, reading: Semaphore::new(MAX_READING) }
+    }
+}
 
 /// Which events.
 #[derive(Debug, Deserialize)]
@@ -102,79 +131,141 @@ pub async fn read(
     let last = header("last-event-id").and_then(|id| id.parse().ok());
     let after = last.or(wanted.after).unwrap_or(0).max(0);
     let live = header(header::ACCEPT.as_str()).is_some_and(|a| a.contains("text/event-stream"));
+    let permit = Arc::clone(&call.server.feeds.readers).try_acquire_owned();
+    let many = |_| Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "too many read events");
+    let reader = Reader {
+        follower: Follower::new(&call.server.ledger, after.min(i64::MAX - 1))
+            .paced(PACE)
+            .in_pages_of(PAGE_EVENTS),
+        server: Arc::clone(&call.server),
+        headers: call.headers.clone(),
+        filter,
+        left: VecDeque::new(),
+        next: after,
+        looked: Instant::now(),
+        _permit: permit.map_err(many)?,
+    };
     if live {
-        return Ok(stream_of(Arc::clone(&call.server), filter, after));
+        return Ok(stream_of(reader));
     }
-    let until = Instant::now() + Duration::from_secs(wait);
-    let (told, next) = some(&call.server, &filter, after, until).await?;
+    let mut reader = reader;
+    let told = reader.some(Duration::from_secs(wait)).await?;
+    if !reader.may_read().await? {
+        return Err(Refusal::new(StatusCode::UNAUTHORIZED, "this token is not valid any more"));
+    }
     let raw = |(_, _, text): Told| RawValue::from_string(text);
     let events: Result<_, _> = told.into_iter().map(raw).collect();
     let events = events.map_err(|cause| Fault::stored("event", cause))?;
-    Ok(Json(EventsOutput { events, next }).into_response())
+    Ok(Json(EventsOutput { events, next: reader.next }).into_response())
 }
 
-/// The next events; waits for some until a time, or until so much was looked through.
-async fn some(
-    server: &Server,
-    filter: &Filter,
-    after: i64,
-    until: Instant,
-) -> Result<(Vec<Told>, i64), Fault> {
-    let (mut head, stop) = (server.ledger.watch(), server.stop_token());
-    let (mut next, mut told) = (after, Vec::new());
-    loop {
-        let page = server.ledger.read(next, PAGE).await?;
-        for recorded in page.events {
+/// Somebody who reads an app's events.
+struct Reader {
+    server: Arc<Server>,
+    headers: HeaderMap,
+    filter: Filter,
+    follower: Follower,
+    /// What was read and not looked at yet.
+    left: VecDeque<Told>,
+    /// Position up to which everything was told.
+    next: i64,
+    looked: Instant,
+    _permit: OwnedSemaphorePermit,
+}
+
+impl Reader {
+    /// The next events; waits for some, or until so much was looked through.
+    async fn some(&mut self, wait: Duration) -> Result<Vec<Told>, Fault> {
+        let (begin, first) = (Instant::now(), self.next);
+        let (mut told, mut bytes): (Vec<Told>, usize) = (Vec::new(), 0);
+        let stop = self.server.stop_token();
+        loop {
+            while let Some(one) = self.left.pop_front() {
+                self.next = one.0;
+                bytes += one.2.len();
+                told.push(one);
+                if told.len() >= self.filter.limit || bytes >= MAX_BYTES {
+                    return Ok(told);
+                }
+            }
+            self.next = self.next.max(self.follower.position());
+            if self.next - first >= MAX_SCAN {
+                return Ok(told);
+            }
+            let within = if told.is_empty() { wait } else { wait.min(PACE) };
+            // What is there already is read even by who does not wait for more.
+            let nothing = told.is_empty() && self.server.ledger.head() > self.next;
+            let over = begin.elapsed() >= within;
+            if over && !nothing {
+                return Ok(told);
+            }
+            tokio::select! {
+                read = self.read() => read?,
+                () = tokio::time::sleep_until(begin + within), if !over => {}
+                () = stop.cancelled() => return Ok(told),
+            }
+        }
+    }
+
+    /// Reads some events, once there are any. Safe to cancel.
+    async fn read(&mut self) -> Result<(), Fault> {
+        let behind = self.server.ledger.head() - self.follower.position() > BEHIND;
+        let batch = if behind {
+            // The semaphore lives as long as the server.
+            let _turn = self.server.feeds.reading.acquire().await;
+            self.follower.ready().await?
+        } else {
+            Some(self.follower.next().await?)
+        };
+        for recorded in batch.iter().flat_map(|batch| batch.events()) {
             let name = recorded.event.name();
-            if recorded.app == filter.app && filter.wants(name) {
-                if let Some(text) = document(&recorded)? {
-                    told.push((recorded.position, name, text));
-                }
-                if told.len() == filter.limit {
-                    return Ok((told, recorded.position));
-                }
+            if recorded.app == self.filter.app && self.filter.wants(name) {
+                let text = document(recorded)?;
+                self.left.extend(text.map(|text| (recorded.position, name, text)));
             }
         }
-        match page.last {
-            Some(last) => next = last,
-            None if !told.is_empty() => return Ok((told, next)),
-            None => {
-                // A position from another ledger, or one that is not there yet, waits too.
-                let more = head.wait_for(|head| *head > next);
-                tokio::select! {
-                    _ = more => {}
-                    () = tokio::time::sleep_until(until) => return Ok((told, next)),
-                    () = stop.cancelled() => return Ok((told, next)),
-                }
-            }
+        Ok(())
+    }
+
+    /// Whether who reads still may: tokens are withdrawn and apps deleted meanwhile.
+    async fn may_read(&mut self) -> Result<bool, Fault> {
+        if self.looked.elapsed() < LOOK_AGAIN {
+            return Ok(true);
         }
-        if next - after >= MAX_SCAN {
-            return Ok((told, next));
-        }
+        self.looked = Instant::now();
+        let value = self.headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
+        let token = value.and_then(|value| value.strip_prefix("Bearer ")).unwrap_or_default();
+        let operator = self.server.tokens.operator(token.trim()).await?;
+        let app = &self.filter.app;
+        let may = operator.is_some_and(|own| own.role == Role::Admin && own.sees(app));
+        Ok(may && self.server.directory.known(app).is_some())
     }
 }
 
-/// Events as they happen, until the reader goes or the server stops.
-fn stream_of(server: Arc<Server>, filter: Filter, after: i64) -> Response {
-    let begin = (server, Arc::new(filter), after, Vec::<Told>::new().into_iter());
-    let events = stream::unfold(begin, |(server, filter, mut after, mut told)| async move {
+/// Events as they happen, until the reader goes or may not read any more, or the server stops.
+fn stream_of(reader: Reader) -> Response {
+    let begin = (reader, Vec::<Told>::new().into_iter());
+    let events = stream::unfold(begin, |(mut reader, mut told)| async move {
         loop {
             if let Some((position, name, text)) = told.next() {
                 let event = Sent::default().id(position.to_string()).event(name).data(text);
-                return Some((Ok::<_, Infallible>(event), (server, filter, after, told)));
+                return Some((Ok::<_, Infallible>(event), (reader, told)));
             }
-            if server.stopping() {
+            if reader.server.stopping() {
                 return None;
             }
-            let until = Instant::now() + Duration::from_secs(WAIT_SECONDS);
-            let (more, next) = match some(&server, &filter, after, until).await {
-                Ok(more) => more,
+            let more = match reader.may_read().await {
+                Ok(false) => return None,
+                Ok(true) => reader.some(LOOK_AGAIN).await,
+                Err(fault) => Err(fault),
+            };
+            match more {
+                Ok(more) => told = more.into_iter(),
                 Err(fault) => {
                     tracing::error!(%fault, "a feed of events broke off");
                     return None;
                 }
-            };
-            (after, told) = (next, more.into_iter());
+            }
         }
     });
     Sse::new(events).keep_alive(KeepAlive::default()).into_response()

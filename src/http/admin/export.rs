@@ -71,7 +71,7 @@ pub async fn read(
     let operator = operator(&server, &headers).await?;
     match operator.role {
         Role::Admin | Role::Analyst => {}
-        Role::Auditor => {
+        Role::Auditor | Role::Uplink => {
             let refused = "this needs the role analyst or admin";
             return Err(Refusal::new(StatusCode::FORBIDDEN, refused));
         }

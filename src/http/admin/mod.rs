@@ -1,7 +1,9 @@
 //! The admin API, `/admin/v1/*`: apps, tokens, owners, recalls. Callers are operators with bearer
 //! tokens; refusals are problem documents (RFC 9457).
 
+pub mod addresses;
 pub mod apps;
+pub mod audit;
 pub mod callbacks;
 pub mod events;
 pub mod export;
@@ -48,6 +50,8 @@ pub fn routes() -> Router<Arc<Server>> {
         .route(app, get(apps::read).patch(apps::change).delete(apps::delete))
         .route(&below("/access-tokens"), post(tokens::issue))
         .route(&below("/owners/{device_id}"), put(owners::set).delete(owners::remove))
+        .route(&below("/accounts/{protocol}/{name}/addresses"), put(addresses::of_account))
+        .route(&below("/devices/{number}/addresses"), put(addresses::of_device))
         .route(&below("/callbacks"), get(callbacks::list))
         .route(&below("/callbacks/receivers"), get(callbacks::receivers))
         .route(&below("/callbacks/replay"), post(callbacks::replay))
@@ -59,6 +63,10 @@ pub fn routes() -> Router<Arc<Server>> {
         .route(&below("/webhooks/{webhook_id}/enable"), post(webhooks::enable))
         .route(&below("/messages/{message_id}/recall"), post(messages::recall))
         .route(&below("/messages/{message_id}/replace"), post(messages::replace))
+        .route("/admin/v1/audit/checkpoint", get(audit::checkpoint))
+        .route("/admin/v1/audit/keys", get(audit::keys))
+        .route("/admin/v1/audit/inclusion", get(audit::inclusion))
+        .route("/admin/v1/audit/consistency", get(audit::consistency))
         .route("/admin/v1/operators", get(operators::list).post(operators::create))
         .route("/admin/v1/operators/{number}", axum::routing::delete(operators::withdraw))
         .layer(middleware::from_fn(whole))
@@ -174,6 +182,7 @@ fn status_of(rejection: &Rejection) -> StatusCode {
         Rejection::VersionMoved { .. } => StatusCode::PRECONDITION_FAILED,
         Rejection::AppTaken(_)
         | Rejection::UserTaken(_)
+        | Rejection::AddressTaken(_)
         | Rejection::LabelTaken(_)
         | Rejection::NothingToRecall
         | Rejection::TaskOver

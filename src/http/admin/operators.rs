@@ -23,7 +23,7 @@ const MAX_NAME: usize = 100;
 pub struct OperatorInput {
     /// Whose it is, for people.
     name: String,
-    /// `admin`, `analyst` or `auditor`.
+    /// `admin`, `analyst`, `auditor` or `uplink`.
     #[schema(value_type = String)]
     role: Role,
     /// The one app that it is bound to; all if absent.
@@ -45,7 +45,7 @@ pub struct OperatorEntry {
     number: i64,
     /// Whose it is.
     name: String,
-    /// `admin`, `analyst` or `auditor`.
+    /// `admin`, `analyst`, `auditor` or `uplink`.
     #[schema(value_type = String)]
     role: Role,
     /// The one app that it is bound to; all if absent.

@@ -127,6 +127,7 @@ fn rejected(rejection: &Rejection) -> StatusCode {
         | Rejection::IllegalUser
         | Rejection::UnknownUser(_)
         | Rejection::UserTaken(_)
+        | Rejection::AddressTaken(_)
         | Rejection::TooManyBindings { .. }
         | Rejection::UnknownLabel(_)
         | Rejection::LabelTaken(_)

@@ -182,7 +182,7 @@ impl Push {
             burn: false,
             resend: Some(resend),
             callback: self.callback,
-            private: MessagePrivate { destinations, payload },
+            private: MessagePrivate { destinations, payload, caller: None },
             new_account: Uuid::now_v7(),
         })
     }

@@ -312,6 +312,7 @@ fn rejected(family: Option<Family>, rejection: &Rejection) -> Answer {
         // The app was deleted a moment ago.
         Rejection::UnknownApp => answer(None, &Problem::NoApp(String::new())),
         Rejection::LabelTaken(_)
+        | Rejection::AddressTaken(_)
         | Rejection::TaskOver
         | Rejection::TooManyBindings { .. }
         | Rejection::KeyReused { .. }

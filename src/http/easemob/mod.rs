@@ -42,6 +42,7 @@ use crate::{
 };
 pub use binding::MAX_NAME as MAX_DEVICE_ID;
 use errors::{Answer, Problem, answer};
+pub(crate) use fields::username;
 use gate::Call;
 use interface::{Family, Found, Interface};
 

@@ -107,7 +107,7 @@ pub(super) async fn send(
         burn: false,
         resend: None,
         callback: false,
-        private: MessagePrivate { destinations, payload: Some(payload) },
+        private: MessagePrivate { destinations, payload: Some(payload), caller: None },
         new_account: Uuid::now_v7(),
     };
     let done = call.execute_once(server, command).await?;

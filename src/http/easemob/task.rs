@@ -92,7 +92,7 @@ async fn create(
         keep_seconds: app.delivery.keep_seconds,
         start_at: start_at(call, fields, now)?,
         limits: TaskLimits { running: limits.running_tasks, created: limits.created_tasks },
-        private: MessagePrivate { destinations, payload: Some(payload) },
+        private: MessagePrivate { destinations, payload: Some(payload), caller: None },
     };
     Ok(tasks::create(server, call.context_once(server)?, new).await?)
 }

@@ -300,6 +300,7 @@ pub fn code(interface: Interface, problem: &Problem) -> Code {
             | Rejection::VersionMoved { .. }
             | Rejection::UnknownUser(_)
             | Rejection::UserTaken(_)
+            | Rejection::AddressTaken(_)
             | Rejection::TooManyBindings { .. }
             | Rejection::UnknownLabel(_)
             | Rejection::LabelTaken(_)

@@ -79,7 +79,11 @@ impl Push {
             burn: self.burn,
             resend: None,
             callback: false,
-            private: MessagePrivate { destinations: self.destinations, payload: self.payload },
+            private: MessagePrivate {
+                destinations: self.destinations,
+                payload: self.payload,
+                caller: None,
+            },
             new_account: Uuid::now_v7(),
         };
         let done = call.execute(server, command).await?;

@@ -55,6 +55,7 @@ pub(super) async fn register(server: &Server, call: &Call) -> Result<Reply, Prob
             push_id,
             device_name: fields.text("deviceName", MAX_NAME)?,
             user_name: fields.text("userName", MAX_NAME)?,
+            cid: None,
         },
         new_device: Uuid::now_v7(),
         new_account: Uuid::now_v7(),

@@ -56,6 +56,8 @@ pub struct DeviceOptions {
     pub easemob_device: Option<String>,
     /// The token of an Antelope device, which shows only that.
     pub antelope_token: Option<String>,
+    /// App, account, signature and device id of a device of a Tencent account, which shows only that.
+    pub tencent: Option<[String; 4]>,
     /// Whether it answers messages and controls by itself.
     pub auto_ack: bool,
     /// After it acknowledged a message by itself it also reports 2, 3 and 4 up to this one.
@@ -77,6 +79,7 @@ impl DeviceOptions {
             access_token,
             easemob_device: None,
             antelope_token: None,
+            tencent: None,
             auto_ack: true,
             auto_report: None,
         }
@@ -100,7 +103,24 @@ impl DeviceOptions {
         Self { antelope_token: Some(token.into()), ..Self::new(&caller, "") }
     }
 
+    /// The device of a Tencent account with that signature.
+    #[must_use]
+    pub fn of_tencent(
+        base_url: impl Into<String>,
+        app: u32,
+        user: impl Into<String>,
+        usersig: impl Into<String>,
+        device_id: impl Into<String>,
+    ) -> Self {
+        let caller = Caller::new(base_url, "", "");
+        let shown = [app.to_string(), user.into(), usersig.into(), device_id.into()];
+        Self { tencent: Some(shown), ..Self::new(&caller, "") }
+    }
+
     fn credentials(&self, in_query: bool) -> Vec<(&'static str, String)> {
+        if let Some(shown) = self.tencent.clone() {
+            return ["sdkappid", "userId", "usersig", "deviceId"].into_iter().zip(shown).collect();
+        }
         if let Some(token) = self.antelope_token.clone() {
             return vec![(if in_query { "client_token" } else { "x-client-token" }, token)];
         }
@@ -132,7 +152,7 @@ impl DeviceOptions {
         let scheme = if url.scheme() == "https" { "wss" } else { "ws" };
         url.set_scheme(scheme).map_err(|()| unusable("base_url"))?;
         let credentials = self.credentials(in_query);
-        if in_query {
+        if in_query || self.tencent.is_some() {
             url.query_pairs_mut().extend_pairs(credentials);
             return Ok(url.as_str().into_client_request()?);
         }

@@ -72,6 +72,8 @@ pub enum Answer {
     With(u16, &'static str, String),
     /// Well, after a while.
     Slow(Duration),
+    /// With a status, after a while.
+    Late(Duration, u16),
     /// Never.
     Silence,
     /// With so many bytes.
@@ -259,6 +261,10 @@ async fn answer(request: Request<Incoming>, inner: &Inner) -> io::Result<Respons
         Answer::Slow(time) => {
             tokio::time::sleep(time).await;
             made(200, Bytes::from_static(br#"{"code":0,"message":"ok"}"#))
+        }
+        Answer::Late(time, status) => {
+            tokio::time::sleep(time).await;
+            made(status, Bytes::new())
         }
         Answer::Flood(bytes) => made(200, vec![b' '; bytes].into()),
         Answer::Silence => future::pending().await,

@@ -3,6 +3,10 @@
 //! synchronous, and the ledger knows exactly which facts a decision rests on: when one of them
 //! moves before the commit, the command is decided again.
 
+mod touched;
+
+pub use touched::touched;
+
 use std::{
     cell::RefCell,
     collections::{HashMap, HashSet},
@@ -13,7 +17,7 @@ use uuid::Uuid;
 
 use crate::{
     Event, Rejection, Stream,
-    account::User,
+    account::{Account, User},
     app::App,
     device::Device,
     label::Label,
@@ -41,6 +45,15 @@ pub enum Key {
         /// The username, in lower case.
         username: String,
     },
+    /// The account of a Tencent user.
+    Tencent {
+        /// The app.
+        app: String,
+        /// The Tencent `UserID`.
+        user: String,
+    },
+    /// An account with its addresses.
+    Addresses(Uuid),
     /// A label.
     Label {
         /// The app.
@@ -121,6 +134,12 @@ impl Key {
         Key::User { app: app.to_owned(), username: username.to_owned() }
     }
 
+    /// The key of a Tencent user's account.
+    #[must_use]
+    pub fn tencent(app: &str, user: &str) -> Key {
+        Key::Tencent { app: app.to_owned(), user: user.to_owned() }
+    }
+
     /// The key of an Antelope device.
     #[must_use]
     pub fn cid(app: &str, cid: u32) -> Key {
@@ -145,6 +164,8 @@ pub enum Fact {
     Devices(Arc<Vec<Arc<Device>>>),
     /// The Easemob user, if it is registered.
     User(Option<Arc<User>>),
+    /// The account with its addresses, if it is open.
+    Addresses(Option<Arc<Account>>),
     /// The label, if there is one.
     Label(Option<Arc<Label>>),
     /// Streams and names of labels, in order of stream.
@@ -235,6 +256,30 @@ impl Facts {
         let key = Key::account(app, user);
         match self.get(&key)? {
             Fact::Account(account) => Ok(*account),
+            other => mismatch(&key, other),
+        }
+    }
+
+    /// The account of a Tencent user.
+    ///
+    /// # Errors
+    /// [`Stop::Need`] if not loaded.
+    pub fn tencent(&self, app: &str, user: &str) -> Result<Option<Uuid>, Stop> {
+        let key = Key::tencent(app, user);
+        match self.get(&key)? {
+            Fact::Account(account) => Ok(*account),
+            other => mismatch(&key, other),
+        }
+    }
+
+    /// An account with its addresses.
+    ///
+    /// # Errors
+    /// [`Stop::Need`] if not loaded.
+    pub fn addresses(&self, account: Uuid) -> Result<Option<Arc<Account>>, Stop> {
+        let key = Key::Addresses(account);
+        match self.get(&key)? {
+            Fact::Addresses(account) => Ok(account.clone()),
             other => mismatch(&key, other),
         }
     }
@@ -440,118 +485,24 @@ pub struct Place<'a> {
     pub recorded_at: i64,
 }
 
-/// The keys whose facts an event may change.
-#[must_use]
-pub fn touched(place: Place<'_>, event: &Event) -> Vec<Key> {
-    let app = || place.app.to_owned();
-    match event {
-        Event::AppCreated(_) | Event::AppChanged(_) | Event::AppDeleted(_) => vec![Key::Apps],
-        Event::AccountOpened(e) => account_keys(place.app, e.private.as_ref()),
-        Event::AccountClosed(e) => account_keys(place.app, e.private.as_ref()),
-        Event::LabelCreated(e) => vec![Key::label(place.app, &e.name), Key::LabelCount(app())],
-        Event::LabelDeleted(e) => vec![Key::label(place.app, &e.name), Key::LabelCount(app())],
-        Event::LabelMembersChanged(e) => {
-            let mut keys = vec![Key::label(place.app, &e.name)];
-            if let Stream::Label(label) = *place.stream {
-                let accounts = || e.joined.iter().chain(&e.left).copied();
-                keys.extend(accounts().map(|account| Key::Member { label, account }));
-                keys.extend(accounts().map(Key::AccountLabels));
-            }
-            keys
-        }
-        Event::DeviceRegistered(e) => {
-            let package = e.profile.app_package.clone();
-            let mut keys = device_keys(place, place.position, [e.account, None], &e.private);
-            keys.push(Key::Package { app: app(), package });
-            keys
-        }
-        Event::DeviceUpdated(e) => {
-            device_keys(place, e.device, [e.account, e.former_account], &e.private)
-        }
-        Event::DeviceReturned(e) => {
-            device_keys(place, e.device, [e.account, e.former_account], &e.private)
-        }
-        Event::DeviceUnregistered(e) => device_keys(place, e.device, [e.account, None], &e.private),
-        Event::DeviceBound(e) => {
-            device_keys(place, e.device.unwrap_or(place.position), [Some(e.account), None], &None)
-        }
-        Event::DeviceAdmitted(e) => {
-            let cid = e.private.iter().map(|cid| Key::cid(place.app, cid.cid));
-            cid.chain([Key::Device(place.position)]).collect()
-        }
-        Event::TokenDied(e) => device_keys(place, e.device, [e.account, None], &e.private),
-        Event::OwnerSet(e) => owner_key(place.app, e.private.as_ref()),
-        Event::OwnerRemoved(e) => owner_key(place.app, e.private.as_ref()),
-        Event::MessageAccepted(_)
-        | Event::DeliveriesAdvanced(_)
-        | Event::RecallRequested(_)
-        | Event::TaskCreated(_)
-        | Event::TaskStarted(_)
-        | Event::ChunkDelivered(_)
-        | Event::TaskEnded(_)
-        | Event::PresenceChanged(_)
-        | Event::UplinkReceived(_)
-        | Event::CallbacksCalled(_)
-        | Event::CallbacksReplayed(_) => match place.stream {
-            Stream::Message(id) => vec![Key::Message(*id)],
-            Stream::Task(id) => vec![Key::Task(*id), Key::AppTasks(app())],
-            Stream::Chunk(id, chunk) => vec![Key::Chunk(*id, *chunk)],
-            Stream::App(_)
-            | Stream::Account(_)
-            | Stream::Device(_)
-            | Stream::Owner(_)
-            | Stream::Label(_)
-            | Stream::Presence(_)
-            | Stream::Uplink(_)
-            | Stream::Callbacks(_) => Vec::new(),
-        },
-    }
-}
-
-fn account_keys(app: &str, private: Option<&crate::account::AccountPrivate>) -> Vec<Key> {
-    let Some(private) = private else { return Vec::new() };
-    let ums = private.ums_user.iter().map(|user| Key::account(app, user));
-    let easemob = private.username.iter().map(|username| Key::user(app, username));
-    ums.chain(easemob).collect()
-}
-
-fn device_keys(
-    place: Place<'_>,
-    number: i64,
-    accounts: [Option<Uuid>; 2],
-    identity: &Option<crate::device::Identity>,
-) -> Vec<Key> {
-    let app = place.app;
-    let accounts = accounts.into_iter().flatten().map(Key::AccountDevices);
-    let names = identity.iter().flat_map(|identity| {
-        let ids = identity.device_id.iter().chain(&identity.former_device_id);
-        let hardware = ids.map(|id| Key::Hardware { app: app.to_owned(), id: id.clone() });
-        let client = Key::Client { app: app.to_owned(), client: identity.client_id.clone() };
-        hardware.chain([client])
-    });
-    accounts.chain(names).chain([Key::Device(number)]).collect()
-}
-
-fn owner_key(app: &str, private: Option<&crate::owner::OwnerPrivate>) -> Vec<Key> {
-    let key = |p: &crate::owner::OwnerPrivate| Key::Owner {
-        app: app.to_owned(),
-        device_id: p.device_id.clone(),
-    };
-    private.map(key).into_iter().collect()
-}
-
 impl Fact {
     /// The fact after one more event that [`touched`] its key.
     #[must_use]
     pub fn evolve(self, key: &Key, place: Place<'_>, event: &Event) -> Fact {
         match (self, place.stream) {
             (Fact::Apps(apps), _) => Fact::Apps(Arc::new(evolve_apps(&apps, place, event))),
-            (Fact::Account(_), Stream::Account(id)) => Fact::Account(Some(*id)),
+            (Fact::Account(_), Stream::Account(id)) => {
+                Fact::Account(Some(*id).filter(|_| !matches!(event, Event::AccountClosed(_))))
+            }
+            (Fact::Addresses(_), Stream::Account(id)) => {
+                Fact::Addresses(Account::evolve(*id, place, event).map(Arc::new))
+            }
             (Fact::Devices(devices), Stream::Device(stream)) => {
                 Fact::Devices(Arc::new(evolve_devices(&devices, key, *stream, place, event)))
             }
-            (Fact::User(user), Stream::Account(id)) => {
-                Fact::User(evolve_user(user, *id, place, event))
+            (Fact::User(_), Stream::Account(id)) => {
+                let account = Account::evolve(*id, place, event);
+                Fact::User(account.and_then(|account| account.user()).map(Arc::new))
             }
             (Fact::Label(label), Stream::Label(stream)) => {
                 Fact::Label(Label::evolve(label, *stream, place, event))
@@ -614,21 +565,6 @@ fn evolve_apps(apps: &[App], place: Place<'_>, event: &Event) -> Vec<App> {
     apps
 }
 
-fn evolve_user(
-    before: Option<Arc<User>>,
-    account: Uuid,
-    place: Place<'_>,
-    event: &Event,
-) -> Option<Arc<User>> {
-    let Event::AccountOpened(e) = event else { return None };
-    let private = e.private.as_ref()?;
-    let username = private.username.clone()?;
-    debug_assert!(before.is_none(), "a name is free before it is taken again");
-    let (version, opened_at) = (place.version, place.recorded_at);
-    let nickname = private.nickname.clone();
-    Some(Arc::new(User { account, version, opened_at, username, nickname }))
-}
-
 fn evolve_labels(
     labels: &[(Uuid, String)],
     key: &Key,
@@ -677,6 +613,8 @@ fn belongs(key: &Key, device: &Device) -> bool {
         Key::Apps
         | Key::Account { .. }
         | Key::User { .. }
+        | Key::Tencent { .. }
+        | Key::Addresses(_)
         | Key::Label { .. }
         | Key::LabelCount(_)
         | Key::Member { .. }

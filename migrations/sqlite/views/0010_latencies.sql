@@ -66,5 +66,6 @@ DELETE FROM task_chunks;
 DELETE FROM delivery_stats;
 DELETE FROM callbacks;
 DELETE FROM callback_counts;
+DELETE FROM chat_messages;
 DELETE FROM set_aside;
 UPDATE checkpoint SET position = 0, event_id = NULL;

@@ -1,0 +1,151 @@
+//! Credentials in an export, for whoever asks for them: keys of apps and vendors sealed as they lie,
+//! which only the same master key opens, and hashes of operators' tokens and of passwords. They
+//! are no facts, so no proof is about them.
+
+use std::{fs, path::Path};
+
+use projections::{
+    Fault,
+    db::{Conn, Insert, Value},
+    on,
+};
+use serde::{Deserialize, Serialize};
+
+use super::{super::verify::NotVerified, file_hash, other};
+use crate::{
+    ledger::Ledger,
+    secrets::{MasterKey, SecretError, hex, new_seed, unhex},
+};
+
+/// Name of the file.
+pub(super) const FILE: &str = "credentials.json";
+
+/// What the locked key is bound to.
+const PURPOSE: &str = "exported master key";
+
+/// The master key, locked with a passphrase; bytes are in hexadecimal.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Locked {
+    salt: String,
+    sealed: String,
+}
+
+impl Locked {
+    /// Locks the digits of a master key.
+    ///
+    /// # Errors
+    /// [`SecretError`] when there is no randomness.
+    pub fn new(passphrase: &str, digits: &str) -> Result<Locked, SecretError> {
+        let salt = new_seed()?;
+        let key = MasterKey::of_passphrase(passphrase, &salt)?;
+        let sealed = key.seal_bytes(PURPOSE, digits.as_bytes())?;
+        Ok(Locked { salt: hex(&salt), sealed: hex(&sealed) })
+    }
+
+    fn open(&self, passphrase: &str) -> Result<String, SecretError> {
+        let bytes = |text: &str| unhex(text).ok_or(SecretError::CannotOpen);
+        let key = MasterKey::of_passphrase(passphrase, &bytes(&self.salt)?)?;
+        let digits = key.open_bytes(PURPOSE, &bytes(&self.sealed)?)?;
+        String::from_utf8(digits).map_err(|_| SecretError::CannotOpen)
+    }
+}
+
+/// What credentials are to be in an export.
+#[derive(Debug, Clone, Default)]
+pub struct Carried {
+    /// The master key too, if it is locked.
+    pub master_key: Option<Locked>,
+}
+
+/// The digits of the master key that an export carries, if it does.
+///
+/// # Errors
+/// [`NotVerified::Other`] when it is another passphrase's.
+pub fn master_key(directory: &Path, passphrase: &str) -> Result<Option<String>, NotVerified> {
+    let locked = credentials(directory)?.master_key;
+    locked.map(|locked| locked.open(passphrase)).transpose().map_err(other)
+}
+
+fn credentials(directory: &Path) -> Result<Credentials, NotVerified> {
+    let text = fs::read_to_string(directory.join(FILE)).map_err(other)?;
+    serde_json::from_str(&text).map_err(other)
+}
+
+/// Every credential of a ledger; bytes are in hexadecimal.
+#[derive(Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Credentials {
+    /// Reference, app, sealed value.
+    secrets: Vec<(String, String, String)>,
+    /// Number, hash of the token, name, role, app, time.
+    operators: Vec<(i64, String, String, String, Option<String>, i64)>,
+    /// Account, hash.
+    easemob_passwords: Vec<(String, String)>,
+    /// The key that opens the sealed values.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    master_key: Option<Locked>,
+}
+
+/// Writes them all; gives the hash of the file.
+pub(super) async fn write(
+    ledger: &Ledger,
+    directory: &Path,
+    carried: Carried,
+) -> Result<String, NotVerified> {
+    let mut checkout = ledger.database().ledger_read.checkout().await?;
+    let all = read(&mut checkout.conn()).await?;
+    let all = Credentials { master_key: carried.master_key, ..all };
+    let path = directory.join(FILE);
+    let text = serde_json::to_string_pretty(&all).map_err(other)?;
+    fs::write(&path, text).map_err(other)?;
+    file_hash(&path).map_err(other)
+}
+
+async fn read(conn: &mut Conn<'_>) -> Result<Credentials, Fault> {
+    const SECRETS: &str = "SELECT reference, app, sealed FROM secrets ORDER BY reference";
+    const OPERATORS: &str =
+        "SELECT number, hash, name, role, app, created_at FROM operators ORDER BY number";
+    const PASSWORDS: &str = "SELECT account, hash FROM easemob_passwords ORDER BY account";
+    let secrets: Vec<(String, String, Vec<u8>)> =
+        on!(conn.again(), c => sqlx::query_as(SECRETS).fetch_all(&mut *c).await?);
+    let secrets =
+        secrets.into_iter().map(|(reference, app, sealed)| (reference, app, hex(&sealed)));
+    Ok(Credentials {
+        secrets: secrets.collect(),
+        operators: on!(conn.again(), c => sqlx::query_as(OPERATORS).fetch_all(&mut *c).await?),
+        easemob_passwords: on!(conn.again(), c => {
+            sqlx::query_as(PASSWORDS).fetch_all(&mut *c).await?
+        }),
+        master_key: None,
+    })
+}
+
+/// Restores them all into empty tables.
+pub(super) async fn restore(conn: &mut Conn<'_>, directory: &Path) -> Result<(), NotVerified> {
+    let all = credentials(directory)?;
+    let mut values: Vec<Value> = Vec::new();
+    for (reference, app, sealed) in all.secrets {
+        let sealed = unhex(&sealed).ok_or_else(|| other(format!("{FILE}: not hexadecimal")))?;
+        values.extend([reference.into(), app.into(), sealed.into()]);
+    }
+    Insert::new("secrets", &["reference", "app", "sealed"], "").run(conn, values).await?;
+    let mut values: Vec<Value> = Vec::new();
+    for (number, hash, name, role, app, created_at) in all.operators {
+        values.extend([number.into(), hash.into(), name.into(), role.into()]);
+        values.extend([Value::Text(app), created_at.into()]);
+    }
+    let columns = ["number", "hash", "name", "role", "app", "created_at"];
+    Insert::new("operators", &columns, "").run(conn, values).await?;
+    if let Conn::Postgres(c) = conn.again() {
+        const NEXT: &str = "SELECT setval(pg_get_serial_sequence('operators', 'number'), \
+             (SELECT COALESCE(MAX(number), 0) + 1 FROM operators), false)";
+        sqlx::query(NEXT).execute(&mut *c).await.map_err(Fault::from)?;
+    }
+    let mut values: Vec<Value> = Vec::new();
+    for (account, hash) in all.easemob_passwords {
+        values.extend([account.into(), hash.into()]);
+    }
+    Insert::new("easemob_passwords", &["account", "hash"], "").run(conn, values).await?;
+    Ok(())
+}

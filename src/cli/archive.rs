@@ -1,0 +1,140 @@
+//! `pushledger export`, `import` and `resume`: a ledger on its way to another place.
+
+use std::path::{Path, PathBuf};
+
+use super::{Failure, Offline, print_json, say};
+use crate::{
+    audit::{
+        archive::{self, Carried, Locked},
+        note::Verifier,
+        sealer::{NAME, Sealer},
+        witness::{FileWitness, Witness},
+    },
+    clock::Clock,
+    config::Config,
+    feed::effects::{self, LEASE, Lease},
+    ledger::Database,
+    secrets::MasterKey,
+};
+
+/// Shortest passphrase, in bytes.
+const MIN_PASSPHRASE_BYTES: usize = 12;
+
+/// Write the sealed part of the ledger into a folder.
+#[derive(clap::Args)]
+pub(crate) struct Export {
+    /// The folder; it must hold no export yet.
+    directory: PathBuf,
+    /// Add apps' and vendors' keys, sealed under the master key, and hashes of tokens and passwords.
+    #[arg(long)]
+    credentials: bool,
+    /// A file with a passphrase, under which the master key comes along.
+    #[arg(long, value_name = "FILE", requires = "credentials")]
+    passphrase_file: Option<PathBuf>,
+}
+
+impl Export {
+    pub(crate) async fn run(self, config: Config) -> Result<(), Failure> {
+        let offline = Offline::open(&config).await?;
+        let done = self.write(&offline, &config).await;
+        offline.close().await;
+        let events = done?;
+        say(&format!("{events} events are in {}.", self.directory.display()));
+        Ok(())
+    }
+
+    async fn write(&self, offline: &Offline, config: &Config) -> Result<i64, Failure> {
+        seal(offline, config).await?;
+        let master_key = match &self.passphrase_file {
+            Some(file) => {
+                let digits = MasterKey::digits(config.master_key.as_deref(), &config.data)?;
+                Some(Locked::new(&passphrase(file)?, &digits)?)
+            }
+            None => None,
+        };
+        let carried = self.credentials.then_some(Carried { master_key });
+        Ok(archive::write(&offline.ledger, &self.directory, carried).await?)
+    }
+}
+
+/// The passphrase in a file, without the end of its line.
+fn passphrase(file: &Path) -> Result<String, Failure> {
+    let text = std::fs::read_to_string(file)?;
+    let text = text.trim_end_matches(['\r', '\n']);
+    match text.len() >= MIN_PASSPHRASE_BYTES {
+        true => Ok(text.to_owned()),
+        false => Err("a passphrase has at least 12 bytes".into()),
+    }
+}
+
+/// Seals what is not sealed yet, unless a server does that.
+async fn seal(offline: &Offline, config: &Config) -> Result<(), Failure> {
+    let (database, clock) = (offline.ledger.database(), Clock::System);
+    let lease = Lease::new(&offline.ledger, &clock, NAME, uuid::Uuid::now_v7());
+    let paused = effects::paused(&database.ledger_read).await?.is_some();
+    if offline.ledger.head() == 0 || paused || !lease.hold(LEASE).await? {
+        return Ok(());
+    }
+    let witness = config.witness.as_deref().map(FileWitness::new);
+    let witness =
+        witness.map(|witness| std::sync::Arc::new(witness) as std::sync::Arc<dyn Witness>);
+    let (read, write) = (&database.ledger_read, &database.ledger_write);
+    let mut sealer = Sealer::open(read, write, &offline.master, witness).await?;
+    loop {
+        let before = sealer.sealed();
+        sealer.seal(clock.now()).await?;
+        if sealer.sealed() == before || !lease.hold(LEASE).await? {
+            break;
+        }
+    }
+    Ok(lease.release().await?)
+}
+
+/// Restore an empty store from an export; effects stay paused.
+#[derive(clap::Args)]
+pub(crate) struct Import {
+    /// The folder with the export.
+    directory: PathBuf,
+    /// A key that you trust, as `pushledger audit keys` prints it; repeat it for more. Without any,
+    /// the keys that the export itself lists are believed.
+    #[arg(long = "key", value_name = "KEY")]
+    keys: Vec<Verifier>,
+    /// A file with the passphrase of an export that has the master key in it.
+    #[arg(long, value_name = "FILE")]
+    passphrase_file: Option<PathBuf>,
+}
+
+impl Import {
+    pub(crate) async fn run(self, config: Config) -> Result<(), Failure> {
+        if let Some(file) = &self.passphrase_file {
+            let digits = archive::master_key(&self.directory, &passphrase(file)?)?;
+            let digits = digits.ok_or("the export has no master key in it")?;
+            MasterKey::place(&config.data, &digits)?;
+        }
+        let database = Database::open(&config.database).await?;
+        let now = Clock::System.now();
+        let done = archive::import(&database, &self.directory, &self.keys, now).await;
+        database.close().await;
+        print_json(&done?)?;
+        say("Effects are paused: once the ledger that this came from is gone for good, \
+             `pushledger resume`.");
+        Ok(())
+    }
+}
+
+/// Have effects go on in a store that was restored.
+#[derive(clap::Args)]
+pub(crate) struct Resume {}
+
+impl Resume {
+    pub(crate) async fn run(self, config: Config) -> Result<(), Failure> {
+        let database = Database::open(&config.database).await?;
+        let resumed = effects::resume(&database.ledger_write).await;
+        database.close().await;
+        say(match resumed? {
+            true => "Effects go on.",
+            false => "Effects were not paused.",
+        });
+        Ok(())
+    }
+}

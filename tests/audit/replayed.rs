@@ -1,0 +1,122 @@
+//! The history as it is printed: chosen events, and views as they were.
+
+use std::{
+    io::{BufRead, BufReader},
+    process::{Command, Stdio},
+};
+
+use serde_json::Value;
+
+use super::live;
+use crate::{
+    harness::{Place, World},
+    views::Bare,
+};
+
+fn replay(place: &Place, more: &[&str]) -> Command {
+    let config = place.config();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_pushledger"));
+    command.args(["replay", "--database", &config.database]).arg("--data").arg(&config.data);
+    command.args(more);
+    command
+}
+
+fn lines(place: &Place, more: &[&str]) -> Vec<Value> {
+    let output = replay(place, more).output().unwrap();
+    assert!(output.status.success(), "{more:?}: {output:?}");
+    let text = String::from_utf8(output.stdout).unwrap();
+    text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+fn positions(lines: &[Value]) -> Vec<i64> {
+    lines.iter().map(|line| line["position"].as_i64().unwrap()).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn events_are_chosen_by_range_app_type_and_time() {
+    let world = World::new().await;
+    live(&world, 0..2).await;
+    let place = world.stop().await;
+    let bare = Bare::open(&place).await;
+    let events = bare.events().await;
+    bare.close().await;
+    let of = |wanted: &dyn Fn(&domain::Recorded) -> bool| -> Vec<i64> {
+        events.iter().filter(|event| wanted(event)).map(|event| event.position).collect()
+    };
+    let chosen = |more: &[&str]| positions(&lines(&place, more));
+    assert_eq!(chosen(&[]), of(&|_| true));
+    assert_eq!(chosen(&["--from", "3", "--to", "7"]), [3, 4, 5, 6, 7]);
+    assert_eq!(chosen(&["--app", "demo"]), of(&|event| event.app == "demo"));
+    assert_eq!(chosen(&["--app", "other"]), Vec::<i64>::new());
+    let devices = of(&|event| event.event.name().starts_with("device."));
+    assert!(!devices.is_empty());
+    assert_eq!(chosen(&["--type", "device.*"]), devices);
+    let accepted = of(&|event| event.event.name() == "message.accepted");
+    assert_eq!(chosen(&["--type", "message.accepted", "--type", "device."]), accepted);
+    let at = events[events.len() / 2].recorded_at;
+    let time = chrono::DateTime::from_timestamp_micros(at).unwrap().to_rfc3339();
+    assert_eq!(chosen(&["--since", &time]), of(&|event| event.recorded_at >= at));
+    assert_eq!(chosen(&["--until", &time]), of(&|event| event.recorded_at <= at));
+    for wrong in [["--since", "yesterday"], ["--as-of", "-1"], ["--view", "devices"]] {
+        assert!(!replay(&place, &wrong).output().unwrap().status.success(), "{wrong:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_follows_is_printed_as_it_happens() {
+    let world = World::new().await;
+    let mut following = replay(&world.place, &["--follow", "--type", "device.registered"]);
+    let mut child = following.stdout(Stdio::piped()).spawn().unwrap();
+    let mut printed = BufReader::new(child.stdout.take().unwrap()).lines();
+    for client in ["c-1", "c-2"] {
+        world.register(client).await;
+        let line: Value = serde_json::from_str(&printed.next().unwrap().unwrap()).unwrap();
+        assert_eq!(line["private"]["client_id"], client, "{line}");
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_view_as_of_a_position_or_time_is_what_it_was_then() {
+    let world = World::new().await;
+    world.register("c-1").await;
+    let one = world.head().await;
+    world.register("c-2").await;
+    let id = world.push("c-2", serde_json::json!({})).await;
+    let pushed = world.head().await;
+    live(&world, 0..1).await;
+    let place = world.stop().await;
+    let clients = |as_of: &str| -> Vec<String> {
+        let devices = lines(&place, &["--as-of", as_of, "--view", "devices"]);
+        devices.iter().map(|device| device["clientId"].as_str().unwrap().to_owned()).collect()
+    };
+    assert_eq!(clients("0"), Vec::<String>::new());
+    assert_eq!(clients(&one.to_string()), ["c-1"]);
+    assert_eq!(clients(&pushed.to_string()), ["c-1", "c-2"]);
+    let bare = Bare::open(&place).await;
+    let events = bare.events().await;
+    bare.close().await;
+    let at = events[usize::try_from(one).unwrap() - 1].recorded_at;
+    let time = chrono::DateTime::from_timestamp_micros(at).unwrap().to_rfc3339();
+    assert!(clients(&time).contains(&"c-1".to_owned()));
+    assert_eq!(clients("1970-01-01T00:00:00Z"), Vec::<String>::new());
+    let messages = lines(&place, &["--as-of", &pushed.to_string(), "--view", "messages"]);
+    let known: Vec<i64> = messages
+        .iter()
+        .filter(|line| line["table"] == "messages")
+        .map(|line| line["row"]["message"].as_i64().unwrap())
+        .collect();
+    assert_eq!(known, [id.parse::<i64>().unwrap()]);
+    let pending = lines(&place, &["--as-of", &pushed.to_string(), "--view", "pending"]);
+    assert_eq!(pending.len(), 1, "{pending:?}");
+    let statistics = lines(&place, &["--as-of", &pushed.to_string(), "--view", "statistics"]);
+    let sum: i64 = statistics.iter().map(|line| line["row"]["deliveries"].as_i64().unwrap()).sum();
+    assert_eq!(sum, 1, "{statistics:?}");
+    for view in ["tasks", "callbacks"] {
+        assert_eq!(lines(&place, &["--as-of", "1", "--view", view]), Vec::<Value>::new());
+    }
+    let beyond = replay(&place, &["--as-of", "1000000", "--view", "devices"]).output().unwrap();
+    assert!(!beyond.status.success());
+}

@@ -1,0 +1,251 @@
+//! Whatever somebody changes behind the server's back, `verify` finds it and says where.
+
+use projections::{db::Pool, on};
+use pushledger::{
+    audit::verify::{self, NotVerified, Report},
+    ledger::Stored,
+};
+
+use super::{live, sealed, unlock};
+use crate::{
+    harness::{Backdoor, Place, World},
+    views::Bare,
+};
+
+/// Numbers that only look like chance: a failure can be seen again.
+struct Dice(u64);
+
+impl Dice {
+    fn below(&mut self, limit: i64) -> i64 {
+        self.0 =
+            self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        i64::try_from(self.0 >> 33).unwrap() % limit
+    }
+}
+
+/// A ledger with some history, all of it sealed, whose triggers are gone.
+async fn ledger() -> (Place, Backdoor) {
+    let world = World::new().await;
+    live(&world, 0..3).await;
+    sealed(&world).await;
+    let place = world.stop().await;
+    let mut backdoor = place.backdoor().await;
+    for sql in unlock(&place) {
+        backdoor.run(sql).await;
+    }
+    (place, backdoor)
+}
+
+async fn verified(place: &Place) -> Result<Report, NotVerified> {
+    let bare = Bare::open(place).await;
+    let report = verify::live(&bare.ledger, None, &[]).await;
+    bare.close().await;
+    report
+}
+
+/// The position that `verify` names, and why.
+async fn wrong(place: &Place, what: &str) -> (i64, String) {
+    match verified(place).await {
+        Err(NotVerified::Wrong(wrong)) => (wrong.position, wrong.reason),
+        other => panic!("{what}: {other:?}"),
+    }
+}
+
+async fn stored(place: &Place) -> Vec<Stored> {
+    let bare = Bare::open(place).await;
+    let all = bare.ledger.read_stored(0, i64::MAX).await.unwrap();
+    bare.close().await;
+    all
+}
+
+/// A copy of the events to mend them from.
+async fn keep(backdoor: &mut Backdoor) {
+    backdoor.run("CREATE TABLE kept AS SELECT * FROM events").await;
+}
+
+async fn mend(backdoor: &mut Backdoor) {
+    backdoor.run("DELETE FROM events").await;
+    backdoor.run("INSERT INTO events SELECT * FROM kept").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_ledger_that_nobody_touched_is_right() {
+    let (place, _) = ledger().await;
+    let report = verified(&place).await.unwrap();
+    let events = stored(&place).await.len() as u64;
+    assert_eq!((report.events, report.unknown, report.passes), (events, 0, 1));
+    assert!(report.checkpoints >= 1 && report.sealed > 0, "{report:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_value_that_was_changed_is_found_where_it_is() {
+    let (place, mut backdoor) = ledger().await;
+    keep(&mut backdoor).await;
+    let all = stored(&place).await;
+    let mut dice = Dice(7);
+    let other = if place.on_postgres() { "'\\x00'::bytea" } else { "x'00'" };
+    for column in [
+        "app = app || 'x'".to_owned(),
+        "stream = stream || '1'".to_owned(),
+        "version = version + 1000".to_owned(),
+        "type = 'app.changed.'".to_owned(),
+        "schema = 2".to_owned(),
+        "recorded_at = recorded_at + 1".to_owned(),
+        format!("event_id = {other}"),
+        "metadata = '{}'".to_owned(),
+        "body = body || ' '".to_owned(),
+        "private = COALESCE(private, '') || ' '".to_owned(),
+        "private = NULL, private_salt = NULL".to_owned(),
+        format!("leaf = {other}"),
+    ] {
+        let erases = column.starts_with("private = NULL");
+        let position = loop {
+            let at = dice.below(all.len() as i64);
+            if !erases || all[at as usize].private.is_some() {
+                break at + 1;
+            }
+        };
+        backdoor.run(&format!("UPDATE events SET {column} WHERE position = {position}")).await;
+        assert_eq!(wrong(&place, &column).await.0, position, "{column}");
+        mend(&mut backdoor).await;
+    }
+    verified(&place).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn events_that_were_removed_swapped_inserted_or_added_are_found_where_they_are() {
+    let (place, mut backdoor) = ledger().await;
+    keep(&mut backdoor).await;
+    let last = stored(&place).await.len() as i64;
+    let mut dice = Dice(11);
+    for _ in 0..4 {
+        let position = 1 + dice.below(last);
+        backdoor.run(&format!("DELETE FROM events WHERE position = {position}")).await;
+        assert_eq!(wrong(&place, "removed").await.0, position);
+        mend(&mut backdoor).await;
+        // Two that change places.
+        let first = 1 + dice.below(last - 1);
+        let second = first + 1 + dice.below(last - first);
+        for (from, to) in [(first, -1), (second, first), (-1, second)] {
+            let sql = format!("UPDATE events SET position = {to} WHERE position = {from}");
+            backdoor.run(&sql).await;
+        }
+        assert_eq!(wrong(&place, "swapped").await.0, first);
+        mend(&mut backdoor).await;
+        // One that all later ones make room for.
+        for sql in [
+            format!("UPDATE events SET position = -position WHERE position >= {position}"),
+            "UPDATE events SET position = 1 - position WHERE position < 0".to_owned(),
+            format!(
+                "INSERT INTO events SELECT {position}, app, stream || '0', version, type, schema, \
+                 recorded_at, event_id, metadata, body, private, private_salt, leaf FROM kept \
+                 WHERE position = {position}"
+            ),
+        ] {
+            backdoor.run(&sql).await;
+        }
+        assert_eq!(wrong(&place, "inserted").await.0, position);
+        mend(&mut backdoor).await;
+    }
+    for (at, named) in [(last + 1, last + 1), (0, 0), (-7, -7)] {
+        let sql = format!(
+            "INSERT INTO events SELECT {at}, app, stream || '0', version, type, schema, \
+             recorded_at, event_id, metadata, body, private, private_salt, leaf FROM kept \
+             WHERE position = 1"
+        );
+        backdoor.run(&sql).await;
+        assert_eq!(wrong(&place, "added").await.0, named);
+        mend(&mut backdoor).await;
+    }
+    // All that came after a position.
+    backdoor.run(&format!("DELETE FROM events WHERE position > {}", last - 5)).await;
+    assert_eq!(wrong(&place, "cut off").await.0, last - 4);
+}
+
+/// The leaf that a row has now, written into it.
+async fn leaf_made_anew(place: &Place, position: i64) {
+    let bare = Bare::open(place).await;
+    let row = bare.ledger.read_stored(position - 1, 1).await.unwrap().remove(0);
+    let leaf = row.computed_leaf().unwrap().to_vec();
+    let mut tx = bare.ledger.database().ledger_write.begin().await.unwrap();
+    const SQL: &str = "UPDATE events SET leaf = $1 WHERE position = $2";
+    on!(tx.conn(), c => {
+        sqlx::query(SQL).bind(leaf).bind(position).execute(&mut *c).await.unwrap();
+    });
+    tx.commit().await.unwrap();
+    bare.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_makes_leaves_and_tiles_anew_cannot_make_the_signature() {
+    let (place, mut backdoor) = ledger().await;
+    let position = stored(&place).await.len() as i64 / 2;
+    let sql = format!("UPDATE events SET body = body || ' ' WHERE position = {position}");
+    backdoor.run(&sql).await;
+    leaf_made_anew(&place, position).await;
+    // The leaf was kept when it was sealed.
+    let (named, reason) = wrong(&place, "leaf").await;
+    assert_eq!(named, position, "{reason}");
+    assert!(reason.contains("sealed"), "{reason}");
+    // Without the tiles the signed roots say that it is one of those under them.
+    backdoor.run("DELETE FROM tiles").await;
+    let (named, reason) = wrong(&place, "tiles").await;
+    assert!(named <= position && reason.contains("signed"), "{named}: {reason}");
+    // Without any checkpoint there is the chain.
+    backdoor.run("DELETE FROM checkpoints").await;
+    let (_, reason) = wrong(&place, "checkpoints").await;
+    assert!(reason.contains("chain"), "{reason}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_checkpoint_that_was_altered_is_found() {
+    let (place, mut backdoor) = ledger().await;
+    let blob = if place.on_postgres() { "'\\x00'" } else { "x'00'" };
+    for sql in [
+        "UPDATE checkpoints SET note = replace(note, 'pushledger', 'pushledge')".to_owned(),
+        format!("UPDATE audit_keys SET public_key = {blob}"),
+        "DELETE FROM audit_keys".to_owned(),
+    ] {
+        backdoor.run(&sql).await;
+        let report = verified(&place).await;
+        assert!(matches!(report, Err(NotVerified::Other(_) | NotVerified::Fault(_))), "{report:?}");
+    }
+}
+
+/// Puts another body under an event, as if it had been appended so.
+async fn rewritten(pool: &Pool, position: i64, body: &str) {
+    let mut tx = pool.begin().await.unwrap();
+    const SQL: &str = "UPDATE events SET body = $1 WHERE position = $2";
+    on!(tx.conn(), c => {
+        sqlx::query(SQL).bind(body).bind(position).execute(&mut *c).await.unwrap();
+    });
+    tx.commit().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_cannot_have_happened_is_found_even_if_every_hash_is_right() {
+    let (place, mut backdoor) = ledger().await;
+    keep(&mut backdoor).await;
+    for sql in ["DELETE FROM tiles", "DELETE FROM checkpoints"] {
+        backdoor.run(sql).await;
+    }
+    let all = stored(&place).await;
+    let report = |row: &&Stored| {
+        row.name == "deliveries.advanced" && row.body.contains("\"what\":\"received\"")
+    };
+    let report = all.iter().find(report).expect("a report");
+    let again = report.body.replace("received", "sent");
+    let accepted = all.iter().find(|row| row.stream == report.stream).unwrap().position;
+    let another = report.body.replace(&format!("\"accepted\":{accepted}"), "\"accepted\":1");
+    assert!(again != report.body && another != report.body);
+    for (body, why) in [(again, "was Sent and then Sent"), (another, "the push at 1")] {
+        let bare = Bare::open(&place).await;
+        rewritten(&bare.ledger.database().ledger_write, report.position, &body).await;
+        bare.close().await;
+        leaf_made_anew(&place, report.position).await;
+        let (position, reason) = wrong(&place, why).await;
+        assert_eq!(position, report.position, "{reason}");
+        assert!(reason.contains(why), "{reason}");
+        mend(&mut backdoor).await;
+    }
+}
