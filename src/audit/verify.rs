@@ -280,19 +280,7 @@ pub async fn live(
         return Err(Wrong::new(first.min(head.position), reason).into());
     }
     beyond(ledger).await?;
-    let (mut report, mut parts) = judge.report();
-    while let Some(part) = parts.pop() {
-        let mut history = History::new(part);
-        let mut pages = read(ledger.clone(), head.position, false);
-        while let Some(page) = pages.recv().await {
-            for event in &looked(page?).await? {
-                again(&mut history, event)?;
-            }
-        }
-        parts.extend(history.left());
-        report.passes += 1;
-    }
-    Ok(report)
+    finish(judge, || read(ledger.clone(), head.position, false)).await
 }
 
 /// Checks an export, and that the trees of some checkpoints are in it. With `trusted` keys its own
@@ -315,10 +303,21 @@ pub async fn export(
         }
     }
     opened.ends(&judge)?;
+    finish(judge, || opened.read()).await
+}
+
+/// Judges the parts of the history that were left, each in a pass of its own over all pages.
+async fn finish<E>(
+    judge: Judge,
+    pages: impl Fn() -> mpsc::Receiver<Result<Page, E>>,
+) -> Result<Report, NotVerified>
+where
+    NotVerified: From<E>,
+{
     let (mut report, mut parts) = judge.report();
     while let Some(part) = parts.pop() {
         let mut history = History::new(part);
-        let mut pages = opened.read();
+        let mut pages = pages();
         while let Some(page) = pages.recv().await {
             for event in &looked(page?).await? {
                 again(&mut history, event)?;
