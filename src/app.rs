@@ -1,12 +1,14 @@
 //! The wiring: what a running server is made of, and the order in which it starts and drains.
 //! Every task is born here.
 
-use std::{collections::HashSet, net::SocketAddr, sync::Arc, time::Duration};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
-use domain::Recorded;
-use graphql::{History, Later, Schema, Sources};
+use graphql::Schema;
 use projections::Fault;
-use tokio::{net::TcpListener, sync::mpsc};
+use tokio::{
+    net::TcpListener,
+    sync::{Semaphore, mpsc},
+};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use uuid::Uuid;
 
@@ -33,6 +35,7 @@ use crate::{
     metrics::Metrics,
     node::{self, Number},
     outbound::Outbound,
+    query,
     secrets::{MasterKey, SecretError},
     socket::{hub::Hub, presence::Presence},
     tokens::{Role, Tokens},
@@ -79,6 +82,8 @@ pub struct Server {
     pub feeds: Feeds,
     /// The query API.
     pub schema: Schema,
+    /// Room for connections that follow something over it.
+    pub followers: Arc<Semaphore>,
     /// What is sealed, and proofs of it.
     pub audit: Audit,
     /// Who else keeps checkpoints, if anybody does.
@@ -169,12 +174,8 @@ impl Running {
         duties.spawn(Arc::clone(&presence).run(stop_duties.clone()));
         let (recorder, outcomes) = mpsc::channel(recorder::QUEUE_STEPS);
         duties.spawn(recorder::run(ledger.clone(), outcomes));
-        let schema = graphql::schema(Sources {
-            registry: ledger.database().ledger_read.clone(),
-            views: ledger.database().views_read.clone(),
-            history: Arc::new(LedgerHistory(ledger.clone())),
-            presence: Arc::new(Connected(Arc::clone(&presence))),
-        });
+        let sources = query::sources(&ledger, &views, &presence, front.clone());
+        let schema = graphql::schema(sources);
         let outbound = Arc::new(Outbound::new(config.callback_allow.clone()));
         let jwks = Fetcher::new(Arc::clone(&outbound), clock.clone(), front.clone());
         let audit = Audit::new(&ledger.database().ledger_read);
@@ -198,6 +199,7 @@ impl Running {
             recorder,
             outbound,
             schema,
+            followers: Arc::new(Semaphore::new(http::MAX_FOLLOWERS)),
             chunk_devices: config.chunk_devices,
             stop,
         });
@@ -407,23 +409,5 @@ async fn chores(server: Arc<Server>, stop: CancellationToken) {
             () = stop.cancelled() => return,
             () = tokio::time::sleep(CHORES) => {}
         }
-    }
-}
-
-/// The ledger as the query API reads it.
-struct LedgerHistory(Ledger);
-
-impl History for LedgerHistory {
-    fn stream<'a>(&'a self, stream: &'a str, after: i64, limit: i64) -> Later<'a, Vec<Recorded>> {
-        Box::pin(async move { Ok(self.0.read_stream(stream, after, limit).await?.events) })
-    }
-}
-
-/// Presence as the query API reads it.
-struct Connected(Arc<Presence>);
-
-impl graphql::Presence for Connected {
-    fn present<'a>(&'a self, devices: &'a [i64]) -> Later<'a, HashSet<i64>> {
-        Box::pin(self.0.present(devices))
     }
 }

@@ -20,6 +20,7 @@ pub mod ledger;
 pub mod metrics;
 pub mod node;
 pub mod outbound;
+pub mod query;
 pub mod secrets;
 pub mod socket;
 pub mod tencent;

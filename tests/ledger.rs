@@ -158,13 +158,11 @@ async fn registrations_of_one_client_at_once_make_one_device_that_was_registered
         };
         for (as_of, status) in [(first, "REGISTERED"), (second, "UPDATED")] {
             let query = format!(
-                "{{ app(appId: \"demo\") {{ devices(asOf: {as_of}, after: {}, first: 1) \
-                 {{ nodes {{ number status }} }} }} }}",
-                first - 1
+                "{{ app(appId: \"demo\") {{ devices(asOf: {as_of}) {{ nodes {{ number status }} }} }} }}"
             );
             let data = world.graphql(&query).await;
-            let expected = json!([{ "number": first, "status": status }]);
-            assert_eq!(data["app"]["devices"]["nodes"], expected);
+            let listed = data["app"]["devices"]["nodes"].as_array().unwrap();
+            assert!(listed.contains(&json!({ "number": first, "status": status })), "{data}");
         }
     }
     world.stop().await;

@@ -7,6 +7,7 @@
     reason = "a test that cannot go on has failed"
 )]
 
+mod analysts;
 mod antelope;
 mod apps;
 mod audit;

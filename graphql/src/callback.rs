@@ -38,15 +38,6 @@ impl From<Outcome> for CallbackOutcome {
     }
 }
 
-/// A page of callbacks.
-#[derive(SimpleObject)]
-pub(crate) struct CallbackPage {
-    /// The callbacks, newest event first.
-    pub(crate) nodes: Vec<Callback>,
-    /// Position before which the next page begins; null on the last page.
-    pub(crate) next: Option<i64>,
-}
-
 /// A callback that was not answered at its first call.
 #[derive(SimpleObject)]
 pub(crate) struct Callback {

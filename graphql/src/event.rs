@@ -36,7 +36,7 @@ pub(crate) struct Event {
 }
 
 impl Event {
-    pub(crate) fn new(recorded: Recorded, viewer: &Viewer) -> serde_json::Result<Event> {
+    pub(crate) fn new(recorded: &Recorded, viewer: &Viewer) -> serde_json::Result<Event> {
         let (body, private) = recorded.event.encode()?;
         let private = private.filter(|_| viewer.private);
         Ok(Event {
@@ -46,9 +46,9 @@ impl Event {
             stream: recorded.stream.to_string(),
             version: recorded.version,
             recorded_at: time(recorded.recorded_at),
-            actor: recorded.metadata.actor,
-            via: recorded.metadata.via,
-            request: recorded.metadata.request,
+            actor: recorded.metadata.actor.clone(),
+            via: recorded.metadata.via.clone(),
+            request: recorded.metadata.request.clone(),
             body: Json(RawValue::from_string(body)?),
             private: private.map(readable).transpose()?,
         })
@@ -58,7 +58,7 @@ impl Event {
 /// JSON text as it is, so that no digit of a number is lost; or, where a payload holds what many
 /// readers fail at (a number out of range, half a surrogate pair, nesting without end), that text
 /// as a string, so that whoever cannot read it still reads the rest of the answer.
-fn readable(text: String) -> serde_json::Result<Json<Box<RawValue>>> {
+pub(crate) fn readable(text: String) -> serde_json::Result<Json<Box<RawValue>>> {
     let tree: serde_json::Result<serde_json::Value> = serde_json::from_str(&text);
     match tree {
         Ok(_) => RawValue::from_string(text).map(Json),

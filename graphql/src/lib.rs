@@ -1,26 +1,41 @@
 //! The query API: GraphQL over the registry, the views and the ledger. It only reads; the shell
-//! gives it connections, a [`Viewer`] and a port to the history.
+//! gives it connections, a [`Viewer`] and ports to the history, to presence and to how far the views
+//! are.
 
 mod app;
 pub mod audit;
 mod callback;
 mod device;
 mod event;
+mod list;
+mod live;
+mod loaders;
 mod message;
+pub mod statistics;
+mod task;
+mod timeline;
+mod uplink;
+mod user;
+mod words;
 
-use std::{collections::HashSet, pin::Pin, sync::Arc};
+use std::{collections::HashSet, pin::Pin, sync::Arc, time::Duration};
 
-use async_graphql::{EmptyMutation, EmptySubscription, Object, Result, Schema as GenericSchema};
+use async_graphql::{
+    Context, EmptyMutation, Error, Object, Result, Schema as GenericSchema, dataloader::DataLoader,
+};
 use domain::Recorded;
+use futures_util::{future::BoxFuture, stream::BoxStream};
 use projections::{Fault, db::Pool};
 
 use app::App;
+pub use live::{Seats, Subscription};
+use loaders::Batches;
 
 /// The schema.
-pub type Schema = GenericSchema<Query, EmptyMutation, EmptySubscription>;
+pub type Schema = GenericSchema<Query, EmptyMutation, Subscription>;
 
-/// Deepest nesting of a query.
-const MAX_DEPTH: usize = 12;
+/// Deepest nesting of a query; the usual introspection has 15 levels.
+const MAX_DEPTH: usize = 16;
 /// Most fields of a query, lists counted by their page size.
 const MAX_COMPLEXITY: usize = 20_000;
 
@@ -35,21 +50,50 @@ pub struct Sources {
     pub history: Arc<dyn History>,
     /// Presence.
     pub presence: Arc<dyn Presence>,
+    /// How far the views are.
+    pub progress: Arc<dyn Progress>,
+    /// Runs what loads for many fields at once.
+    pub spawn: Spawn,
 }
+
+/// Runs a task.
+pub type Spawn = Arc<dyn Fn(BoxFuture<'static, ()>) + Send + Sync>;
 
 /// An answer that comes later.
 pub type Later<'a, T> = Pin<Box<dyn Future<Output = std::result::Result<T, Fault>> + Send + 'a>>;
 
-/// The history of a stream, as the ledger keeps it.
+/// The history, as the ledger keeps it.
 pub trait History: Send + Sync {
     /// Events of a stream after a version, in order.
     fn stream<'a>(&'a self, stream: &'a str, after: i64, limit: i64) -> Later<'a, Vec<Recorded>>;
+    /// The first events of some streams, at most `limit` of each, in order of stream and version.
+    fn streams<'a>(&'a self, streams: &'a [String], limit: i64) -> Later<'a, Vec<Recorded>>;
+    /// The events at some positions, in order.
+    fn at<'a>(&'a self, positions: &'a [i64]) -> Later<'a, Vec<Recorded>>;
+    /// Events of all apps after a position, in order, and the last position that was looked at.
+    fn after(&self, position: i64, limit: i64) -> Later<'_, (Vec<Recorded>, Option<i64>)>;
+    /// The position of the last event that was recorded before a time in µs.
+    fn before(&self, time: i64) -> Later<'_, i64>;
+    /// The time by which events are recorded, in µs.
+    fn now(&self) -> i64;
+    /// The last position: now, and whenever there is another.
+    fn heads(&self) -> BoxStream<'static, i64>;
 }
 
 /// Who is connected.
 pub trait Presence: Send + Sync {
     /// Those of some devices that are connected to any node.
     fn present<'a>(&'a self, devices: &'a [i64]) -> Later<'a, HashSet<i64>>;
+}
+
+/// How far the views are.
+pub trait Progress: Send + Sync {
+    /// The position that they include.
+    fn position(&self) -> i64;
+    /// Waits for a position, for a bounded time; false if it was not reached.
+    fn reached(&self, position: i64) -> Later<'_, bool>;
+    /// The position that they include: now, and whenever they move on, at that pace at most.
+    fn positions(&self, pace: Duration) -> BoxStream<'static, i64>;
 }
 
 /// On whose behalf a query runs.
@@ -70,7 +114,9 @@ impl Viewer {
 /// The schema over some sources.
 #[must_use]
 pub fn schema(sources: Sources) -> Schema {
-    builder().data(sources).finish()
+    let spawn = Arc::clone(&sources.spawn);
+    let batches = DataLoader::new(Batches(sources.clone()), move |task| spawn(task));
+    builder().data(batches).data(sources).finish()
 }
 
 /// The schema as text, as it is committed.
@@ -79,8 +125,8 @@ pub fn sdl() -> String {
     builder().finish().sdl()
 }
 
-fn builder() -> async_graphql::SchemaBuilder<Query, EmptyMutation, EmptySubscription> {
-    GenericSchema::build(Query, EmptyMutation, EmptySubscription)
+fn builder() -> async_graphql::SchemaBuilder<Query, EmptyMutation, Subscription> {
+    GenericSchema::build(Query, EmptyMutation, Subscription)
         .limit_depth(MAX_DEPTH)
         .limit_complexity(MAX_COMPLEXITY)
 }
@@ -90,9 +136,25 @@ pub struct Query;
 
 #[Object]
 impl Query {
+    /// Ledger position that the views include: whatever was recorded up to it is in every answer.
+    async fn position(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "Position to wait for, for 5 seconds at most.")] at_least: Option<i64>,
+    ) -> Result<i64> {
+        let sources = ctx.data::<Sources>()?;
+        wait_for(sources, at_least).await?;
+        Ok(sources.progress.position())
+    }
+
     /// Apps that the caller may see, in order of id.
-    async fn apps(&self, ctx: &async_graphql::Context<'_>) -> Result<Vec<App>> {
+    async fn apps(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "Position to wait for, for 5 seconds at most.")] at_least: Option<i64>,
+    ) -> Result<Vec<App>> {
         let (sources, viewer) = (ctx.data::<Sources>()?, ctx.data::<Viewer>()?);
+        wait_for(sources, at_least).await?;
         let mut checkout = sources.registry.checkout().await.hidden()?;
         let apps = projections::registry::apps(&mut checkout.conn()).await.hidden()?;
         let visible =
@@ -106,10 +168,24 @@ impl Query {
     }
 
     /// One app, if the caller may see it.
-    async fn app(&self, ctx: &async_graphql::Context<'_>, app_id: String) -> Result<Option<App>> {
-        let apps = self.apps(ctx).await?;
+    async fn app(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "The id that the operator chose.")] app_id: String,
+        #[graphql(desc = "Position to wait for, for 5 seconds at most.")] at_least: Option<i64>,
+    ) -> Result<Option<App>> {
+        let apps = self.apps(ctx, at_least).await?;
         Ok(apps.into_iter().find(|app| app.0.config.app_id == app_id))
     }
+}
+
+/// Waits until the views include a position, if one is demanded.
+async fn wait_for(sources: &Sources, position: Option<i64>) -> Result<()> {
+    let Some(position) = position else { return Ok(()) };
+    if sources.progress.reached(position).await.hidden()? {
+        return Ok(());
+    }
+    Err(format!("the views have not reached position {position} yet").into())
 }
 
 /// A fault that the caller is not told the inside of; the shell logs its source.
@@ -118,11 +194,11 @@ trait Hidden<T> {
     fn hidden(self) -> Result<T>;
 }
 
-impl<T> Hidden<T> for std::result::Result<T, Fault> {
+impl<T, F: Into<Arc<Fault>>> Hidden<T> for std::result::Result<T, F> {
     fn hidden(self) -> Result<T> {
-        self.map_err(|fault| async_graphql::Error {
+        self.map_err(|fault| Error {
             message: "internal error".to_owned(),
-            source: Some(Arc::new(fault)),
+            source: Some(fault.into()),
             extensions: None,
         })
     }

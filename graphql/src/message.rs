@@ -1,133 +1,66 @@
 //! A message, its deliveries, and its history.
 
-use std::collections::HashMap;
+use std::sync::Arc;
 
-use async_graphql::{Context, Enum, ID, Object, Result, SimpleObject};
+use async_graphql::{ComplexObject, Context, Enum, ID, Object, Result, SimpleObject};
 use chrono::{DateTime, Utc};
-use domain::{
-    Stream,
-    message::{Ending, RecallOp, RecallResult, Stage},
-    ums,
+use domain::{Stream, message::MessageId, ums};
+use projections::{
+    Fault,
+    db::from_name,
+    message_status::{DeliveryRow, MessageRow},
 };
-use projections::message_status::{DeliveryRow, MessageRow};
 
-use crate::{Hidden as _, Sources, Viewer, event::Event, time};
-
-/// Events of one message that are shown at most.
-const MAX_EVENTS: i64 = 1_000;
+use crate::{
+    Hidden as _, Viewer,
+    device::Device,
+    event::Event,
+    loaders::{Account, DeliveriesOf, Numbered, StreamNamed, load},
+    statistics::{Counts, tally::Tally},
+    time,
+    timeline::{TimelineEntry, timeline},
+    user::User,
+    words::{
+        DeliveryEnding, DeliveryStage, ProtocolName, RecallKind, RecallOutcome, StrategyName,
+        VendorName,
+    },
+};
 
 /// One accepted push.
-pub(crate) struct Message {
-    row: MessageRow,
-    deliveries: Vec<DeliveryRow>,
-}
+pub(crate) struct Message(pub(crate) MessageRow);
 
-impl Message {
-    /// Messages with their deliveries, in the order of the messages.
-    pub(crate) fn all(rows: Vec<MessageRow>, deliveries: Vec<DeliveryRow>) -> Vec<Message> {
-        let mut by_message: HashMap<i64, Vec<DeliveryRow>> = HashMap::new();
-        for delivery in deliveries {
-            by_message.entry(delivery.message.0).or_default().push(delivery);
-        }
-        let with = |row: MessageRow| Message {
-            deliveries: by_message.remove(&row.message.0).unwrap_or_default(),
-            row,
-        };
-        rows.into_iter().map(with).collect()
-    }
-}
-
-/// The furthest that a delivery got.
+/// Who pushed.
 #[derive(Clone, Copy, PartialEq, Eq, Enum)]
-#[graphql(remote = "Stage")]
-enum DeliveryStage {
-    /// It is durable.
-    Accepted,
-    /// A way was chosen.
-    Routed,
-    /// It was handed over.
-    Sent,
-    /// The device has it.
-    Received,
-    /// The device showed it.
-    Displayed,
-    /// The user answered it.
-    Acknowledged,
+enum MessageSender {
+    /// A terminal on which a user is logged in.
+    User,
+    /// A terminal without a user.
+    Terminal,
+    /// The app's own server.
+    Cloud,
 }
 
-/// Why a delivery stopped trying.
-#[derive(Clone, Copy, PartialEq, Eq, Enum)]
-#[graphql(remote = "Ending")]
-enum DeliveryEnding {
-    /// It expired while the device was not connected.
-    ExpiredOffline,
-    /// It expired after it was sent, and the device never said that it has it.
-    ExpiredUnacknowledged,
-    /// The device now belongs to another user than the one addressed.
-    OwnerChanged,
-    /// The device unregistered.
-    Unregistered,
-    /// It was recalled or replaced before it was sent.
-    Recalled,
-    /// The device has no token of a vendor that the app is configured for.
-    NoBinding,
-    /// The device was not connected, and the sender wanted it now or never.
-    NotPresent,
-    /// The vendor says that the device's token is dead.
-    DeadToken,
-    /// The user, the device or the vendor does not want it shown now.
-    Muted,
-    /// It does not fit what the vendor takes, in size or form.
-    Unfit,
-    /// The vendor's quota is used up.
-    QuotaExhausted,
-    /// The vendor does not accept the app's credentials or settings.
-    Misconfigured,
-    /// The vendor could not be reached, or failed, as long as it was tried.
-    VendorUnavailable,
-    /// It expired before the vendor took it.
-    ExpiredUnsent,
-    /// It was sent as often as its sender wanted, and the device never said that it has it.
-    Unacknowledged,
-}
-
-/// What is done to a message that was sent.
-#[derive(Clone, Copy, PartialEq, Eq, Enum)]
-#[graphql(remote = "RecallOp")]
-enum RecallKind {
-    /// It is taken back (UMS 5).
-    Recall,
-    /// It is replaced by an empty one (UMS 6).
-    Replace,
-}
-
-/// What became of a recall on one device.
-#[derive(Clone, Copy, PartialEq, Eq, Enum)]
-#[graphql(remote = "RecallResult")]
-enum RecallOutcome {
-    /// The device was told; it has not answered.
-    Requested,
-    /// The device never got the message.
-    StoppedBeforeSending,
-    /// The device took it away before it was displayed.
-    ReplacedUnseen,
-    /// It was displayed before.
-    TooLate,
-    /// The message expired before the device answered.
-    Unknown,
+/// The events of a stream, in order.
+pub(crate) async fn history(ctx: &Context<'_>, stream: Stream) -> Result<Vec<Event>> {
+    let viewer = ctx.data::<Viewer>()?;
+    let events = load(ctx, StreamNamed(stream.to_string())).await?.unwrap_or_default();
+    events.iter().map(|event| Ok(Event::new(event, viewer)?)).collect()
 }
 
 /// One message to one device.
 #[derive(SimpleObject)]
-struct Delivery {
+#[graphql(complex)]
+pub(crate) struct Delivery {
+    #[graphql(skip)]
+    message: MessageId,
     /// Number of the device.
     device: i64,
     /// The furthest it got.
     stage: DeliveryStage,
     /// Why it stopped trying, if it did.
     ended: Option<DeliveryEnding>,
-    /// Stable name of the push vendor that took it, if one did.
-    vendor: Option<String>,
+    /// The push vendor that took it, if one did.
+    vendor: Option<VendorName>,
     /// Why no vendor was a way, if it went on over our own channel for that.
     failed: Option<DeliveryEnding>,
     /// What was done to take it back.
@@ -148,86 +81,150 @@ struct Delivery {
     ended_at: Option<DateTime<Utc>>,
 }
 
+#[ComplexObject]
+impl Delivery {
+    /// The device as it is now.
+    async fn registration(&self, ctx: &Context<'_>) -> Result<Option<Device>> {
+        Ok(load(ctx, Numbered(self.device)).await?.map(Device))
+    }
+
+    /// Its story, in order, with what each event means.
+    #[graphql(complexity = "10 * child_complexity")]
+    async fn timeline(&self, ctx: &Context<'_>) -> Result<Vec<TimelineEntry>> {
+        story(ctx, self.message, self.device).await
+    }
+}
+
+/// The story of a message on one device.
+async fn story(ctx: &Context<'_>, message: MessageId, device: i64) -> Result<Vec<TimelineEntry>> {
+    let stream = Stream::Message(message).to_string();
+    let events = load(ctx, StreamNamed(stream)).await?.unwrap_or_default();
+    Ok(timeline(&events, device))
+}
+
 #[Object]
 impl Message {
     /// The id that the caller got.
     async fn id(&self) -> ID {
-        self.row.message.to_string().into()
+        self.0.message.to_string().into()
     }
 
     /// Position of the push in the ledger.
     async fn position(&self) -> i64 {
-        self.row.position
+        self.0.position
     }
 
     /// Protocol that it came by.
-    async fn protocol(&self) -> &str {
-        &self.row.protocol
+    async fn protocol(&self) -> Result<ProtocolName> {
+        named(&self.0.protocol).map(|protocol: domain::message::Protocol| protocol.into())
     }
 
-    /// `user`, `terminal` or `cloud`.
-    async fn sender(&self) -> &str {
-        &self.row.sender
+    /// Who pushed.
+    async fn sender(&self) -> MessageSender {
+        match self.0.sender.as_str() {
+            "user" => MessageSender::User,
+            "terminal" => MessageSender::Terminal,
+            _ => MessageSender::Cloud,
+        }
+    }
+
+    /// The user who pushed, if one did.
+    async fn user(&self, ctx: &Context<'_>) -> Result<Option<User>> {
+        let account = self.0.account.as_deref().and_then(|account| account.parse().ok());
+        let Some(account) = account else { return Ok(None) };
+        Ok(load(ctx, Account(account)).await?.map(User))
     }
 
     /// When it was accepted.
     async fn accepted_at(&self) -> DateTime<Utc> {
-        time(self.row.accepted_at)
+        time(self.0.accepted_at)
     }
 
     /// When it stops being worth delivering.
     async fn expires_at(&self) -> DateTime<Utc> {
-        time(self.row.expires_at)
+        time(self.0.expires_at)
     }
 
     /// Deliveries that it makes.
     async fn targets(&self) -> i64 {
-        self.row.targets
+        self.0.targets
     }
 
     /// Destinations that led to no registered device.
     async fn unresolved(&self) -> i64 {
-        self.row.unresolved
+        self.0.unresolved
     }
 
     /// How it travels.
-    async fn strategy(&self) -> &str {
-        &self.row.strategy
+    async fn strategy(&self) -> Result<StrategyName> {
+        named(&self.0.strategy).map(|strategy: domain::route::Strategy| strategy.into())
+    }
+
+    /// The same as Easemob numbers it: 0 to 4.
+    async fn strategy_number(&self) -> Result<i64> {
+        named(&self.0.strategy).map(|strategy: domain::route::Strategy| strategy as i64)
     }
 
     /// Users that it was addressed to by name.
     async fn users(&self) -> i64 {
-        self.row.users[0]
+        self.0.users[0]
     }
 
     /// Those among them that have no device.
     async fn users_without_device(&self) -> i64 {
-        self.row.users[1]
+        self.0.users[1]
     }
 
     /// Its deliveries, in order of device number.
-    async fn deliveries(&self) -> Vec<Delivery> {
-        self.deliveries.iter().map(delivery).collect()
+    #[graphql(complexity = "3 * child_complexity")]
+    async fn deliveries(&self, ctx: &Context<'_>) -> Result<Vec<Delivery>> {
+        Ok(self.rows(ctx).await?.iter().map(delivery).collect())
+    }
+
+    /// How far its deliveries got.
+    async fn counts(&self, ctx: &Context<'_>) -> Result<Counts> {
+        let rows = self.rows(ctx).await?;
+        Ok(Counts(Tally::of_message(self.0.accepted_at, &rows)))
+    }
+
+    /// Its story on one device, in order, with what each event means.
+    #[graphql(complexity = "10 * child_complexity")]
+    async fn timeline(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "Number of the device.")] device: i64,
+    ) -> Result<Vec<TimelineEntry>> {
+        story(ctx, self.0.message, device).await
     }
 
     /// Its history, in order.
     #[graphql(complexity = "20 * child_complexity")]
     async fn events(&self, ctx: &Context<'_>) -> Result<Vec<Event>> {
-        let (sources, viewer) = (ctx.data::<Sources>()?, ctx.data::<Viewer>()?);
-        let stream = Stream::Message(self.row.message).to_string();
-        let events = sources.history.stream(&stream, 0, MAX_EVENTS).await.hidden()?;
-        events.into_iter().map(|event| Ok(Event::new(event, viewer)?)).collect()
+        history(ctx, Stream::Message(self.0.message)).await
     }
+}
+
+impl Message {
+    async fn rows(&self, ctx: &Context<'_>) -> Result<Arc<Vec<DeliveryRow>>> {
+        Ok(load(ctx, DeliveriesOf(self.0.message.0)).await?.unwrap_or_default())
+    }
+}
+
+/// The value of a stored name.
+pub(crate) fn named<T: serde::de::DeserializeOwned>(name: &str) -> Result<T> {
+    let found: std::result::Result<T, Fault> = from_name(name.to_owned());
+    found.hidden()
 }
 
 fn delivery(row: &DeliveryRow) -> Delivery {
     let times = row.times.map(|at| at.map(time));
     let [sent_at, received_at, displayed_at, acknowledged_at, ended_at] = times;
     Delivery {
+        message: row.message,
         device: row.device,
         stage: row.delivery.stage.into(),
         ended: row.delivery.ended.map(Into::into),
-        vendor: row.delivery.vendor.map(|vendor| vendor.name().to_owned()),
+        vendor: row.delivery.vendor.map(Into::into),
         failed: row.delivery.failed.map(Into::into),
         recall: row.delivery.recall.map(|(op, _)| op.into()),
         recall_result: row.delivery.recall.map(|(_, result)| result.into()),

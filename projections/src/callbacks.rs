@@ -458,3 +458,26 @@ pub async fn page(
     });
     rows.into_iter().map(row).collect()
 }
+
+/// Callbacks of an app that stand somewhere, newest event first, after one of the list (its event and
+/// receiver).
+///
+/// # Errors
+/// [`Fault`] when the database fails.
+pub async fn list(
+    conn: &mut Conn<'_>,
+    app: &str,
+    outcome: Outcome,
+    after: &(i64, String),
+    limit: i64,
+) -> Result<Vec<CallbackRow>, Fault> {
+    const SQL: &str = "SELECT receiver, position, app, kind, outcome, calls, reason, status, \
+         due_at, at FROM callbacks WHERE app = $1 AND outcome = $2 AND (position < $3 \
+         OR (position = $3 AND receiver > $4)) ORDER BY position DESC, receiver LIMIT $5";
+    let ((position, receiver), outcome) = (after, place(outcome));
+    let rows: Vec<Stored> = on!(conn.again(), c => {
+        let query = sqlx::query_as(SQL).bind(app).bind(outcome).bind(position).bind(receiver);
+        query.bind(limit).fetch_all(&mut *c).await?
+    });
+    rows.into_iter().map(row).collect()
+}

@@ -84,6 +84,20 @@ impl Pool {
         })
     }
 
+    /// Begins a transaction that only reads, and sees one moment of the database. It is to be short.
+    ///
+    /// # Errors
+    /// [`Fault::Database`] if it cannot begin.
+    pub async fn snapshot(&self) -> Result<Tx, Fault> {
+        Ok(match self {
+            Pool::Sqlite(pool) => Tx::Sqlite(pool.begin().await?),
+            Pool::Postgres(pool) => {
+                let sql = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
+                Tx::Postgres(pool.begin_with(sql).await?)
+            }
+        })
+    }
+
     /// Closes every connection, waiting for those in use.
     pub async fn close(&self) {
         match self {

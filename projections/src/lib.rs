@@ -9,11 +9,13 @@ pub mod chats;
 pub mod db;
 pub mod delivery_stats;
 pub mod histogram;
+pub mod latency;
 pub mod message_status;
 pub mod pending;
 pub mod registry;
 pub mod task_chunks;
 pub mod task_statistics;
+pub mod uplinks;
 
 use domain::Recorded;
 
@@ -56,6 +58,7 @@ pub async fn apply(conn: &mut Conn<'_>, page: &[Recorded]) -> Result<(), Fault> 
     pending::apply(conn, page).await?;
     callbacks::apply(conn, page).await?;
     chats::apply(conn, page).await?;
+    uplinks::apply(conn, page).await?;
     let tasks = task_statistics::apply(conn, page).await?;
     task_chunks::apply(conn, page, &tasks, &mut moves).await?;
     delivery_stats::apply(conn, moves).await
@@ -71,6 +74,10 @@ pub const TABLES: &[&str] = &[
     "task_latencies",
     "task_chunks",
     "delivery_stats",
+    "delivery_latencies",
+    "delivery_rollups",
+    "latency_rollups",
+    "uplinks",
     "callbacks",
     "callback_counts",
     "chat_messages",

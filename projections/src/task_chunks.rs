@@ -17,9 +17,9 @@ use crate::{
     Fault,
     db::{self, Conn, Insert, Sql, Value},
     delivery_stats::{Cell, Moves},
-    histogram::bucket_of,
+    latency::{Latencies, Step},
     on, rows,
-    task_statistics::{self, Moved, Step, Traits},
+    task_statistics::{self, Moved, Traits},
 };
 
 static UPSERT: LazyLock<Insert> = LazyLock::new(|| {
@@ -39,9 +39,9 @@ static UPSERT: LazyLock<Insert> = LazyLock::new(|| {
         "kept",
         "devices",
         "states",
-        "handed",
+        "reached",
     ];
-    let changing = ["version", "attempt", "since", "open", "unsent", "kept", "states", "handed"];
+    let changing = ["version", "attempt", "since", "open", "unsent", "kept", "states", "reached"];
     let set = changing.map(|column| format!("{column} = excluded.{column}"));
     let tail = format!("ON CONFLICT (task, chunk) DO UPDATE SET {}", set.join(", "));
     Insert::new("task_chunks", &columns, tail)
@@ -52,8 +52,9 @@ struct Row {
     chunk: Chunk,
     /// Position from which on a device could have what is kept for it here.
     since: i64,
-    /// For each delivery when it was handed over, in ms after the start and one; 0: not yet.
-    handed: Vec<u32>,
+    /// For each delivery that was handed over when it got to its stage, in ms after the start and
+    /// one; 0: not yet.
+    reached: Vec<u32>,
 }
 
 type Rows = BTreeMap<(i64, i64), Row>;
@@ -101,35 +102,41 @@ fn fold(
     (moves, moved): (&mut Moves, &mut Moved),
 ) {
     let before = rows.remove(&key);
-    let (states, mut since, mut handed, chunk) = match before {
-        Some(row) => (Some(row.chunk.states.clone()), row.since, row.handed, Some(row.chunk)),
+    let (states, mut since, mut reached, chunk) = match before {
+        Some(row) => (Some(row.chunk.states.clone()), row.since, row.reached, Some(row.chunk)),
         None => (None, 0, Vec::new(), None),
     };
     let Some(chunk) = Chunk::evolve(chunk, recorded.place(), &recorded.event) else { return };
-    handed.resize(chunk.states.len(), 0);
+    reached.resize(chunk.states.len(), 0);
     if let Event::ChunkDelivered(e) = &recorded.event
         && e.online()
     {
         since = recorded.position;
     }
-    let mut changes: HashMap<(Option<State>, State), i64> = HashMap::new();
     let now = (recorded.recorded_at - traits.started_at).max(0) / 1_000;
+    let mut latencies = Latencies::default();
+    if let (Event::DeliveriesAdvanced(e), Some(states)) = (&recorded.event, &states) {
+        let (devices, mut states) = (chunk.devices.numbers(), states.clone());
+        for step in &e.steps {
+            let Ok(at) = devices.binary_search(&step.device) else { continue };
+            let (Some(state), Some(reached)) = (states.get_mut(at), reached.get_mut(at)) else {
+                continue;
+            };
+            let before = state.stage();
+            *state = state.advance(step.what);
+            arrive(&mut latencies, *state, before, reached, now);
+        }
+    }
+    let mut changes: HashMap<(Option<State>, State), i64> = HashMap::new();
     for (at, after) in chunk.states.iter().enumerate() {
         let before = states.as_ref().and_then(|states| states.get(at)).copied();
         if before == Some(*after) {
             continue;
         }
         *changes.entry((before, *after)).or_default() += 1;
-        let stage = before.map_or(Stage::Accepted, State::stage);
-        let mut took = |step, millis| {
-            *moved.latencies.entry((key.0, step, bucket_of(millis))).or_default() += 1;
-        };
-        if stage < Stage::Sent && after.stage() >= Stage::Sent {
-            handed[at] = u32::try_from(now + 1).unwrap_or(u32::MAX);
-            took(Step::HandedOver, now);
-        }
-        if stage < Stage::Received && after.stage() >= Stage::Received {
-            took(Step::Received, now + 1 - i64::from(handed[at]));
+        if matches!(recorded.event, Event::ChunkDelivered(_)) {
+            let before = before.map_or(Stage::Accepted, State::stage);
+            arrive(&mut latencies, *after, before, &mut reached[at], now);
         }
     }
     let cells = moves.of(&traits.app, traits.started_at, traits.protocol);
@@ -141,11 +148,36 @@ fn fold(
         }
         *moved.cells.entry((key.0, after)).or_default() += deliveries;
     }
-    rows.insert(key, Row { chunk, since, handed });
+    cells.took(&latencies);
+    moved.latencies.entry(key.0).or_default().add(&latencies);
+    rows.insert(key, Row { chunk, since, reached });
+}
+
+/// Notes how long the steps took that end when a delivery gets to a stage, `now` ms after its task
+/// started: those of which both ends were recorded.
+fn arrive(latencies: &mut Latencies, after: State, before: Stage, reached: &mut u32, now: i64) {
+    if after.stage() <= before || after.stage() < Stage::Sent {
+        return;
+    }
+    let way = after.way();
+    if before < Stage::Sent {
+        latencies.took(way, Step::HandedOver, now, 1);
+    }
+    let since = (now + 1 - i64::from(*reached)).max(0);
+    match (before, after.stage()) {
+        (_, Stage::Received) => latencies.took(way, Step::Received, now, 1),
+        (Stage::Received, Stage::Displayed) => latencies.took(way, Step::Displayed, since, 1),
+        (Stage::Displayed, Stage::Acknowledged) => {
+            latencies.took(way, Step::Acknowledged, since, 1);
+        }
+        // What was passed over has no time of its own.
+        _ => {}
+    }
+    *reached = u32::try_from(now + 1).unwrap_or(u32::MAX);
 }
 
 fn push(values: &mut Vec<Value>, (task, chunk): (i64, i64), row: Row, traits: &Traits) {
-    let Row { chunk: own, since, handed } = row;
+    let Row { chunk: own, since, reached } = row;
     let count = |so: fn(State) -> bool| {
         let all = own.states.iter().filter(|state| so(**state)).count();
         Value::from(i64::try_from(all).unwrap_or(i64::MAX))
@@ -167,14 +199,14 @@ fn push(values: &mut Vec<Value>, (task, chunk): (i64, i64), row: Row, traits: &T
         count(State::kept),
         own.devices.0.into(),
         own.states.iter().flat_map(|state| state.0.to_le_bytes()).collect::<Vec<u8>>().into(),
-        handed.iter().flat_map(|at| at.to_le_bytes()).collect::<Vec<u8>>().into(),
+        reached.iter().flat_map(|at| at.to_le_bytes()).collect::<Vec<u8>>().into(),
     ]);
 }
 
 async fn load(conn: &mut Conn<'_>, touched: &BTreeSet<(i64, i64)>) -> Result<Rows, Fault> {
     const SQL: Sql = rows!(
         "SELECT t.task, t.chunk, t.last, t.started, t.version, t.attempt, t.since, t.devices, \
-         t.states, t.handed FROM ",
+         t.states, t.reached FROM ",
         " JOIN task_chunks t ON t.task = CAST(list.value->>0 AS BIGINT) \
          AND t.chunk = CAST(list.value->>1 AS BIGINT)"
     );
@@ -193,9 +225,10 @@ async fn load(conn: &mut Conn<'_>, touched: &BTreeSet<(i64, i64)>) -> Result<Row
             devices: Packed(devices),
             states: states_of(&stored.8),
         };
-        let handed = stored.9.chunks_exact(4);
-        let handed = handed.filter_map(|b| Some(u32::from_le_bytes(b.try_into().ok()?))).collect();
-        ((task, chunk), Row { chunk: own, since, handed })
+        let reached = stored.9.chunks_exact(4);
+        let reached =
+            reached.filter_map(|b| Some(u32::from_le_bytes(b.try_into().ok()?))).collect();
+        ((task, chunk), Row { chunk: own, since, reached })
     };
     Ok(found.into_iter().map(row).collect())
 }

@@ -17,6 +17,7 @@ use crate::{
     Fault,
     db::{self, Conn, Insert, Sql},
     delivery_stats::Cell,
+    latency::{Latencies, Step},
     on, scalars,
 };
 
@@ -41,9 +42,9 @@ static ADD_DELIVERIES: LazyLock<Insert> = LazyLock::new(|| {
     Insert::new("task_deliveries", &["task", "way", "stage", "ended", "deliveries"], tail)
 });
 static ADD_LATENCIES: LazyLock<Insert> = LazyLock::new(|| {
-    let tail = "ON CONFLICT (task, step, bucket) \
+    let tail = "ON CONFLICT (task, way, step, millis) \
                 DO UPDATE SET deliveries = task_latencies.deliveries + excluded.deliveries";
-    Insert::new("task_latencies", &["task", "step", "bucket", "deliveries"], tail)
+    Insert::new("task_latencies", &["task", "way", "step", "millis", "deliveries"], tail)
 });
 
 /// What chunks have to know of their task.
@@ -140,20 +141,11 @@ async fn traits(conn: &mut Conn<'_>, tasks: Vec<i64>) -> Result<BTreeMap<i64, Tr
     rows.into_iter().map(traits).collect()
 }
 
-/// A step whose time is measured.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Step {
-    /// From the start of the task until it was handed over.
-    HandedOver,
-    /// From then until the device had it.
-    Received,
-}
-
-/// What moved of a task's deliveries, and how long steps took, in buckets.
+/// What moved of tasks' deliveries, and how long their steps took.
 #[derive(Debug, Default)]
 pub(crate) struct Moved {
     pub(crate) cells: BTreeMap<(i64, Cell), i64>,
-    pub(crate) latencies: BTreeMap<(i64, Step, i64), i64>,
+    pub(crate) latencies: BTreeMap<i64, Latencies>,
 }
 
 /// Adds what moved.
@@ -173,12 +165,11 @@ pub(crate) async fn add(conn: &mut Conn<'_>, moved: Moved) -> Result<(), Fault> 
     ADD_DELIVERIES.run(conn, values).await?;
     remove_empty(conn, &fewer).await?;
     let mut values = Vec::new();
-    for ((task, step, bucket), deliveries) in moved.latencies {
-        let step = match step {
-            Step::HandedOver => "handed_over",
-            Step::Received => "received",
-        };
-        values.extend([task.into(), step.into(), bucket.into(), deliveries.into()]);
+    for (task, latencies) in moved.latencies {
+        for ((way, step, millis), deliveries) in latencies.0 {
+            values.extend([task.into(), way.name().into(), step.name().into()]);
+            values.extend([millis.into(), deliveries.into()]);
+        }
     }
     ADD_LATENCIES.run(conn, values).await
 }
@@ -251,6 +242,14 @@ pub struct CellRow {
 pub const HANDED_OVER: [&str; 4] = ["sent", "received", "displayed", "acknowledged"];
 
 impl CellRow {
+    /// The cell that they are in.
+    ///
+    /// # Errors
+    /// [`Fault`] for names that this program did not write.
+    pub fn cell(&self) -> Result<Cell, Fault> {
+        Cell::of_names(&self.way, self.stage.clone(), self.ended.clone())
+    }
+
     /// Whether these got to a stage (one of [`HANDED_OVER`]), or further.
     #[must_use]
     pub fn got_to(&self, stage: &str) -> bool {
@@ -279,11 +278,9 @@ pub struct TaskStatistics {
     pub task: TaskRow,
     /// Deliveries by way, stage and reason.
     pub cells: Vec<CellRow>,
-    /// Time from the start of the task until a delivery was handed over: buckets
-    /// ([`crate::histogram`]) with their deliveries, in order.
-    pub handed_over: Vec<(i64, i64)>,
-    /// Time from then until the device had it.
-    pub received: Vec<(i64, i64)>,
+    /// How long the steps took: for each of [`Step::ALL`], buckets ([`crate::histogram`]) with their
+    /// deliveries, in order.
+    pub latencies: [Vec<(i64, i64)>; 4],
 }
 
 impl TaskStatistics {
@@ -360,20 +357,58 @@ fn row(stored: Stored) -> TaskRow {
     }
 }
 
-/// Tasks of an app before a position, newest first.
+/// Where a task stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TaskState {
+    /// It waits for its time, or for its turn.
+    Waiting,
+    /// Its devices have their turn.
+    Running,
+    /// All had their turn.
+    Finished,
+    /// It was cancelled.
+    Cancelled,
+}
+
+impl TaskRow {
+    /// Where it stands.
+    #[must_use]
+    pub fn state(&self) -> TaskState {
+        match (&self.ended, self.started_at) {
+            (Some(ended), _) if ended == "cancelled" => TaskState::Cancelled,
+            (Some(_), _) => TaskState::Finished,
+            (None, Some(_)) => TaskState::Running,
+            (None, None) => TaskState::Waiting,
+        }
+    }
+}
+
+/// Tasks of an app between two positions, newest first; those in one state if it is said.
 ///
 /// # Errors
 /// [`Fault`] when the database fails.
 pub async fn tasks(
     conn: &mut Conn<'_>,
     app: &str,
-    before: i64,
+    (after, before): (i64, i64),
+    state: Option<TaskState>,
     limit: i64,
 ) -> Result<Vec<TaskRow>, Fault> {
-    const SQL: &str =
-        select_tasks!("WHERE app = $1 AND position < $2 ORDER BY position DESC LIMIT $3");
+    const SQL: &str = select_tasks!(
+        "WHERE app = $1 AND position < $2 AND position > $3 AND ($4 = '' OR $4 = \
+         CASE WHEN ended IS NOT NULL THEN ended WHEN started_at IS NULL THEN 'waiting' \
+         ELSE 'running' END) ORDER BY position DESC LIMIT $5"
+    );
+    let state = match state {
+        None => "",
+        Some(TaskState::Waiting) => "waiting",
+        Some(TaskState::Running) => "running",
+        Some(TaskState::Finished) => "finished",
+        Some(TaskState::Cancelled) => "cancelled",
+    };
     let rows: Vec<Stored> = on!(conn.again(), c => {
-        sqlx::query_as(SQL).bind(app).bind(before).bind(limit).fetch_all(&mut *c).await?
+        let query = sqlx::query_as(SQL).bind(app).bind(before).bind(after).bind(state);
+        query.bind(limit).fetch_all(&mut *c).await?
     });
     Ok(rows.into_iter().map(row).collect())
 }
@@ -388,29 +423,54 @@ pub async fn find(
     task: MessageId,
 ) -> Result<Option<TaskStatistics>, Fault> {
     const TASK: &str = select_tasks!("WHERE app = $1 AND task = $2");
-    const CELLS: &str = "SELECT way, stage, ended, deliveries FROM task_deliveries \
-         WHERE task = $1 ORDER BY way, stage, ended";
-    const LATENCIES: &str = "SELECT step, bucket, deliveries FROM task_latencies \
-         WHERE task = $1 ORDER BY step, bucket";
     let found: Option<Stored> = on!(conn.again(), c => {
         sqlx::query_as(TASK).bind(app).bind(task.0).fetch_optional(&mut *c).await?
     });
     let Some(found) = found else { return Ok(None) };
-    let cells: Vec<(String, String, String, i64)> = on!(conn.again(), c => {
-        sqlx::query_as(CELLS).bind(task.0).fetch_all(&mut *c).await?
+    let counts = counts(conn, &[task.0]).await?.remove(&task.0).unwrap_or_default();
+    Ok(Some(TaskStatistics { task: row(found), cells: counts.cells, latencies: counts.latencies }))
+}
+
+/// What is counted of one task.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Deliveries by way, stage and reason.
+    pub cells: Vec<CellRow>,
+    /// How long the steps took, as in [`TaskStatistics`].
+    pub latencies: [Vec<(i64, i64)>; 4],
+}
+
+/// The counts of some tasks, in two statements.
+///
+/// # Errors
+/// [`Fault`] when the database fails.
+pub async fn counts(conn: &mut Conn<'_>, tasks: &[i64]) -> Result<BTreeMap<i64, Counts>, Fault> {
+    const CELLS: Sql = scalars!(
+        "SELECT task, way, stage, ended, deliveries FROM task_deliveries \
+         WHERE task IN (SELECT CAST(value AS BIGINT) FROM ",
+        ") ORDER BY task, way, stage, ended"
+    );
+    const LATENCIES: Sql = scalars!(
+        "SELECT task, step, millis, CAST(SUM(deliveries) AS BIGINT) FROM task_latencies \
+         WHERE task IN (SELECT CAST(value AS BIGINT) FROM ",
+        ") GROUP BY task, step, millis ORDER BY task, step, millis"
+    );
+    let tasks = db::list(tasks)?;
+    let (sql, times) = (conn.text(CELLS), conn.text(LATENCIES));
+    let cells: Vec<(i64, String, String, String, i64)> = on!(conn.again(), c => {
+        sqlx::query_as(sql).bind(&tasks).fetch_all(&mut *c).await?
     });
-    let times: Vec<(String, i64, i64)> = on!(conn.again(), c => {
-        sqlx::query_as(LATENCIES).bind(task.0).fetch_all(&mut *c).await?
+    let times: Vec<(i64, String, i64, i64)> = on!(conn.again(), c => {
+        sqlx::query_as(times).bind(&tasks).fetch_all(&mut *c).await?
     });
-    let of = |wanted: &str| {
-        let own = times.iter().filter(|(step, ..)| step == wanted);
-        own.map(|(_, bucket, deliveries)| (*bucket, *deliveries)).collect()
-    };
-    let cell = |(way, stage, ended, deliveries)| CellRow { way, stage, ended, deliveries };
-    Ok(Some(TaskStatistics {
-        task: row(found),
-        cells: cells.into_iter().map(cell).collect(),
-        handed_over: of("handed_over"),
-        received: of("received"),
-    }))
+    let mut counts: BTreeMap<i64, Counts> = BTreeMap::new();
+    for (task, way, stage, ended, deliveries) in cells {
+        let own = counts.entry(task).or_default();
+        own.cells.push(CellRow { way, stage, ended, deliveries });
+    }
+    for (task, step, millis, deliveries) in times {
+        let step = Step::named(&step)?;
+        counts.entry(task).or_default().latencies[step as usize].push((millis, deliveries));
+    }
+    Ok(counts)
 }

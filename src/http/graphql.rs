@@ -1,20 +1,39 @@
-//! `/graphql`: queries by POST for every role, and an explorer page by GET that loads nothing from
-//! anywhere else.
+//! `/graphql`: queries by POST for every role, an explorer page by GET that loads nothing from
+//! anywhere else, and subscriptions over a WebSocket (`graphql-transport-ws`).
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
+use async_graphql::{
+    Data, Executor, Request as Query, Response as Answer, ServerError,
+    http::{WebSocket as Subscriptions, WebSocketProtocols, WsMessage},
+    parser::types::OperationType,
+};
 use axum::{
     Json,
-    extract::{Request, State},
+    extract::{
+        FromRequestParts as _, Request, State, WebSocketUpgrade,
+        ws::{CloseFrame, Message, WebSocket},
+    },
     http::{HeaderValue, StatusCode},
     response::{Html, IntoResponse, Response},
 };
-use base64::{Engine, engine::general_purpose::STANDARD};
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use futures_util::{
+    SinkExt as _, StreamExt as _,
+    stream::{self, BoxStream},
+};
 use graphql::{
-    Later, Viewer,
+    Later, Schema, Seats, Viewer,
     audit::{ConsistencyProof, InclusionProof, Proofs, Proven},
 };
 use projections::Fault;
+use tokio::sync::OwnedSemaphorePermit;
 
 use super::{
     admin::{MAX_BODY_BYTES, Refusal, operator},
@@ -23,21 +42,54 @@ use super::{
 use crate::{
     app::Server,
     audit::{Audit, NoProof},
+    query::MAX_WAIT,
     tokens::{Operator, Role},
 };
 
 /// Longest run of a query.
 const MAX_RUN: Duration = Duration::from_secs(10);
-/// Longest wait for the position that a query demands.
-const MAX_WAIT: Duration = Duration::from_secs(5);
+/// Connections that follow something, on this node.
+pub const MAX_FOLLOWERS: usize = 256;
+/// Subscriptions of one of them.
+const MAX_SEATS: usize = 16;
+/// Longest wait for `connection_init`, and for a reader to take a message.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// Time between two pings, after each of which the reader has to have answered the one before, and
+/// its token has still to be known.
+const BEAT: Duration = Duration::from_secs(30);
+/// The protocol that is spoken.
+const PROTOCOL: &str = "graphql-transport-ws";
 
-/// The explorer: a text area, a token, and the answer.
-pub(super) async fn explorer() -> Html<&'static str> {
-    Html(include_str!("explorer.html"))
+/// The explorer (a text area, a token, and the answer), or the begin of subscriptions.
+pub(super) async fn explorer(State(server): State<Arc<Server>>, request: Request) -> Response {
+    if !request.headers().contains_key("upgrade") {
+        return Html(include_str!("explorer.html")).into_response();
+    }
+    let (mut parts, _) = request.into_parts();
+    let upgrade = match WebSocketUpgrade::from_request_parts(&mut parts, &server).await {
+        Ok(upgrade) => upgrade.protocols([PROTOCOL]),
+        Err(refused) => return refused.into_response(),
+    };
+    if upgrade.selected_protocol().is_none() {
+        let only = format!("subscriptions speak {PROTOCOL}");
+        return Refusal::new(StatusCode::BAD_REQUEST, &only).into_response();
+    }
+    let seat = Arc::clone(&server.followers).try_acquire_owned();
+    let Ok(seat) = seat.map_err(drop).and_then(|seat| match server.stopping() {
+        true => Err(()),
+        false => Ok(seat),
+    }) else {
+        let full = "no more connections can follow anything";
+        return Refusal::new(StatusCode::SERVICE_UNAVAILABLE, full).into_response();
+    };
+    upgrade
+        .max_message_size(MAX_BODY_BYTES)
+        .max_frame_size(MAX_BODY_BYTES)
+        .on_upgrade(move |socket| follow(server, socket, seat))
 }
 
 /// Answers a query. With the header `Ledger-Position` it includes at least that position; the
-/// answer says in the same header which one it includes.
+/// answer says in the same header, and in its extensions, which one it includes at least.
 pub(super) async fn query(State(server): State<Arc<Server>>, request: Request) -> Response {
     match run(&server, request).await {
         Ok(response) => response,
@@ -62,25 +114,39 @@ async fn run(server: &Arc<Server>, request: Request) -> Result<Response, Refusal
             .map_err(|behind| Refusal::new(StatusCode::SERVICE_UNAVAILABLE, &behind.to_string()))?;
     }
     let bytes = body.map_err(Refusal::no_body)?;
-    let mut query: async_graphql::Request = serde_json::from_slice(&bytes)
+    let mut query: Query = serde_json::from_slice(&bytes)
         .map_err(|error| Refusal::new(StatusCode::BAD_REQUEST, &error.to_string()))?;
     let included = server.views.position();
-    if let Role::Admin | Role::Auditor = operator.role {
-        query = query.data(Arc::new(Sealed(server.audit.clone())) as Arc<dyn Proofs>);
+    query = query.data(viewer(&operator));
+    if let Some(proofs) = proofs(server, &operator) {
+        query = query.data(proofs);
     }
-    let run = server.schema.execute(query.data(viewer(operator)));
+    let run = server.schema.execute(query);
     let answer = tokio::time::timeout(MAX_RUN, run).await;
-    let mut answer = answer.map_err(|_| {
+    let answer = answer.map_err(|_| {
         Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "the query took longer than 10 seconds")
     })?;
-    for error in &mut answer.errors {
-        if let Some(source) = error.source::<projections::Fault>() {
-            tracing::error!(fault = %source, "a query failed");
-        }
-    }
+    log_faults(&answer);
+    let answer = answer.extension("ledgerPosition", included.into());
     let mut response = Json(answer).into_response();
     response.headers_mut().insert("ledger-position", HeaderValue::from(included));
     Ok(response)
+}
+
+fn log_faults(answer: &Answer) {
+    for error in &answer.errors {
+        if let Some(source) = error.source::<Fault>() {
+            tracing::error!(fault = %source, "a query failed");
+        }
+    }
+}
+
+/// The tree for those who may read it.
+fn proofs(server: &Server, operator: &Operator) -> Option<Arc<dyn Proofs>> {
+    match operator.role {
+        Role::Admin | Role::Auditor => Some(Arc::new(Sealed(server.audit.clone()))),
+        Role::Analyst | Role::Uplink => None,
+    }
 }
 
 /// The tree as the query API reads it.
@@ -127,10 +193,140 @@ fn proven<T>(found: Result<T, NoProof>) -> Result<Proven<T>, Fault> {
 }
 
 /// Analysts see no names, tokens or payloads.
-fn viewer(operator: Operator) -> Viewer {
+fn viewer(operator: &Operator) -> Viewer {
     let private = match operator.role {
         Role::Admin | Role::Auditor => true,
         Role::Analyst | Role::Uplink => false,
     };
-    Viewer { app: operator.app, private }
+    Viewer { app: operator.app.clone(), private }
+}
+
+/// The schema for subscriptions alone: a query has its own way in, with a bound on its run.
+#[derive(Clone)]
+struct Followed(Schema);
+
+impl Executor for Followed {
+    async fn execute(&self, _: Query) -> Answer {
+        refused("queries go by POST")
+    }
+
+    fn execute_stream(
+        &self,
+        mut request: Query,
+        session: Option<Arc<Data>>,
+    ) -> BoxStream<'static, Answer> {
+        let follows = match request.parsed_query() {
+            Ok(document) => {
+                let mut operations = document.operations.iter();
+                operations.all(|(_, own)| own.node.ty == OperationType::Subscription)
+            }
+            // The schema says what is wrong.
+            Err(_) => true,
+        };
+        if !follows {
+            let answer = refused("queries go by POST");
+            return stream::once(async { answer }).boxed();
+        }
+        Executor::execute_stream(&self.0, request, session).inspect(log_faults).boxed()
+    }
+}
+
+fn refused(why: &str) -> Answer {
+    Answer::from_errors(vec![ServerError::new(why, None)])
+}
+
+/// One connection, until either side ends it.
+async fn follow(server: Arc<Server>, socket: WebSocket, _seat: OwnedSemaphorePermit) {
+    let (mut sink, incoming) = socket.split();
+    let (token, heard) = (Arc::new(OnceLock::new()), Arc::new(AtomicBool::new(true)));
+    let noted = Arc::clone(&heard);
+    let incoming = incoming.take_while(|message| {
+        let ends = matches!(message, Err(_) | Ok(Message::Close(_)));
+        std::future::ready(!ends)
+    });
+    let incoming = incoming.filter_map(move |message| {
+        noted.store(true, Ordering::Relaxed);
+        let text = match message {
+            Ok(Message::Text(text)) => Some(String::from(text.as_str())),
+            // Pongs are heard, and nothing else means anything here.
+            _ => None,
+        };
+        std::future::ready(text)
+    });
+    let (asked, known) = (Arc::clone(&server), Arc::clone(&token));
+    let answers = Subscriptions::new(
+        Followed(server.schema.clone()),
+        Box::pin(incoming),
+        WebSocketProtocols::GraphQLWS,
+    )
+    .on_connection_init(move |payload| admit(asked, payload, known));
+    let mut answers = std::pin::pin!(answers);
+    let (stop, init) = (server.stop_token(), tokio::time::sleep(PATIENCE));
+    let (mut init, mut beat) = (std::pin::pin!(init), tokio::time::interval(BEAT));
+    beat.reset();
+    let end = loop {
+        let message = tokio::select! {
+            answer = answers.next() => match answer {
+                Some(WsMessage::Text(text)) => Message::Text(text.into()),
+                Some(WsMessage::Close(code, why)) => break Some((code, why)),
+                None => break None,
+            },
+            () = &mut init, if token.get().is_none() => {
+                break Some((4408, "connection_init did not come in time".to_owned()));
+            }
+            () = stop.cancelled() => break Some((1001, "the server stops".to_owned())),
+            _ = beat.tick() => {
+                if !heard.swap(false, Ordering::Relaxed) {
+                    break Some((1001, "no answer to a ping".to_owned()));
+                }
+                if !still_known(&server, token.get()).await {
+                    break Some((4403, "the token is not known any more".to_owned()));
+                }
+                Message::Ping(Vec::new().into())
+            }
+        };
+        let sent = tokio::time::timeout(PATIENCE, sink.send(message)).await;
+        if !matches!(sent, Ok(Ok(()))) {
+            return;
+        }
+    };
+    if let Some((code, why)) = end {
+        // Who has gone already does not hear it.
+        let close = Message::Close(Some(CloseFrame { code, reason: why.into() }));
+        let _ = tokio::time::timeout(PATIENCE, sink.send(close)).await;
+    }
+}
+
+/// The viewer behind the token of a `connection_init`.
+async fn admit(
+    server: Arc<Server>,
+    payload: serde_json::Value,
+    known: Arc<OnceLock<String>>,
+) -> async_graphql::Result<Data> {
+    let given = ["authorization", "Authorization"].map(|name| payload[name].as_str());
+    let given = given.into_iter().flatten().next().and_then(|text| text.strip_prefix("Bearer "));
+    let refused = || async_graphql::Error::new("a known bearer token is needed");
+    let token = given.ok_or_else(refused)?.trim();
+    let operator = server.tokens.operator(token).await.map_err(|fault| {
+        tracing::error!(%fault, "a token could not be looked up");
+        async_graphql::Error::new("internal error")
+    })?;
+    let operator = operator.ok_or_else(refused)?;
+    if operator.role == Role::Uplink {
+        return Err(async_graphql::Error::new("this token may only hand in uplinks"));
+    }
+    // There is one init a connection.
+    let _ = known.set(token.to_owned());
+    let mut data = Data::default();
+    data.insert(viewer(&operator));
+    data.insert(Seats::new(MAX_SEATS));
+    Ok(data)
+}
+
+/// Whether a connection's token has not been withdrawn, as far as can be told.
+async fn still_known(server: &Server, token: Option<&String>) -> bool {
+    match token {
+        Some(token) => !matches!(server.tokens.operator(token).await, Ok(None)),
+        None => true,
+    }
 }

@@ -26,6 +26,8 @@ use uuid::Uuid;
 
 use crate::{app::Server, socket};
 
+pub use graphql::MAX_FOLLOWERS;
+
 /// Longest request id that is taken over from a caller, in characters.
 const MAX_REQUEST_ID: usize = 64;
 

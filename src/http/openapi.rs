@@ -17,7 +17,8 @@ use utoipa::{
 
 use super::{
     admin::{
-        addresses, apps, audit, callbacks, events, messages, operators, owners, tokens, webhooks,
+        addresses, apps, audit, callbacks, events, export, messages, operators, owners, tokens,
+        webhooks,
     },
     antelope::interface as antelope,
     easemob::interface as easemob,
@@ -57,6 +58,7 @@ use super::{
         callbacks::receivers,
         callbacks::replay,
         events::read,
+        export::read,
         audit::checkpoint,
         audit::keys,
         audit::inclusion,

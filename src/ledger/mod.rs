@@ -273,6 +273,39 @@ impl Ledger {
         store::read_stream(&mut checkout.conn(), stream, after, limit).await
     }
 
+    /// The first events of some streams, at most `limit` of each, in order of stream and version.
+    ///
+    /// # Errors
+    /// [`Fault`] when the database fails.
+    pub async fn read_streams(&self, streams: &[String], limit: i64) -> Result<Page, Fault> {
+        let mut checkout = self.inner.database.ledger_read.checkout().await?;
+        store::read_streams(&mut checkout.conn(), streams, limit).await
+    }
+
+    /// The position of the last event that was recorded before a time in µs; 0 for none. Times
+    /// never go back along the ledger, so it is found by halving.
+    ///
+    /// # Errors
+    /// [`Fault`] when the database fails.
+    pub async fn before(&self, time: i64) -> Result<i64, Fault> {
+        let mut checkout = self.inner.database.ledger_read.checkout().await?;
+        let (mut before, mut after) = (0, self.head() + 1);
+        while after - before > 1 {
+            let middle = before + (after - before) / 2;
+            match store::recorded_at(&mut checkout.conn(), middle).await? {
+                Some(at) if at < time => before = middle,
+                Some(_) | None => after = middle,
+            }
+        }
+        Ok(before)
+    }
+
+    /// The time by which this node records events, in µs.
+    #[must_use]
+    pub fn now(&self) -> i64 {
+        self.inner.clock.now()
+    }
+
     /// Events after a position as they lie there, in order, at most `limit`.
     ///
     /// # Errors

@@ -214,7 +214,7 @@ pub(crate) fn private_directory(directory: &Path) -> std::io::Result<()> {
 
 type Scripts = [(i64, &'static str, &'static str)];
 
-static SQLITE_LEDGER: [(i64, &str, &str); 7] = [
+static SQLITE_LEDGER: [(i64, &str, &str); 8] = [
     (1, "ledger", include_str!("../../migrations/sqlite/ledger/0001_ledger.sql")),
     (2, "audience", include_str!("../../migrations/sqlite/ledger/0002_audience.sql")),
     (3, "easemob", include_str!("../../migrations/sqlite/ledger/0003_easemob.sql")),
@@ -222,8 +222,9 @@ static SQLITE_LEDGER: [(i64, &str, &str); 7] = [
     (5, "antelope", include_str!("../../migrations/sqlite/ledger/0005_antelope.sql")),
     (6, "tencent", include_str!("../../migrations/sqlite/ledger/0006_tencent.sql")),
     (7, "audit", include_str!("../../migrations/sqlite/ledger/0007_audit.sql")),
+    (8, "lists", include_str!("../../migrations/sqlite/ledger/0008_lists.sql")),
 ];
-static SQLITE_VIEWS: [(i64, &str, &str); 9] = [
+static SQLITE_VIEWS: [(i64, &str, &str); 10] = [
     (1, "views", include_str!("../../migrations/sqlite/views/0001_views.sql")),
     (2, "vendors", include_str!("../../migrations/sqlite/views/0002_vendors.sql")),
     (3, "tasks", include_str!("../../migrations/sqlite/views/0003_tasks.sql")),
@@ -233,8 +234,9 @@ static SQLITE_VIEWS: [(i64, &str, &str); 9] = [
     (7, "packed", include_str!("../../migrations/sqlite/views/0007_packed.sql")),
     (8, "chats", include_str!("../../migrations/sqlite/views/0008_chats.sql")),
     (9, "callback order", include_str!("../../migrations/sqlite/views/0009_callback_order.sql")),
+    (10, "latencies", include_str!("../../migrations/sqlite/views/0010_latencies.sql")),
 ];
-static POSTGRES_LEDGER: [(i64, &str, &str); 7] = [
+static POSTGRES_LEDGER: [(i64, &str, &str); 8] = [
     (1, "ledger", include_str!("../../migrations/postgres/ledger/0001_ledger.sql")),
     (2, "audience", include_str!("../../migrations/postgres/ledger/0002_audience.sql")),
     (3, "easemob", include_str!("../../migrations/postgres/ledger/0003_easemob.sql")),
@@ -242,12 +244,13 @@ static POSTGRES_LEDGER: [(i64, &str, &str); 7] = [
     (5, "antelope", include_str!("../../migrations/postgres/ledger/0005_antelope.sql")),
     (6, "tencent", include_str!("../../migrations/postgres/ledger/0006_tencent.sql")),
     (7, "audit", include_str!("../../migrations/postgres/ledger/0007_audit.sql")),
+    (8, "lists", include_str!("../../migrations/postgres/ledger/0008_lists.sql")),
 ];
 static SQLITE_PRESENCE: [(i64, &str, &str); 2] = [
     (1, "presence", include_str!("../../migrations/sqlite/presence/0001_presence.sql")),
     (2, "vendor_calls", include_str!("../../migrations/sqlite/presence/0002_vendor_calls.sql")),
 ];
-static POSTGRES_VIEWS: [(i64, &str, &str); 9] = [
+static POSTGRES_VIEWS: [(i64, &str, &str); 10] = [
     (1, "views", include_str!("../../migrations/postgres/views/0001_views.sql")),
     (2, "vendors", include_str!("../../migrations/postgres/views/0002_vendors.sql")),
     (3, "tasks", include_str!("../../migrations/postgres/views/0003_tasks.sql")),
@@ -257,6 +260,7 @@ static POSTGRES_VIEWS: [(i64, &str, &str); 9] = [
     (7, "packed", include_str!("../../migrations/postgres/views/0007_packed.sql")),
     (8, "chats", include_str!("../../migrations/postgres/views/0008_chats.sql")),
     (9, "callback order", include_str!("../../migrations/postgres/views/0009_callback_order.sql")),
+    (10, "latencies", include_str!("../../migrations/postgres/views/0010_latencies.sql")),
 ];
 static POSTGRES_PRESENCE: [(i64, &str, &str); 2] = [
     (1, "presence", include_str!("../../migrations/postgres/presence/0001_presence.sql")),
@@ -384,6 +388,33 @@ pub(super) async fn read_stream(
     Ok(page(on!(conn.again(), c => {
         sqlx::query_as(sql).bind(stream).bind(after).bind(limit).fetch_all(&mut *c).await?
     })))
+}
+
+/// The first events of some streams, at most so many of each, in order of stream and version.
+pub(super) async fn read_streams(
+    conn: &mut Conn<'_>,
+    streams: &[String],
+    limit: i64,
+) -> Result<Page, Fault> {
+    const SQL: Sql = select_events!(
+        "WHERE stream IN (SELECT value FROM json_each($1)) AND version <= $2 \
+         ORDER BY stream, version",
+        "WHERE stream IN (SELECT json_array_elements_text($1::json)) AND version <= $2 \
+         ORDER BY stream, version"
+    );
+    let (sql, streams) = (conn.text(SQL), db::list(streams)?);
+    Ok(page(on!(conn.again(), c => {
+        sqlx::query_as(sql).bind(streams).bind(limit).fetch_all(&mut *c).await?
+    })))
+}
+
+/// When the event at a position was recorded, in µs.
+pub(super) async fn recorded_at(conn: &mut Conn<'_>, position: i64) -> Result<Option<i64>, Fault> {
+    const SQL: &str = "SELECT recorded_at FROM events WHERE position = $1";
+    let found: Option<(i64,)> = on!(conn.again(), c => {
+        sqlx::query_as(SQL).bind(position).fetch_optional(&mut *c).await?
+    });
+    Ok(found.map(|(at,)| at))
 }
 
 fn page(rows: Vec<EventRow>) -> Page {

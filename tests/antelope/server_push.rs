@@ -91,7 +91,7 @@ async fn a_device_that_is_unknown_or_away_is_no_error_and_the_message_says_why()
     let shown = antelope.world.graphql(&query).await;
     assert_eq!(
         shown["app"]["message"],
-        json!({ "protocol": "antelope", "sender": "cloud", "unresolved": 1,
+        json!({ "protocol": "ANTELOPE", "sender": "CLOUD", "unresolved": 1,
                 "deliveries": [{ "stage": "ACCEPTED", "ended": "NOT_PRESENT" }] })
     );
     antelope.world.stop().await;

@@ -110,7 +110,7 @@ async fn every_described_route_refuses_a_call_without_credentials() {
         }
     }
     let calls = (ums_calls, admin_calls, easemob_calls, antelope_calls, tencent_calls);
-    assert_eq!(calls, (12, 29, 31, 7, 6), "a route came or went");
+    assert_eq!(calls, (12, 30, 31, 7, 6), "a route came or went");
     assert_eq!(
         raw.send("POST", "/graphql", &[], br#"{"query":"{apps{appId}}"}"#).await.status,
         401
@@ -304,10 +304,20 @@ async fn queries_that_make_no_sense_are_answered_with_errors() {
         "{apps".to_owned() + &"{apps".repeat(50) + &"}".repeat(51),
         "mutation { delete }".to_owned(),
         "{ ...F } fragment F on Query { ...F }".to_owned(),
-        app("devices(first: 0) { next }"),
-        app("devices(first: 201) { next }"),
-        app("devices(first: 99999999999999999999) { next }"),
-        app("devices(first: \"1\") { next }"),
+        app("devices(first: 0) { nodes { number } }"),
+        app("devices(first: 201) { nodes { number } }"),
+        app("devices(first: 99999999999999999999) { nodes { number } }"),
+        app("devices(first: \"1\") { nodes { number } }"),
+        app("devices(after: \"MTIz\") { nodes { number } }"),
+        app("devices(after: \"\\u0000\") { nodes { number } }"),
+        app("events(stream: \"nowhere\") { nodes { position } }"),
+        app("deliveryStats(range: { from: \"2026-01-02T00:00:00Z\", \
+             to: \"2026-01-01T00:00:00Z\" }) { position }"),
+        app("deliveryStats(range: { from: \"2026-01-02T00:00:00Z\" }, timeZone: \"Moon/Tycho\") \
+             { position }"),
+        app("deliveryStats(range: { from: \"1970-01-01T00:00:00Z\", \
+             to: \"9999-01-01T00:00:00Z\" }) { position }"),
+        app("funnel(of: {}) { position }"),
         app("nothing"),
     ] {
         let body = json!({ "query": query }).to_string();

@@ -73,13 +73,13 @@ async fn an_operator_sees_what_was_called_answered_and_given_up() {
     until_count(&world, "given_up", 1).await;
     until_count(&world, "answered", 1).await;
     let query = json!({ "query": "{ app(appId: \"demo\") { \
-        callbacks(outcome: GIVEN_UP) { nodes { kind calls reason status } next } \
+        callbacks(outcome: GIVEN_UP) { nodes { kind calls reason status } pageInfo { hasNextPage } } \
         callbackCounts { outcome callbacks } } }" });
     let (status, answer, _) = world.admin.post("/graphql", Some(&query)).await.unwrap();
     assert_eq!(status, 200, "{answer}");
     let app = &answer["data"]["app"];
     let node = json!({ "kind": "ucloud_uplink", "calls": 4, "reason": "status", "status": 503 });
-    assert_eq!(app["callbacks"], json!({ "nodes": [node], "next": null }));
+    assert_eq!(app["callbacks"], json!({ "nodes": [node], "pageInfo": { "hasNextPage": false } }));
     let count = |outcome: &str| json!({ "outcome": outcome, "callbacks": 1 });
     assert_eq!(app["callbackCounts"], json!([count("ANSWERED"), count("GIVEN_UP")]));
     let metrics = world.running.server.metrics.render();

@@ -408,7 +408,7 @@ async fn report(
     );
     println!("ledger: {:.2} bytes a delivery", bytes / count);
     for share in [0.5, 0.99] {
-        let millis = quantile(&done.handed_over, share).unwrap_or(0);
+        let millis = quantile(&done.latencies[0], share).unwrap_or(0);
         println!("handed over: {:.0} % within {millis} ms of the start", share * 100.0);
     }
     for cell in &done.cells {

@@ -54,7 +54,7 @@ async fn a_task_is_kept_for_devices_that_are_away_and_ends_for_those_that_never_
     let over = over.await;
     assert_eq!(over.targets(), 4);
     let times = |buckets: &[(i64, i64)]| buckets.iter().map(|(_, count)| count).sum::<i64>();
-    assert_eq!((times(&over.handed_over), times(&over.received)), (3, 2));
+    assert_eq!((times(&over.latencies[0]), times(&over.latencies[1])), (3, 2));
     // The message counts beside the task.
     let all: i64 = all_deliveries(&world).await.iter().map(|cell| cell.3).sum();
     assert_eq!(all, 5);

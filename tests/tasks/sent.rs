@@ -51,7 +51,7 @@ async fn a_task_to_5000_devices_counts_what_the_vendor_saw() {
     assert!(refused > 0 && sent + refused == 4_995, "{done:?}");
     assert_eq!(done.unobservable(), sent);
     assert_eq!((done.task.users, done.task.unbound), (Some(2), Some(2)));
-    let handed: i64 = done.handed_over.iter().map(|(_, deliveries)| deliveries).sum();
+    let handed: i64 = done.latencies[0].iter().map(|(_, deliveries)| deliveries).sum();
     assert_eq!(handed, sent);
 
     let chunks = chunks(&post.world, id).await;

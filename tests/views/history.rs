@@ -44,7 +44,7 @@ impl Random {
 }
 
 /// Lives through so many steps.
-pub async fn live(world: &World, seed: u64, steps: usize) {
+pub(crate) async fn live(world: &World, seed: u64, steps: usize) {
     let (messages, tasks, devices) = (Vec::new(), Vec::new(), Vec::new());
     let mut life =
         Life { world, random: Random(seed), messages, chats: Vec::new(), tasks, devices };

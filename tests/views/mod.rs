@@ -7,6 +7,8 @@ pub mod history;
 mod rebuilt;
 mod unreadable;
 
+pub(crate) use history::live;
+
 use std::sync::Arc;
 
 use domain::Recorded;

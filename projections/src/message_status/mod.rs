@@ -11,7 +11,7 @@ use std::{
 
 use domain::{
     Event, Recorded, Stream,
-    message::{Delivery, MessageAccepted, MessageId, Progress, Sender, Stage},
+    message::{Delivery, MessageAccepted, MessageId, Progress, Protocol, Sender, Stage},
     route::Strategy,
 };
 
@@ -194,16 +194,17 @@ fn fold(deliveries: &mut Deliveries, recorded: &Recorded) {
     match &recorded.event {
         Event::DeliveriesAdvanced(e) => {
             for step in &e.steps {
-                let Some(row) = deliveries.of(step.device) else { continue };
-                row.delivery.advance(step);
-                row.due = row.due.after(&row.delivery);
-                if let Some(index) = time_of(step.what) {
-                    row.times[index].get_or_insert(at);
-                }
-                // A report can overtake the note that it was sent, which is no news then.
-                if row.delivery.stage >= Stage::Sent {
-                    row.times[0].get_or_insert(at);
-                }
+                deliveries.change(step.device, |row| {
+                    row.delivery.advance(step);
+                    row.due = row.due.after(&row.delivery);
+                    if let Some(index) = time_of(step.what) {
+                        row.times[index].get_or_insert(at);
+                    }
+                    // A report can overtake the note that it was sent, which is no news then.
+                    if row.delivery.stage >= Stage::Sent {
+                        row.times[0].get_or_insert(at);
+                    }
+                });
             }
         }
         Event::RecallRequested(e) => {
@@ -292,21 +293,47 @@ fn push_message(
     Ok(())
 }
 
-/// Messages of an app before a position, newest first.
+/// Messages of an app between two positions, newest first; of one protocol if it is said.
 ///
 /// # Errors
 /// [`Fault`] when the database fails.
 pub async fn messages(
     conn: &mut Conn<'_>,
     app: &str,
-    before: i64,
+    (after, before): (i64, i64),
+    protocol: Option<Protocol>,
     limit: i64,
 ) -> Result<Vec<MessageRow>, Fault> {
     const SQL: &str = "SELECT message, app, position, protocol, sender, account, accepted_at, \
          expires_at, targets, unresolved, strategy, users, unbound FROM messages \
-         WHERE app = $1 AND position < $2 ORDER BY position DESC LIMIT $3";
+         WHERE app = $1 AND position < $2 AND position > $3 AND ($4 = '' OR protocol = $4) \
+         ORDER BY position DESC LIMIT $5";
+    let protocol = protocol.map_or("", Protocol::name);
     let rows: Vec<StoredMessage> = on!(conn.again(), c => {
-        sqlx::query_as(SQL).bind(app).bind(before).bind(limit).fetch_all(&mut *c).await?
+        let query = sqlx::query_as(SQL).bind(app).bind(before).bind(after).bind(protocol);
+        query.bind(limit).fetch_all(&mut *c).await?
+    });
+    Ok(rows.into_iter().map(message).collect())
+}
+
+/// Messages of an app by id.
+///
+/// # Errors
+/// [`Fault`] when the database fails.
+pub async fn by_ids(
+    conn: &mut Conn<'_>,
+    app: &str,
+    messages: &[i64],
+) -> Result<Vec<MessageRow>, Fault> {
+    const SQL: Sql = scalars!(
+        "SELECT message, app, position, protocol, sender, account, accepted_at, \
+         expires_at, targets, unresolved, strategy, users, unbound FROM messages \
+         WHERE app = $2 AND message IN (SELECT CAST(value AS BIGINT) FROM ",
+        ")"
+    );
+    let (sql, messages) = (conn.text(SQL), db::list(messages)?);
+    let rows: Vec<StoredMessage> = on!(conn.again(), c => {
+        sqlx::query_as(sql).bind(messages).bind(app).fetch_all(&mut *c).await?
     });
     Ok(rows.into_iter().map(message).collect())
 }

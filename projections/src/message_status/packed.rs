@@ -18,7 +18,8 @@ use super::{DeliveryRow, Due};
 use crate::{
     Fault,
     db::{self, Conn, Insert, Sql, Value},
-    delivery_stats::{Cell, Moves},
+    delivery_stats::{Cell, Moves, way_of},
+    latency::Latencies,
     on, scalars,
 };
 
@@ -36,6 +37,8 @@ pub(super) struct Deliveries {
     rows: Vec<DeliveryRow>,
     /// Where each was counted before the page; empty for a message that came with it.
     before: Vec<Cell>,
+    /// How long steps took that ended with the page.
+    latencies: Latencies,
 }
 
 impl Deliveries {
@@ -57,6 +60,20 @@ impl Deliveries {
             protocol: e.protocol,
             rows,
             before: Vec::new(),
+            latencies: Latencies::default(),
+        }
+    }
+
+    /// Changes the delivery to a device, if there is one, and notes how long its steps took.
+    pub(super) fn change(&mut self, device: i64, change: impl FnOnce(&mut DeliveryRow)) {
+        let accepted_at = self.accepted_at;
+        let Some(row) = self.of(device) else { return };
+        let (before, stage) = (row.times, row.delivery.stage);
+        change(row);
+        // A report may come after a later one was made: when it came says nothing of the step.
+        if row.delivery.stage > stage {
+            let (way, after) = (way_of(&row.delivery), row.times);
+            self.latencies.between(way, accepted_at, &before, &after);
         }
     }
 
@@ -123,7 +140,8 @@ pub(super) async fn load(
         let rows = unpack(MessageId(message), &packed)?;
         let before = rows.iter().map(|row| Cell::of(&row.delivery)).collect();
         let protocol = db::from_name(protocol)?;
-        Ok((message, Deliveries { app, accepted_at, protocol, rows, before }))
+        let latencies = Latencies::default();
+        Ok((message, Deliveries { app, accepted_at, protocol, rows, before, latencies }))
     };
     stored.into_iter().map(deliveries).collect()
 }
@@ -137,8 +155,9 @@ pub(super) async fn store(
 ) -> Result<(), Fault> {
     let mut values: Vec<Value> = Vec::with_capacity(messages.len() * 3);
     for (message, deliveries) in messages {
-        let Deliveries { app, accepted_at, protocol, rows, before } = deliveries;
+        let Deliveries { app, accepted_at, protocol, rows, before, latencies } = deliveries;
         let cells = moves.of(&app, accepted_at, protocol);
+        cells.took(&latencies);
         for (at, row) in rows.iter().enumerate() {
             cells.note(before.get(at).copied(), Cell::of(&row.delivery), 1);
         }

@@ -123,7 +123,7 @@ pub async fn tencent(conn: &mut Conn<'_>, app: &str, user: &str) -> Result<Optio
     found.map(|(account,)| uuid(&account)).transpose()
 }
 
-/// The columns of an [`AccountRow`], in its order.
+/// The columns of an [`StoredAccount`], in its order.
 macro_rules! select_accounts {
     ($where:literal) => {
         concat!(
@@ -134,13 +134,100 @@ macro_rules! select_accounts {
     };
 }
 
-type AccountRow =
+type StoredAccount =
     (String, i64, i64, Option<String>, Option<String>, Option<String>, Option<String>, i64);
 
-fn account_of(row: AccountRow) -> Result<Account, Fault> {
+fn account_of(row: StoredAccount) -> Result<Account, Fault> {
     let (account, version, opened_at, ums_user, username, tencent, nickname, _) = row;
     let addresses = AccountPrivate { ums_user, username, tencent, nickname };
     Ok(Account { account: uuid(&account)?, version, opened_at, addresses })
+}
+
+/// A user as the registry keeps it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AccountRow {
+    /// The account.
+    pub account: Uuid,
+    /// Position of the event that gave it the addresses that it has.
+    pub position: i64,
+    /// When it was seen for the first time, in µs.
+    pub opened_at: i64,
+    /// Its UMS `userId`.
+    pub ums_user: Option<String>,
+    /// Its Easemob username.
+    pub username: Option<String>,
+    /// Its Tencent `UserID`.
+    pub tencent: Option<String>,
+    /// Its nickname.
+    pub nickname: Option<String>,
+}
+
+fn account_row(stored: StoredAccount) -> Result<AccountRow, Fault> {
+    let (account, _, opened_at, ums_user, username, tencent, nickname, position) = stored;
+    let account = uuid(&account)?;
+    Ok(AccountRow { account, position, opened_at, ums_user, username, tencent, nickname })
+}
+
+/// A page of an app's users of whichever protocol, after a position, in the order in which they got
+/// the addresses that they have.
+///
+/// # Errors
+/// [`Fault`] when the database fails.
+pub async fn account_page(
+    conn: &mut Conn<'_>,
+    app: &str,
+    after: i64,
+    limit: i64,
+) -> Result<Vec<AccountRow>, Fault> {
+    const SQL: &str =
+        select_accounts!("app = $1 AND from_position > $2 ORDER BY from_position LIMIT $3");
+    let found: Vec<StoredAccount> = on!(conn.again(), c => {
+        sqlx::query_as(SQL).bind(app).bind(after).bind(limit).fetch_all(&mut *c).await?
+    });
+    found.into_iter().map(account_row).collect()
+}
+
+/// Some accounts, closed ones too: each as it was last.
+///
+/// # Errors
+/// [`Fault`] when the database fails.
+pub async fn by_ids(conn: &mut Conn<'_>, accounts: &[Uuid]) -> Result<Vec<AccountRow>, Fault> {
+    const SQL: Sql = scalars!(
+        "SELECT account, version, opened_at, ums_user, username, tencent, nickname, \
+         from_position FROM accounts a WHERE NOT EXISTS (SELECT 1 FROM accounts later \
+         WHERE later.account = a.account AND later.from_position > a.from_position) \
+         AND account IN (SELECT value FROM ",
+        ")"
+    );
+    let (sql, accounts) = (conn.text(SQL), db::list(accounts)?);
+    let found: Vec<StoredAccount> = on!(conn.again(), c => {
+        sqlx::query_as(sql).bind(accounts).fetch_all(&mut *c).await?
+    });
+    found.into_iter().map(account_row).collect()
+}
+
+/// The account of an app that a user has by a name, of whichever protocol.
+///
+/// # Errors
+/// [`Fault`] when the database fails.
+pub async fn named(
+    conn: &mut Conn<'_>,
+    app: &str,
+    user: &str,
+) -> Result<Option<AccountRow>, Fault> {
+    const BY_UMS: &str = select_accounts!("app = $1 AND ums_user = $2");
+    const BY_NAME: &str = select_accounts!("app = $1 AND username = $2");
+    const BY_TENCENT: &str = select_accounts!("app = $1 AND tencent = $2");
+    let (exact, lower) = (user.to_owned(), user.to_lowercase());
+    for (sql, name) in [(BY_UMS, &exact), (BY_NAME, &lower), (BY_TENCENT, &exact)] {
+        let found: Option<StoredAccount> = on!(conn.again(), c => {
+            sqlx::query_as(sql).bind(app).bind(name).fetch_optional(&mut *c).await?
+        });
+        if let Some(found) = found {
+            return account_row(found).map(Some);
+        }
+    }
+    Ok(None)
 }
 
 /// An account with its addresses, if it is open.
@@ -149,7 +236,7 @@ pub(super) async fn addresses(
     account: Uuid,
 ) -> Result<Option<Account>, Fault> {
     const SQL: &str = select_accounts!("account = $1");
-    let found: Option<AccountRow> = on!(conn.again(), c => {
+    let found: Option<StoredAccount> = on!(conn.again(), c => {
         sqlx::query_as(SQL).bind(account.to_string()).fetch_optional(&mut *c).await?
     });
     found.map(account_of).transpose()
@@ -176,7 +263,7 @@ pub(super) async fn users_named(
     let (found,): (String,) = on!(conn.again(), c => {
         sqlx::query_as(sql).bind(usernames).bind(app).fetch_one(&mut *c).await?
     });
-    let found: Vec<AccountRow> =
+    let found: Vec<StoredAccount> =
         serde_json::from_str(&found).map_err(|cause| Fault::stored("users", cause))?;
     let users = found.into_iter().map(|row| Ok(account_of(row)?.user()));
     users.filter_map(Result::transpose).collect()
@@ -196,10 +283,10 @@ pub async fn user_page(
     const SQL: &str = select_accounts!(
         "app = $1 AND username IS NOT NULL AND from_position > $2 ORDER BY from_position LIMIT $3"
     );
-    let found: Vec<AccountRow> = on!(conn.again(), c => {
+    let found: Vec<StoredAccount> = on!(conn.again(), c => {
         sqlx::query_as(SQL).bind(app).bind(after).bind(limit).fetch_all(&mut *c).await?
     });
-    let row = |row: AccountRow| {
+    let row = |row: StoredAccount| {
         let position = row.7;
         Ok(account_of(row)?.user().map(|user| (position, user)))
     };

@@ -325,10 +325,7 @@ macro_rules! list_devices {
 ///
 /// # Errors
 /// [`Fault`] when the database fails.
-pub(super) async fn by_accounts(
-    conn: &mut Conn<'_>,
-    accounts: &[Uuid],
-) -> Result<Vec<Device>, Fault> {
+pub async fn by_accounts(conn: &mut Conn<'_>, accounts: &[Uuid]) -> Result<Vec<Device>, Fault> {
     const SQL: Sql = Sql {
         sqlite: list_devices!(
             "json_group_array",
@@ -378,29 +375,48 @@ pub async fn by_numbers(
     rows.into_iter().map(device).collect()
 }
 
-/// A page of an app's devices after a number, as of a position (now: `i64::MAX`).
+/// Which of an app's devices a page shows.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Wanted<'a> {
+    /// As of a position; none: now.
+    pub as_of: Option<i64>,
+    /// Those of a package.
+    pub package: Option<&'a str>,
+    /// Those in one status.
+    pub status: Option<Status>,
+}
+
+/// A page of an app's devices after a number.
 ///
 /// # Errors
 /// [`Fault`] when the database fails.
 pub async fn page_of_devices(
     conn: &mut Conn<'_>,
     app: &str,
-    as_of: i64,
+    wanted: Wanted<'_>,
     after: i64,
     limit: i64,
 ) -> Result<Vec<Device>, Fault> {
-    const SQL: &str = select_devices!(
+    const ALL: &str = select_devices!(
         "app = $1 AND number > $2 AND from_position <= $3 \
-         AND (to_position IS NULL OR to_position > $3) ORDER BY number LIMIT $4"
+         AND (to_position IS NULL OR to_position > $3) AND ($4 = 0 OR status = $4) \
+         ORDER BY number LIMIT $5"
     );
+    const OF_PACKAGE: &str = select_devices!(
+        "app = $1 AND number > $2 AND from_position <= $3 \
+         AND (to_position IS NULL OR to_position > $3) AND ($4 = 0 OR status = $4) \
+         AND app_package = $6 ORDER BY number LIMIT $5"
+    );
+    let as_of = wanted.as_of.unwrap_or(i64::MAX);
+    let status = wanted.status.map_or(0, |status| status as i64);
+    let sql = if wanted.package.is_some() { OF_PACKAGE } else { ALL };
     devices(on!(conn.again(), c => {
-        sqlx::query_as(SQL)
-            .bind(app)
-            .bind(after)
-            .bind(as_of)
-            .bind(limit)
-            .fetch_all(&mut *c)
-            .await?
+        let query = sqlx::query_as(sql).bind(app).bind(after).bind(as_of).bind(status).bind(limit);
+        let query = match wanted.package {
+            Some(package) => query.bind(package),
+            None => query,
+        };
+        query.fetch_all(&mut *c).await?
     }))
 }
 

@@ -10,7 +10,7 @@ use super::uuid;
 use crate::{
     Fault,
     db::{self, Conn, Insert, Sql, Value},
-    on, rows,
+    on, rows, scalars,
 };
 
 static INSERT_LABELS: LazyLock<Insert> = LazyLock::new(|| {
@@ -104,11 +104,10 @@ fn label_of(
 }
 
 /// The label of a name.
-pub(super) async fn label(
-    conn: &mut Conn<'_>,
-    app: &str,
-    name: &str,
-) -> Result<Option<Label>, Fault> {
+///
+/// # Errors
+/// [`Fault`] when the database fails.
+pub async fn label(conn: &mut Conn<'_>, app: &str, name: &str) -> Result<Option<Label>, Fault> {
     const SQL: &str = select_labels!("l.app = $1 AND l.name = $2");
     let found: Option<LabelRow> = on!(conn.again(), c => {
         sqlx::query_as(SQL).bind(app).bind(name).fetch_optional(&mut *c).await?
@@ -142,6 +141,33 @@ pub async fn label_page(
         sqlx::query_as(SQL).bind(app).bind(after).bind(limit).fetch_all(&mut *c).await?
     });
     found.into_iter().map(|row| Ok((row.6, label_of(row)?))).collect()
+}
+
+/// The labels that some accounts are in, each with the account, in order of creation.
+///
+/// # Errors
+/// [`Fault`] when the database fails.
+pub async fn labels_of(
+    conn: &mut Conn<'_>,
+    accounts: &[Uuid],
+) -> Result<Vec<(Uuid, Label)>, Fault> {
+    const SQL: Sql = scalars!(
+        "SELECT o.account, l.label, l.version, l.created_at, l.name, l.description, \
+         (SELECT COUNT(*) FROM label_members m WHERE m.label = l.label AND m.to_position IS NULL), \
+         l.from_position FROM label_members o JOIN labels l ON l.label = o.label \
+         WHERE o.to_position IS NULL AND l.to_position IS NULL AND o.account IN (SELECT value FROM ",
+        ") ORDER BY l.from_position"
+    );
+    type Row = (String, String, i64, i64, String, String, i64, i64);
+    let (sql, accounts) = (conn.text(SQL), db::list(accounts)?);
+    let found: Vec<Row> = on!(conn.again(), c => {
+        sqlx::query_as(sql).bind(accounts).fetch_all(&mut *c).await?
+    });
+    let row = |(account, label, version, created_at, name, description, members, at): Row| {
+        let label = label_of((label, version, created_at, name, description, members, at))?;
+        Ok((uuid(&account)?, label))
+    };
+    found.into_iter().map(row).collect()
 }
 
 /// Since when an account is in a label, in µs.

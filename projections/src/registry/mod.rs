@@ -12,13 +12,13 @@ mod labels;
 mod owners;
 mod tasks;
 
-pub use accounts::{account, tencent, user_page, users};
+pub use accounts::{AccountRow, account, account_page, by_ids, named, tencent, user_page, users};
 pub use apps::apps;
 pub use devices::{
-    COUNT_OF_CIDS, PAGE_OF_CIDS, by_account, by_cids, by_client, by_numbers, count_of_cids,
-    page_of_cids, page_of_devices,
+    COUNT_OF_CIDS, PAGE_OF_CIDS, Wanted, by_account, by_accounts, by_cids, by_client, by_numbers,
+    count_of_cids, page_of_cids, page_of_devices,
 };
-pub use labels::{MemberRow, label_page, member, member_page};
+pub use labels::{MemberRow, label, label_page, labels_of, member, member_page};
 pub use tasks::{TaskRow, open_tasks};
 
 use std::{

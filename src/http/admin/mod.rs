@@ -6,6 +6,7 @@ pub mod apps;
 pub mod audit;
 pub mod callbacks;
 pub mod events;
+pub mod export;
 pub mod messages;
 pub mod operators;
 pub mod owners;
@@ -55,6 +56,7 @@ pub fn routes() -> Router<Arc<Server>> {
         .route(&below("/callbacks/receivers"), get(callbacks::receivers))
         .route(&below("/callbacks/replay"), post(callbacks::replay))
         .route(&below("/events"), get(events::read))
+        .route(&below("/export"), get(export::read))
         .route(&below("/webhooks"), get(webhooks::list).post(webhooks::create))
         .route(&below("/webhooks/{webhook_id}"), axum::routing::delete(webhooks::delete))
         .route(&below("/webhooks/{webhook_id}/rotate"), post(webhooks::rotate))

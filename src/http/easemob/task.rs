@@ -148,6 +148,7 @@ pub(super) async fn statistics(server: &Arc<Server>, call: &Call) -> Result<Repl
         json!({ "channel": cell.way, "stage": cell.stage, "ended": cell.ended,
                 "deliveries": cell.deliveries })
     };
+    let [handed_over, received, ..] = &found.latencies;
     Ok(Reply::data(json!({
         "taskId": found.task.task.0,
         "users": found.task.users, "usersWithoutDevice": found.task.unbound,
@@ -159,7 +160,7 @@ pub(super) async fn statistics(server: &Arc<Server>, call: &Call) -> Result<Repl
         "unobservable": found.unobservable(),
         "ended": ended,
         "deliveries": found.cells.iter().map(cell).collect::<Vec<_>>(),
-        "latencyMs": { "handedOver": quantiles(&found.handed_over), "received": quantiles(&found.received) },
+        "latencyMs": { "handedOver": quantiles(handed_over), "received": quantiles(received) },
     })))
 }
 

@@ -1,0 +1,232 @@
+//! Lists: pages with cursors that stay good, filters, and a page of many that costs what a page of one
+//! does.
+
+use std::time::Duration;
+
+use domain::route::Strategy;
+use domain::task::TaskAudience;
+use serde_json::{Value, json};
+
+use super::{another, answer, label, operator, push, user};
+use crate::{
+    harness::{ADMIN_TOKEN, PACKAGE, Process, World, ok},
+    tasks,
+};
+
+/// All pages of a list, a few items each.
+async fn all(world: &World, list: &str, arguments: &str, item: &str) -> Vec<Value> {
+    let (mut items, mut after) = (Vec::new(), "null".to_owned());
+    loop {
+        let query = format!(
+            "{{ app(appId: \"demo\") {{ {list}(first: 2, after: {after}{arguments}) \
+             {{ edges {{ cursor node {{ {item} }} }} pageInfo {{ hasNextPage endCursor }} }} }} }}"
+        );
+        let page = world.graphql(&query).await["app"][list].clone();
+        let edges = page["edges"].as_array().unwrap();
+        assert!(edges.len() <= 2);
+        items.extend(edges.iter().map(|edge| edge["node"].clone()));
+        if page["pageInfo"]["hasNextPage"] == false {
+            return items;
+        }
+        assert_eq!(page["pageInfo"]["endCursor"], edges.last().unwrap()["cursor"]);
+        after = page["pageInfo"]["endCursor"].to_string();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_list_has_all_its_items_once_in_order_whatever_the_page() {
+    let world = World::with_clock().await;
+    label(&world, "demo", "news").await;
+    for name in ["ann", "bob", "carl", "dora", "emil"] {
+        user(&world, "demo", name, "news").await;
+    }
+    let phone = world.register_of("ums-ann", "c-1", json!({})).await;
+    ok(&phone, "/ums/v2/unreg", &json!({ "appPackage": PACKAGE })).await;
+    let mut messages = Vec::new();
+    for users in [["ann", "bob"], ["bob", "carl"], ["dora", "emil"]] {
+        messages.push(push(&world, "demo", &users).await.to_string());
+        world.clock.advance(Duration::from_secs(10));
+    }
+    let middle = world.clock.now();
+    messages.push(push(&world, "demo", &["ann"]).await.to_string());
+    let audience = TaskAudience::Label("news".to_owned());
+    let task = tasks::create(&world, tasks::task(audience, Strategy::OnlineElseKept)).await;
+
+    let users =
+        all(&world, "users", "", "username umsUser devices { number } labels { name }").await;
+    assert_eq!(users.len(), 6);
+    assert_eq!(users[0]["username"], "ann");
+    assert_eq!(users[0]["labels"], json!([{ "name": "news" }]));
+    assert_eq!(users[5]["umsUser"], "ums-ann");
+    let devices = all(&world, "devices", "", "number kind user { username } statusNumber").await;
+    assert_eq!(devices.len(), 6);
+    assert!(devices.is_sorted_by_key(|device| device["number"].as_i64()));
+    let number = devices[0]["number"].as_i64().unwrap();
+    for (filter, expected) in [
+        (", status: UNREGISTERED", 1),
+        (", status: REGISTERED", 5),
+        (", appPackage: \"com.acme.app\"", 1),
+        (", user: \"ann\"", 1),
+        (", user: \"ANN\", status: UNREGISTERED", 0),
+        (", user: \"ums-ann\"", 1),
+        (", user: \"nobody\"", 0),
+    ] {
+        assert_eq!(all(&world, "devices", filter, "number").await.len(), expected, "{filter}");
+    }
+    let labels =
+        all(&world, "labels", "", "name members users(first: 3) { nodes { username } }").await;
+    assert_eq!(labels[0]["members"], 5);
+    assert_eq!(labels[0]["users"]["nodes"].as_array().unwrap().len(), 3);
+    let found = all(&world, "messages", "", "id protocol strategyNumber").await;
+    let ids: Vec<_> = found.iter().rev().map(|message| message["id"].clone()).collect();
+    assert_eq!(ids, messages);
+    assert_eq!(found[0]["protocol"], "EASEMOB");
+    let at = |micros: i64| chrono::DateTime::from_timestamp_micros(micros).unwrap().to_rfc3339();
+    let range = format!(", range: {{ from: \"{}\" }}", at(middle));
+    assert_eq!(all(&world, "messages", &range, "id").await.len(), 1);
+    let range = format!(", range: {{ from: \"2020-01-01T00:00:00Z\", to: \"{}\" }}", at(middle));
+    assert_eq!(all(&world, "messages", &range, "id").await.len(), 3);
+    assert_eq!(all(&world, "messages", ", protocol: UMS", "id").await.len(), 0);
+
+    let states = "id state audience label statistics { targets }";
+    let found = all(&world, "tasks", "", states).await;
+    assert_eq!(found[0]["id"], task.to_string());
+    assert_eq!(found[0]["label"], "news");
+    assert_eq!(all(&world, "tasks", ", state: CANCELLED", "id").await.len(), 0);
+
+    let events = all(&world, "events", "", "position type").await;
+    let ledger = world.running.server.ledger.read(0, i64::MAX).await.unwrap().events;
+    let ledger = ledger.iter().filter(|event| event.app == "demo");
+    assert!(events.len() <= ledger.count());
+    assert!(events.is_sorted_by_key(|event| event["position"].as_i64()));
+    let bound = all(&world, "events", ", types: [\"device.*\"]", "type").await;
+    assert_eq!(bound.len(), 7);
+    let stream = format!(", stream: \"message/{}\"", messages[0]);
+    let own = all(&world, "events", &stream, "type stream").await;
+    assert_eq!(own[0]["type"], "message.accepted");
+
+    let timeline = format!(
+        "{{ app(appId: \"demo\") {{ message(id: \"{}\") {{ timeline(device: {number}) \
+         {{ position step meaning by }} deliveries {{ device registration {{ number }} \
+         timeline {{ step }} }} }} }} }}",
+        messages[0]
+    );
+    let message = world.graphql(&timeline).await["app"]["message"].clone();
+    assert_eq!(message["timeline"][0]["step"], "ACCEPTED");
+    assert_eq!(message["timeline"][0]["meaning"], "the push was accepted over easemob");
+    assert_eq!(message["deliveries"][0]["registration"]["number"], number);
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn uplinks_are_listed_and_only_those_who_may_see_them_read_them() {
+    let world = World::new().await;
+    another(&world, "other").await;
+    let client = reqwest::Client::new();
+    for (app, n) in [("demo", 1), ("demo", 2), ("other", 3)] {
+        let message = json!({ "id": format!("m-{n}"), "phone": "13800001111", "content": "hi" });
+        let request = client.post(format!("{}/uplink/v1/messages", world.url));
+        let request = request.bearer_auth(ADMIN_TOKEN).header("x-app-id", app);
+        let sent = request.body(json!({ "messages": [message] }).to_string()).send().await;
+        assert_eq!(sent.unwrap().status(), 200);
+    }
+    let found = all(&world, "uplinks", "", "source from content device").await;
+    let uplink = json!({ "source": "SMS", "from": "13800001111", "content": "hi", "device": null });
+    assert_eq!(found, [uplink.clone(), uplink]);
+    let analyst = operator(&world, "analyst", Some("demo")).await;
+    let query = "{ app(appId: \"demo\") { uplinks { nodes { source from content } } } }";
+    let seen = answer(&world, &analyst, query).await;
+    let hidden = json!({ "source": "SMS", "from": null, "content": null });
+    assert_eq!(seen["data"]["app"]["uplinks"]["nodes"], json!([hidden.clone(), hidden]));
+    world.stop().await;
+}
+
+/// Statements that a query ran on the database, as the program logs them.
+fn statements(log: &[String], request: &str) -> usize {
+    let marked = format!("\"id\":\"{request}\"");
+    let ran = |line: &&String| line.contains("sqlx::query") && line.contains(&marked);
+    log.iter().filter(ran).count()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_page_of_many_costs_as_many_statements_as_a_page_of_one() {
+    let world = World::new().await;
+    label(&world, "demo", "news").await;
+    for n in 0..20 {
+        user(&world, "demo", &format!("user-{n}"), "news").await;
+        push(&world, "demo", &[&format!("user-{n}"), "user-0"]).await;
+    }
+    let (head, place) = (world.head().await, world.stop().await);
+    let process = Process::logging(&place, "info,sqlx::query=debug").await;
+    let ask = async |first: usize| {
+        let query = format!(
+            "{{ app(appId: \"demo\", atLeast: {head}) {{ \
+               messages(first: {first}) {{ nodes {{ id deliveries {{ device timeline {{ step }} \
+                 registration {{ online user {{ username labels {{ name }} devices {{ number }} }} }} }} \
+                 events {{ type }} counts {{ targets }} user {{ username }} }} }} \
+               users(first: {first}) {{ nodes {{ username devices {{ number online }} \
+                 labels {{ name members }} }} }} }} }}"
+        );
+        let request = reqwest::Client::new().post(format!("{}/graphql", process.url()));
+        let request =
+            request.bearer_auth(ADMIN_TOKEN).header("x-request-id", format!("ask-{first}"));
+        let body = json!({ "query": query }).to_string();
+        let answer: Value = serde_json::from_slice(
+            &request.body(body).send().await.unwrap().bytes().await.unwrap(),
+        )
+        .unwrap();
+        assert!(answer["errors"].is_null(), "{answer}");
+        assert_eq!(answer["data"]["app"]["messages"]["nodes"].as_array().unwrap().len(), first);
+        assert_eq!(answer["data"]["app"]["users"]["nodes"].as_array().unwrap().len(), first);
+    };
+    ask(1).await;
+    ask(20).await;
+    let log = process.log().await;
+    let (one, many) = (statements(&log, "ask-1"), statements(&log, "ask-20"));
+    assert!(one > 5, "{one} statements are counted");
+    // What two lists ask for of the same kind may come together, or just not.
+    assert!(many <= one + 4, "{many} statements, not {one}");
+    assert!(many < 25, "{many} statements");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_query_that_asks_for_too_much_is_told_so() {
+    let world = World::new().await;
+    let analyst = operator(&world, "analyst", None).await;
+    let much = "{ app(appId: \"demo\") { messages(first: 200) { nodes { deliveries { timeline \
+                { position step meaning vendor word reason by } } } } } }";
+    let refused = answer(&world, &analyst, much).await;
+    assert!(refused["errors"][0]["message"].as_str().unwrap().contains("complex"), "{refused}");
+    let deep = "devices { nodes { user { ".repeat(6);
+    let deep = format!("{{ app(appId: \"demo\") {{ {deep} username {} }} }}", "} } }".repeat(6));
+    let refused = answer(&world, &analyst, &deep).await;
+    assert!(!refused["errors"].is_null(), "{refused}");
+    // The usual introspection is neither.
+    let types = "ofType { kind name ".repeat(7);
+    let reference = format!("kind name {types} {}", "}".repeat(7));
+    let usual = format!(
+        "{{ __schema {{ queryType {{ name }} subscriptionType {{ name }} types {{ kind name description \
+         fields(includeDeprecated: true) {{ name description args {{ name description \
+         type {{ {reference} }} defaultValue }} type {{ {reference} }} }} }} }} }}"
+    );
+    let seen = answer(&world, &analyst, &usual).await;
+    assert!(seen["errors"].is_null(), "{}", seen["errors"]);
+    for kind in seen["data"]["__schema"]["types"].as_array().unwrap() {
+        let name = kind["name"].as_str().unwrap();
+        for field in kind["fields"].as_array().into_iter().flatten() {
+            if !name.starts_with("__") {
+                assert!(!field["description"].is_null(), "{name}.{} says nothing", field["name"]);
+            }
+        }
+    }
+    // A position that is far away is waited for, and not for ever.
+    let far = "{ position(atLeast: 1000000000) }";
+    let refused = answer(&world, &analyst, far).await;
+    assert!(refused["errors"][0]["message"].as_str().unwrap().contains("not reached"), "{refused}");
+    let (_, seen, headers) =
+        analyst.post("/graphql", Some(&json!({ "query": "{ position }" }))).await.unwrap();
+    let position = seen["data"]["position"].as_i64().unwrap();
+    assert!(seen["extensions"]["ledgerPosition"].as_i64().unwrap() <= position);
+    assert!(headers["ledger-position"].parse::<i64>().unwrap() <= position);
+    world.stop().await;
+}

@@ -1,0 +1,486 @@
+//! Statistics are what a plain fold of the ledger's events counts, whatever they are told apart by, and
+//! the export says the same.
+
+use std::collections::BTreeMap;
+
+use chrono::{DateTime, Datelike, TimeZone, Timelike, Utc};
+use domain::{
+    Event, Recorded, Stream,
+    message::{Delivery, MessageId, Progress, Protocol, Stage},
+    task::{
+        Audience,
+        state::{State, Way},
+    },
+};
+use graphql::statistics::ask::{self, Asked, Bucket, Filter, Group, Key};
+use projections::{delivery_stats::Cell, histogram::bucket_of, latency::Step};
+use proptest::{prelude::*, test_runner::TestRunner};
+use serde_json::{Value, json};
+
+use super::{answer, label, operator, push, user};
+use crate::{
+    harness::{PATIENCE, World, ok},
+    tasks,
+    views::live,
+};
+
+/// A delivery as a plain fold sees it.
+struct Naive {
+    protocol: Protocol,
+    accepted_at: i64,
+    task: Option<i64>,
+    label: Option<String>,
+    cell: Cell,
+    /// Steps whose both ends were recorded: the way over which they came, and their times in ms.
+    took: Vec<(Way, Step, i64)>,
+}
+
+enum Fold {
+    Message(Delivery),
+    Chunk(State),
+}
+
+impl Fold {
+    fn cell(&self) -> Cell {
+        match self {
+            Fold::Message(delivery) => Cell::of(delivery),
+            Fold::Chunk(state) => Cell::of_state(*state),
+        }
+    }
+}
+
+/// Every delivery of an app, one at a time, event by event.
+fn naive(events: &[Recorded]) -> Vec<Naive> {
+    struct Open {
+        naive: Naive,
+        fold: Fold,
+        /// When it got to each stage by its own word.
+        at: BTreeMap<Stage, i64>,
+    }
+    let mut open: BTreeMap<(MessageId, i64), Open> = BTreeMap::new();
+    let mut started: BTreeMap<MessageId, (Protocol, Option<String>, i64)> = BTreeMap::new();
+    fn moved(own: &mut Open, before: Stage, said: Option<Stage>, now: i64) {
+        let cell = own.fold.cell();
+        let accepted = own.naive.accepted_at;
+        let mut took = |step, begin: i64| {
+            own.naive.took.push((cell.way, step, (now - begin).max(0) / 1_000));
+        };
+        if before < Stage::Sent && cell.stage >= Stage::Sent {
+            took(Step::HandedOver, accepted);
+        }
+        if cell.stage > before && said == Some(cell.stage) {
+            match cell.stage {
+                Stage::Received => took(Step::Received, accepted),
+                Stage::Displayed => {
+                    if let Some(begin) = own.at.get(&Stage::Received) {
+                        took(Step::Displayed, *begin);
+                    }
+                }
+                Stage::Acknowledged => {
+                    if let Some(begin) = own.at.get(&Stage::Displayed) {
+                        took(Step::Acknowledged, *begin);
+                    }
+                }
+                Stage::Accepted | Stage::Routed | Stage::Sent => {}
+            }
+            own.at.insert(cell.stage, now);
+        }
+        own.naive.cell = cell;
+    }
+    for recorded in events {
+        let now = recorded.recorded_at;
+        match (&recorded.stream, &recorded.event) {
+            (Stream::Message(id), Event::MessageAccepted(e)) => {
+                for target in &e.targets {
+                    let fold = Fold::Message(target.delivery());
+                    let naive = Naive {
+                        protocol: e.protocol,
+                        accepted_at: now,
+                        task: None,
+                        label: None,
+                        cell: fold.cell(),
+                        took: Vec::new(),
+                    };
+                    let own = Open { naive, fold, at: BTreeMap::new() };
+                    open.insert((*id, target.device), own);
+                }
+            }
+            (Stream::Task(id), Event::TaskCreated(e)) => {
+                let label = match &e.audience {
+                    Audience::Label { name, .. } => Some(name.clone()),
+                    Audience::Everyone | Audience::Users(_) => None,
+                };
+                started.insert(*id, (e.protocol, label, now));
+            }
+            (Stream::Task(id), Event::TaskStarted(_)) => started.get_mut(id).unwrap().2 = now,
+            (Stream::Chunk(id, _), Event::ChunkDelivered(e)) => {
+                let (protocol, label, accepted_at) = started[id].clone();
+                for (device, kind) in e.outcomes() {
+                    let own = open.entry((*id, device)).or_insert_with(|| {
+                        let (fold, label) = (Fold::Chunk(State::default()), label.clone());
+                        let (task, cell, took) = (Some(id.0), fold.cell(), Vec::new());
+                        let naive = Naive { protocol, accepted_at, task, label, cell, took };
+                        Open { naive, fold, at: BTreeMap::new() }
+                    });
+                    let before = own.fold.cell().stage;
+                    if let Fold::Chunk(state) = &mut own.fold {
+                        *state = state.after(kind);
+                    }
+                    moved(own, before, None, now);
+                }
+            }
+            (Stream::Message(id) | Stream::Chunk(id, _), Event::DeliveriesAdvanced(e)) => {
+                for step in &e.steps {
+                    let Some(own) = open.get_mut(&(*id, step.device)) else { continue };
+                    let before = own.fold.cell().stage;
+                    match &mut own.fold {
+                        Fold::Message(delivery) => delivery.advance(step),
+                        Fold::Chunk(state) => *state = state.advance(step.what),
+                    }
+                    let said = match step.what {
+                        Progress::Received => Some(Stage::Received),
+                        Progress::Displayed => Some(Stage::Displayed),
+                        Progress::Acknowledged => Some(Stage::Acknowledged),
+                        _ => None,
+                    };
+                    moved(own, before, said, now);
+                }
+            }
+            (Stream::Message(id), Event::RecallRequested(e)) => {
+                for recalled in &e.results {
+                    let own = open.get_mut(&(*id, recalled.device)).unwrap();
+                    if let Fold::Message(delivery) = &mut own.fold {
+                        delivery.recall(e.op, recalled.result);
+                    }
+                    own.naive.cell = own.fold.cell();
+                }
+            }
+            _ => {}
+        }
+    }
+    open.into_values().map(|own| own.naive).collect()
+}
+
+type Counted = (BTreeMap<Cell, i64>, BTreeMap<(Step, i64), i64>);
+
+/// When the bucket begins that a time lies in, by the calendar alone.
+fn begins(asked: &Asked, at: i64) -> Option<i64> {
+    let local = DateTime::from_timestamp_micros(at).unwrap().with_timezone(&asked.zone);
+    let midnight = |date: chrono::NaiveDate| {
+        let midnight = date.and_hms_opt(0, 0, 0).unwrap();
+        asked.zone.from_local_datetime(&midnight).earliest().unwrap().timestamp_micros()
+    };
+    let quarter = at - at.rem_euclid(900_000_000);
+    Some(match asked.bucket {
+        Bucket::Total => return None,
+        Bucket::Quarter => quarter,
+        Bucket::Hour => quarter - i64::from(local.minute() / 15) * 900_000_000,
+        Bucket::Day => midnight(local.date_naive()),
+        Bucket::Week => {
+            let days = local.weekday().num_days_from_monday();
+            midnight(local.date_naive() - chrono::Days::new(days.into()))
+        }
+    })
+}
+
+/// The answer to a question, counted by hand.
+fn by_hand(deliveries: &[Naive], asked: &Asked) -> BTreeMap<Group, Counted> {
+    let by = |key| asked.keys.contains(&key);
+    let vendor = |way: Way| match way {
+        Way::Vendor(vendor) => Some(vendor),
+        Way::Online | Way::Undecided => None,
+    };
+    let mut groups: BTreeMap<Group, Counted> = BTreeMap::new();
+    for delivery in deliveries {
+        if !(asked.from..asked.to).contains(&delivery.accepted_at) {
+            continue;
+        }
+        let group = |way: Way| Group {
+            begins: begins(asked, delivery.accepted_at),
+            protocol: Some(delivery.protocol).filter(|_| by(Key::Protocol)),
+            way: Some(way).filter(|_| by(Key::Channel)),
+            vendor: vendor(way).filter(|_| by(Key::Vendor)),
+            reason: delivery.cell.ended.filter(|_| by(Key::Reason)),
+            label: delivery.label.clone().filter(|_| by(Key::Label)),
+            task: delivery.task.filter(|_| by(Key::Task)),
+        };
+        let wanted = |way: &Way| asked.filter.ways.as_ref().is_none_or(|ways| ways.contains(way));
+        if wanted(&delivery.cell.way) {
+            let counted = groups.entry(group(delivery.cell.way)).or_default();
+            *counted.0.entry(delivery.cell).or_default() += 1;
+        }
+        for (way, step, millis) in delivery.took.iter().filter(|(way, ..)| wanted(way)) {
+            let counted = groups.entry(group(*way)).or_default();
+            if !by(Key::Reason) {
+                *counted.1.entry((*step, bucket_of(*millis))).or_default() += 1;
+            }
+        }
+    }
+    groups.retain(|_, counted| !counted.0.is_empty());
+    groups
+}
+
+fn questions(zones: &'static [&'static str], from: i64) -> impl Strategy<Value = Asked> {
+    let buckets = [Bucket::Quarter, Bucket::Hour, Bucket::Day, Bucket::Week, Bucket::Total];
+    let keys =
+        [Key::Protocol, Key::Channel, Key::Vendor, Key::Reason, Key::Task, Key::Label].to_vec();
+    let keys = proptest::sample::subsequence(keys, 0..=3);
+    let ways = proptest::option::of(Just(vec![Way::Online]));
+    let bucket = proptest::sample::select(buckets.to_vec());
+    let zone = proptest::sample::select(zones);
+    (bucket, keys, ways, zone, 0_i64..8, 1_i64..200).prop_map(
+        move |(bucket, keys, ways, zone, skip, quarters)| {
+            let quarter = 900_000_000;
+            let from = from - from.rem_euclid(quarter) + skip * quarter;
+            let at = |micros| DateTime::<Utc>::from_timestamp_micros(micros).unwrap();
+            let range = (at(from), at(from + quarters * quarter));
+            let filter = Filter { ways, ..Filter::default() };
+            Asked::new(range, bucket, keys, filter, Some(zone)).unwrap()
+        },
+    )
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn any_question_is_answered_as_a_plain_fold_of_the_events_answers_it() {
+    let world = World::with_clock().await;
+    let from = world.clock.now();
+    label(&world, "demo", "daily").await;
+    user(&world, "demo", "nora", "daily").await;
+    live(&world, 3, 240).await;
+    let mut walker = world.connect(&world.register("walker").await).await;
+    for _ in 0..2 {
+        let audience = domain::task::TaskAudience::Label("daily".to_owned());
+        let new = tasks::task(audience, domain::route::Strategy::OnlineElseKept);
+        let limits = domain::task::TaskLimits { running: 1_000, created: 1_000 };
+        let new = pushledger::delivery::tasks::NewTask { limits, ..new };
+        let task = tasks::create(&world, new).await;
+        super::ended(&world, task).await;
+        push(&world, "demo", &["nora"]).await;
+        for stage in [3, 4] {
+            let message = world.push("walker", json!({ "n": stage })).await;
+            // Tasks for everyone come too.
+            loop {
+                let came = walker.next_within(PATIENCE).await.expect("nothing came");
+                if matches!(came, sim::Incoming::Message { id, .. } if id == message) {
+                    break;
+                }
+            }
+            world.until_status(&message, 2).await;
+            for stage in 3..=stage {
+                world.clock.advance(std::time::Duration::from_millis(700));
+                walker.report(&message, stage).await.unwrap();
+                world.until_status(&message, stage.into()).await;
+            }
+        }
+        // Into another day.
+        world.clock.advance(std::time::Duration::from_secs(3_600 * 13));
+    }
+    drop(walker);
+    // The duties still have things to end; wait until nothing moves.
+    let server = &world.running.server;
+    let (events, position) = loop {
+        let head = world.head().await;
+        server.views.reached(head, PATIENCE).await.unwrap();
+        let events = server.ledger.read(0, head).await.unwrap().events;
+        let views = &server.ledger.database().views_read;
+        let at = DateTime::from_timestamp_micros(from).unwrap();
+        let total = Asked::new(
+            (at, at + chrono::Days::new(9)),
+            Bucket::Total,
+            vec![],
+            Filter::default(),
+            None,
+        )
+        .unwrap();
+        let now = ask::read(views, "demo", &total).await.unwrap().position;
+        if now == head && world.head().await == head {
+            break (events, head);
+        }
+    };
+    let deliveries = naive(&events);
+    assert!(deliveries.len() > 100, "{} deliveries", deliveries.len());
+    assert!(deliveries.iter().any(|delivery| delivery.label.is_some()));
+    let measured = |step| deliveries.iter().any(|d| d.took.iter().any(|took| took.1 == step));
+    assert!(Step::ALL.into_iter().all(measured));
+    const ZONES: &[&str] = &["UTC", "Asia/Shanghai", "Asia/Kathmandu", "America/St_Johns"];
+    let views = server.ledger.database().views_read.clone();
+    let handle = tokio::runtime::Handle::current();
+    let checked = tokio::task::spawn_blocking(move || {
+        let config = ProptestConfig { cases: 60, failure_persistence: None, ..Default::default() };
+        TestRunner::new(config).run(&questions(ZONES, from), |asked| {
+            let read = handle.block_on(ask::read(&views, "demo", &asked)).unwrap();
+            prop_assert_eq!(read.position, position);
+            let told: BTreeMap<Group, Counted> = read
+                .groups
+                .into_iter()
+                .map(|(group, tally)| {
+                    let times = tally.latencies.into_iter().flatten();
+                    let times = times.flat_map(|(step, histogram)| {
+                        histogram.into_iter().map(move |(bucket, count)| ((step, bucket), count))
+                    });
+                    (group, (tally.cells, times.collect()))
+                })
+                .collect();
+            prop_assert_eq!(told, by_hand(&deliveries, &asked));
+            Ok(())
+        })
+        .map_err(Box::new)
+    });
+    checked.await.unwrap().unwrap();
+    world.stop().await;
+}
+
+#[test]
+fn days_and_hours_are_those_of_the_zone_also_where_it_changes() {
+    let at = |text: &str| DateTime::parse_from_rfc3339(text).unwrap().to_utc();
+    for (zone, from, to) in [
+        ("America/New_York", "2026-03-01T05:00:00Z", "2026-03-20T00:00:00Z"),
+        ("Europe/Berlin", "2026-10-20T00:00:00Z", "2026-11-05T00:00:00Z"),
+        ("Australia/Lord_Howe", "2026-03-30T00:00:00Z", "2026-04-10T00:00:00Z"),
+        ("America/Santiago", "2026-08-30T00:00:00Z", "2026-09-12T00:00:00Z"),
+    ] {
+        for bucket in [Bucket::Quarter, Bucket::Hour, Bucket::Day, Bucket::Week] {
+            let range = (at(from), at(to));
+            let asked = Asked::new(range, bucket, vec![], Filter::default(), Some(zone)).unwrap();
+            let spans = asked.spans();
+            assert_eq!((spans[0].from, spans.last().unwrap().to), (asked.from, asked.to));
+            assert!(spans.windows(2).all(|pair| pair[0].to == pair[1].from), "{zone}");
+            let parts = asked.slices(7);
+            assert_eq!((parts[0].from, parts.last().unwrap().to), (asked.from, asked.to));
+            assert!(parts.windows(2).all(|pair| pair[0].to == pair[1].from), "{zone}");
+            if bucket == Bucket::Day || bucket == Bucket::Week {
+                for part in &parts[1..] {
+                    let begin = DateTime::from_timestamp_micros(part.from).unwrap();
+                    let local = begin.with_timezone(&asked.zone);
+                    // Santiago skips the midnight on which its summer begins.
+                    assert!(local.hour() <= 1 && local.minute() == 0, "{zone} {local}");
+                }
+            }
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_nobody_can_observe_is_neither_pending_nor_zero() {
+    let post = crate::vendors::Post::new().await;
+    let world = &post.world;
+    let caller = world.register("c-1").await;
+    let id = world.push("c-1", json!({ "n": 1 })).await;
+    world.until_status(&id, 1).await;
+    let shown =
+        |stage: &str| format!("stage(of: {stage}) {{ reached pending ended unobservable }}");
+    let query = format!(
+        "{{ app(appId: \"demo\") {{ funnel(of: {{ message: \"{id}\" }}) {{ counts {{ targets {} \
+         conversion(from: SENT, to: DISPLAYED) {{ base reached rate leftOut leftOutReached }} }} }} \
+         deliveryStats(range: {{ from: \"2023-01-01T00:00:00Z\" }}, groupBy: [CHANNEL, VENDOR]) \
+         {{ rows {{ channel vendor counts {{ {} latencies {{ step deliveries }} }} }} }} }} }}",
+        shown("RECEIVED"),
+        shown("SENT"),
+    );
+    let seen = world.graphql(&query).await["app"].clone();
+    let counts = &seen["funnel"]["counts"];
+    let unobservable = json!({ "reached": 0, "pending": 0, "ended": 0, "unobservable": 1 });
+    assert_eq!(counts["stage"], unobservable);
+    let nothing =
+        json!({ "base": 0, "reached": 0, "rate": null, "leftOut": 1, "leftOutReached": 0 });
+    assert_eq!(counts["conversion"], nothing);
+    let row = &seen["deliveryStats"]["rows"][0];
+    assert_eq!((&row["channel"], &row["vendor"]), (&json!("JPUSH"), &json!("JPUSH")));
+    assert_eq!(row["counts"]["stage"]["reached"], 1);
+    assert_eq!(row["counts"]["latencies"][0], json!({ "step": "HANDED_OVER", "deliveries": 1 }));
+    // What the device says by itself counts, and stays out of the rate.
+    let report = json!({ "appPackage": crate::harness::PACKAGE, "msgId": id, "status": 3 });
+    ok(&caller, "/ums/v2/report", &report).await;
+    let counts = world.graphql(&query).await["app"]["funnel"]["counts"].clone();
+    assert_eq!(counts["stage"]["reached"], 1);
+    assert_eq!(counts["conversion"]["leftOutReached"], 1);
+    post.world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_not_sent_has_its_reason() {
+    let world = World::with_clock().await;
+    label(&world, "demo", "news").await;
+    user(&world, "demo", "ann", "news").await;
+    push(&world, "demo", &["ann"]).await;
+    let query = "{ app(appId: \"demo\") { whyNotSent(range: { from: \"2023-01-01T00:00:00Z\" }) \
+                 { targets sent pending reasons { reason deliveries } } } }";
+    let waiting = json!({ "targets": 1, "sent": 0, "pending": 1, "reasons": [] });
+    assert_eq!(world.graphql(query).await["app"]["whyNotSent"], waiting);
+    world.clock.advance(std::time::Duration::from_secs(61));
+    crate::harness::until("it never expired", async || {
+        let seen = world.graphql(query).await["app"]["whyNotSent"].clone();
+        seen == json!({ "targets": 1, "sent": 0, "pending": 0,
+                        "reasons": [{ "reason": "EXPIRED_OFFLINE", "deliveries": 1 }] })
+    })
+    .await;
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_export_says_what_the_query_says_to_those_who_may_ask() {
+    let world = World::with_clock().await;
+    label(&world, "demo", "=news, \"daily\"").await;
+    user(&world, "demo", "ann", "=news, \"daily\"").await;
+    let audience = domain::task::TaskAudience::Label("=news, \"daily\"".to_owned());
+    let new = tasks::task(audience, domain::route::Strategy::OnlineElseKept);
+    let task = tasks::create(&world, new).await;
+    super::ended(&world, task).await;
+    for _ in 0..3 {
+        push(&world, "demo", &["ann"]).await;
+        world.clock.advance(std::time::Duration::from_secs(86_400));
+    }
+    let head = world.head().await;
+    let get = async |token: &str, path: &str| {
+        let request = reqwest::Client::new().get(format!("{}{path}", world.url));
+        let answer = request.bearer_auth(token).send().await.unwrap();
+        let position = answer.headers().get("ledger-position");
+        let position = position.map_or(0, |text| text.to_str().unwrap().parse::<i64>().unwrap());
+        (answer.status().as_u16(), position, answer.text().await.unwrap())
+    };
+    let of = |app: &str, question: &str| format!("/admin/v1/apps/{app}/export?{question}");
+    let question = format!(
+        "from=2023-11-01T00:00:00Z&bucket=hour&groupBy=label,protocol&timeZone=Asia/Shanghai&atLeast={head}"
+    );
+    let analyst = operator(&world, "analyst", Some("demo")).await;
+    let (status, position, csv) = get(&analyst.token, &of("demo", &question)).await;
+    assert_eq!(status, 200, "{csv}");
+    assert!(position >= head);
+    let query = "{ app(appId: \"demo\") { deliveryStats(range: { from: \"2023-11-01T00:00:00Z\" }, \
+                 bucket: HOUR, groupBy: [LABEL, PROTOCOL], timeZone: \"Asia/Shanghai\") \
+                 { rows { begins label counts { targets } } } } }";
+    let seen = answer(&world, &analyst, query).await;
+    let rows = seen["data"]["app"]["deliveryStats"]["rows"].as_array().unwrap().clone();
+    let lines: Vec<&str> = csv.trim_end().split("\r\n").collect();
+    assert!(lines[0].starts_with("begins,protocol,channel,vendor,reason,task,label,targets,sent,"));
+    assert_eq!(lines.len(), rows.len() + 1, "{csv}");
+    for (line, row) in lines[1..].iter().zip(&rows) {
+        let begins: DateTime<Utc> = row["begins"].as_str().unwrap().parse().unwrap();
+        let begins = begins.to_rfc3339_opts(chrono::SecondsFormat::Secs, true);
+        let label = match &row["label"] {
+            Value::Null => "",
+            _ => "\"'=news, \"\"daily\"\"\"",
+        };
+        let targets = &row["counts"]["targets"];
+        let expected = format!("{begins},easemob,,,,,{label},{targets},");
+        assert!(line.starts_with(&expected), "{line} is not {expected}");
+    }
+    let auditor = operator(&world, "auditor", None).await;
+    assert_eq!(get(&auditor.token, &of("demo", &question)).await.0, 403);
+    assert_eq!(get(&analyst.token, &of("other", &question)).await.0, 404);
+    for wrong in [
+        "",
+        "from=yesterday",
+        "from=2023-11-01T00:00:00Z&bucket=year",
+        "from=2023-11-01T00:00:00Z&groupBy=shoeSize",
+        "from=2023-11-01T00:00:00Z&reasons=none",
+        "from=2023-11-01T00:00:00Z&tasks=x",
+        "from=2023-11-01T00:00:00Z&timeZone=Moon/Tycho",
+        "from=2023-11-01T00:00:00Z&to=2022-11-01T00:00:00Z",
+        "from=1973-11-01T00:00:00Z&to=2023-11-01T00:00:00Z",
+        "from=2023-11-01T00:00:00Z&surprise=1",
+    ] {
+        assert_eq!(get(&analyst.token, &of("demo", wrong)).await.0, 400, "{wrong}");
+    }
+    world.stop().await;
+}
