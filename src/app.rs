@@ -1,7 +1,12 @@
 //! The wiring: what a running server is made of, and the order in which it starts and drains.
 //! Every task is born here.
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
 use graphql::Schema;
 use projections::Fault;
@@ -14,8 +19,8 @@ use uuid::Uuid;
 
 use crate::{
     audit::{
-        Audit, sealer,
-        witness::{FileWitness, Witness},
+        Audit, eraser, sealer,
+        witness::{FileWitness, Witness, lies_in},
     },
     callback,
     clock::Clock,
@@ -116,6 +121,9 @@ pub enum StartError {
     /// The master key or a secret.
     #[error(transparent)]
     Secret(#[from] SecretError),
+    /// The witness would be lost, or rolled back, with what it is to witness.
+    #[error("the witness {0} lies in the data directory {1}: it has to be outside")]
+    Witness(PathBuf, PathBuf),
     /// The address.
     #[error("cannot listen on {0}: {1}")]
     Listen(String, std::io::Error),
@@ -143,6 +151,14 @@ impl Running {
     /// # Errors
     /// [`StartError`] says what is missing.
     pub async fn start(config: &Config, clock: Clock) -> Result<Running, StartError> {
+        if let Some(witness) = &config.witness {
+            let embedded = config.database.strip_prefix("sqlite:").map(Path::new);
+            for inside in [Some(config.data.as_path()), embedded].into_iter().flatten() {
+                if lies_in(witness, inside) {
+                    return Err(StartError::Witness(witness.clone(), inside.to_owned()));
+                }
+            }
+        }
         let database = Database::open(&config.database).await?;
         let master = MasterKey::load(config.master_key.as_deref(), &config.data, &database).await?;
         let (front, duties, back) = (TaskTracker::new(), TaskTracker::new(), TaskTracker::new());
@@ -155,14 +171,14 @@ impl Running {
         let new_admin_token = admin_token(&tokens, config).await?;
         let ledger =
             Ledger::start(database, clock.clone(), Arc::clone(&metrics), &back, &stop_back).await?;
-        if let Some(reason) = effects::paused(&ledger.database().ledger_read).await? {
-            tracing::warn!(reason, "effects are paused until `pushledger resume`");
-        }
         let node = Uuid::now_v7();
         let number = Number::claim(&ledger, &clock, node).await?;
         let from = number.since.max(last_time(&ledger).await? + 1_000);
         let ids = MessageIds::new(number.number, from, number.until);
-        let (views, runner) = views::start(&ledger).await?;
+        let (views, runner) = views::start(&ledger, clock.now()).await?;
+        if let Some(reason) = effects::paused(&ledger.database().ledger_read).await? {
+            tracing::warn!(reason, "effects are paused until `pushledger resume`");
+        }
         back.spawn(runner.run(Arc::clone(&metrics), stop_back.clone()));
         let head = ledger.head();
         let directory = Directory::load(ledger.clone(), master.clone()).await?;
@@ -216,6 +232,10 @@ impl Running {
         let sealing =
             |server: Arc<Server>, ending| async move { sealer::run(&server, ending).await };
         duties.spawn(leased(Arc::clone(&server), node, sealer::NAME, stop_duties.clone(), sealing));
+        let erasing =
+            |server: Arc<Server>, ending| async move { eraser::run(&server, ending).await };
+        duties.spawn(leased(Arc::clone(&server), node, eraser::NAME, stop_duties.clone(), erasing));
+        duties.spawn(eraser::forget(Arc::clone(&server), head, stop_duties.clone()));
         duties.spawn(node::keep(Arc::clone(&server), node, number, stop_duties.clone()));
         duties.spawn(chores(Arc::clone(&server), stop_duties.clone()));
         let address = serve(&server, &config.listen, &front).await?;

@@ -131,6 +131,11 @@ impl Tokens {
         Ok(Some(token))
     }
 
+    /// Forgets the tokens that are kept in memory, as some were taken back.
+    pub fn forget(&self) {
+        self.cache.clear();
+    }
+
     /// Removes tokens that ended a month ago; until then they are known as expired.
     ///
     /// # Errors

@@ -418,6 +418,7 @@ impl Device {
             | Event::UplinkReceived(_)
             | Event::CallbacksCalled(_)
             | Event::CallbacksReplayed(_)
+            | Event::SubjectErased(_)
             | Event::OwnerRemoved(_)
             | Event::MessageAccepted(_)
             | Event::DeliveriesAdvanced(_)

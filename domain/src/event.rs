@@ -16,6 +16,7 @@ use crate::{
     device::{
         DeviceBound, DeviceRegistered, DeviceReturned, DeviceUnregistered, DeviceUpdated, TokenDied,
     },
+    erasure::SubjectErased,
     label::{LabelCreated, LabelDeleted, LabelMembersChanged},
     message::{DeliveriesAdvanced, MessageAccepted, RecallRequested},
     owner::{OwnerRemoved, OwnerSet},
@@ -201,4 +202,6 @@ events! {
     "callbacks.called" 1 CallbacksCalled,
     /// An operator asked for callbacks again.
     "callbacks.replayed" 1 CallbacksReplayed,
+    /// Somebody was erased.
+    "subject.erased" 1 SubjectErased,
 }

@@ -11,6 +11,7 @@ pub mod callback;
 pub mod chat;
 pub mod cid;
 pub mod device;
+pub mod erasure;
 pub mod event;
 pub mod facts;
 pub mod label;
@@ -57,4 +58,10 @@ pub trait Decide {
     /// [`Stop::Need`] names facts that are not loaded yet; [`Stop::Rejected`] is the business
     /// saying no.
     fn decide(&self, facts: &Facts) -> Result<Vec<Append>, Stop>;
+
+    /// Whether its events may change facts that none of their keys name, so that it is committed
+    /// in a group of its own and every cached fact is read again after it.
+    fn alone(&self) -> bool {
+        false
+    }
 }

@@ -32,6 +32,8 @@ pub enum Stream {
     Uplink(Uuid),
     /// A record of what came of callbacks.
     Callbacks(Uuid),
+    /// An erasure.
+    Erasure(Uuid),
 }
 
 impl fmt::Display for Stream {
@@ -48,6 +50,7 @@ impl fmt::Display for Stream {
             Stream::Presence(id) => write!(f, "presence/{id}"),
             Stream::Uplink(id) => write!(f, "uplink/{id}"),
             Stream::Callbacks(id) => write!(f, "callbacks/{id}"),
+            Stream::Erasure(id) => write!(f, "erasure/{id}"),
         }
     }
 }
@@ -72,6 +75,7 @@ impl FromStr for Stream {
             "presence" => Ok(Stream::Presence(uuid()?)),
             "uplink" => Ok(Stream::Uplink(uuid()?)),
             "callbacks" => Ok(Stream::Callbacks(uuid()?)),
+            "erasure" => Ok(Stream::Erasure(uuid()?)),
             "message" => Ok(Stream::Message(id.parse().map_err(|_| NotAStream)?)),
             "task" => {
                 let (task, chunk) = match id.split_once("/chunk/") {

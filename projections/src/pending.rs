@@ -157,6 +157,7 @@ pub async fn apply(conn: &mut Conn<'_>, page: &[Recorded]) -> Result<(), Fault> 
             | Event::UplinkReceived(_)
             | Event::CallbacksCalled(_)
             | Event::CallbacksReplayed(_)
+            | Event::SubjectErased(_)
             | Event::OwnerRemoved(_)
             | Event::TaskCreated(_)
             | Event::TaskStarted(_)

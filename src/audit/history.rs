@@ -242,7 +242,8 @@ impl History {
             | Event::PresenceChanged(_)
             | Event::UplinkReceived(_)
             | Event::CallbacksCalled(_)
-            | Event::CallbacksReplayed(_) => {}
+            | Event::CallbacksReplayed(_)
+            | Event::SubjectErased(_) => {}
         }
         Ok(())
     }

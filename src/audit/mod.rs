@@ -4,6 +4,7 @@
 //! and that a later tree goes on from an earlier one. `docs/audit.md` says what that proves.
 
 pub mod archive;
+pub mod eraser;
 mod history;
 pub mod keys;
 pub mod merkle;

@@ -89,6 +89,22 @@ pub fn last_of(text: &str) -> Option<String> {
     whole.windows(2).rev().find_map(signed)
 }
 
+/// Whether a file lies in a directory, by whatever way either is named; neither has to be there yet.
+#[must_use]
+pub fn lies_in(file: &Path, directory: &Path) -> bool {
+    resolved(file).starts_with(resolved(directory))
+}
+
+/// A path without links, as far as it is there.
+fn resolved(path: &Path) -> PathBuf {
+    let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    let there = path.ancestors().find_map(|up| Some((up, std::fs::canonicalize(up).ok()?)));
+    match there {
+        Some((up, real)) => real.join(path.strip_prefix(up).unwrap_or(Path::new(""))),
+        None => path,
+    }
+}
+
 #[cfg(test)]
 #[expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 mod tests {

@@ -36,6 +36,19 @@ pub async fn checkpoint(ledger: &Ledger, name: &'static str) -> Result<i64, Faul
     Ok(position)
 }
 
+/// How far an effect has got, if it ever ran.
+///
+/// # Errors
+/// [`Fault`] when the database fails.
+pub async fn position(ledger: &Ledger, name: &'static str) -> Result<Option<i64>, Fault> {
+    const SQL: &str = "SELECT position FROM subscriptions WHERE name = $1";
+    let mut checkout = ledger.database().ledger_read.checkout().await?;
+    let found: Option<(i64,)> = on!(checkout.conn(), c => {
+        sqlx::query_as(SQL).bind(name).fetch_optional(&mut *c).await?
+    });
+    Ok(found.map(|(position,)| position))
+}
+
 /// Notes how far an effect has got.
 ///
 /// # Errors
@@ -84,7 +97,9 @@ pub async fn pause(conn: &mut Conn<'_>, reason: &str, now: i64) -> Result<(), Fa
 /// [`Fault`] when the database fails.
 pub async fn restored(conn: &mut Conn<'_>, position: i64, now: i64) -> Result<(), Fault> {
     const SQL: &str = "INSERT INTO subscriptions (name, position) VALUES ($1, $2)";
-    for name in EFFECTS {
+    // What was erased may not have been blanked before the export: it is looked through once more.
+    let erasures = (crate::audit::eraser::NAME, 0);
+    for (name, position) in EFFECTS.map(|name| (name, position)).into_iter().chain([erasures]) {
         on!(conn.again(), c => {
             sqlx::query(SQL).bind(name).bind(position).execute(&mut *c).await?.rows_affected()
         });

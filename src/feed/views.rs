@@ -14,7 +14,10 @@ use projections::{Fault, db::Conn, on};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use super::follow::{Batch, Follower};
+use super::{
+    effects,
+    follow::{Batch, Follower},
+};
 use crate::{
     ledger::{Database, Ledger},
     metrics::Metrics,
@@ -78,11 +81,12 @@ impl Views {
 }
 
 /// Prepares the runner: reads the checkpoint, and starts the views over if they belong to another
-/// ledger than this one.
+/// ledger than this one. As that means that the ledger was rolled back, effects are paused: what is
+/// missing here may have been sent to vendors and apps before.
 ///
 /// # Errors
 /// [`Fault`] when the database fails.
-pub async fn start(ledger: &Ledger) -> Result<(Views, Runner), Fault> {
+pub async fn start(ledger: &Ledger, now: i64) -> Result<(Views, Runner), Fault> {
     let database = ledger.database();
     let mut tx = database.views_write.begin().await?;
     let (position, event_id) = checkpoint(&mut tx.conn()).await?;
@@ -97,11 +101,15 @@ pub async fn start(ledger: &Ledger) -> Result<(Views, Runner), Fault> {
             }
         }
     };
+    if !same {
+        // Paused first: after a crash in between the views still say that the ledger went back.
+        let mut ledger = database.ledger_write.begin().await?;
+        effects::pause(&mut ledger.conn(), "the ledger was rolled back", now).await?;
+        ledger.commit().await?;
+        tracing::warn!("the views saw another ledger than this: it was rolled back");
+    }
     let position = if same { position } else { reset(&mut tx.conn()).await? };
     tx.commit().await?;
-    if !same {
-        tracing::warn!("the views belong to another ledger; they are made again");
-    }
     let (sender, receiver) = watch::channel(position);
     let wanted = watch::Sender::new(0);
     let runner = Runner { ledger: ledger.clone(), position: sender, wanted: wanted.subscribe() };

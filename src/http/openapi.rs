@@ -17,8 +17,8 @@ use utoipa::{
 
 use super::{
     admin::{
-        addresses, apps, audit, callbacks, events, export, messages, operators, owners, tokens,
-        webhooks,
+        addresses, apps, audit, callbacks, erasures, events, export, messages, operators, owners,
+        tokens, webhooks,
     },
     antelope::interface as antelope,
     easemob::interface as easemob,
@@ -57,6 +57,8 @@ use super::{
         callbacks::list,
         callbacks::receivers,
         callbacks::replay,
+        erasures::erase,
+        erasures::list,
         events::read,
         export::read,
         audit::checkpoint,

@@ -13,7 +13,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use domain::facts::{Fact, Key, touched};
+use domain::{
+    Event, Recorded,
+    facts::{Fact, Key, touched},
+};
 use projections::{Fault, db::Conn, registry};
 
 use super::{
@@ -67,6 +70,12 @@ impl Committer {
     /// Commits a group; one that fails for good is taken apart, so that one bad command never
     /// fails its neighbours.
     async fn commit(&mut self, jobs: Vec<Job>) {
+        if jobs.len() > 1 && jobs.iter().any(|job| job.command.alone()) {
+            for job in jobs {
+                Box::pin(self.commit(vec![job])).await;
+            }
+            return;
+        }
         match self.commit_with_retries(&jobs).await {
             Ok(committed) => answer(&self.inner, jobs, committed),
             Err(GivenUp { apart: true, .. }) if jobs.len() > 1 => {
@@ -272,9 +281,18 @@ async fn catch_up(inner: &Inner, conn: &mut Conn<'_>, head: i64) -> Result<(), F
         inner.state.forget(head);
         return Ok(());
     }
+    if page.events.iter().any(forgets) {
+        inner.state.forget(head);
+        return Ok(());
+    }
     let keys = page.events.iter().flat_map(|e| touched(e.place(), &e.event));
     inner.state.advance(head, keys.map(|key| (key, None)).collect());
     Ok(())
+}
+
+/// Whether an event changes facts that none of its keys name.
+fn forgets(recorded: &Recorded) -> bool {
+    matches!(recorded.event, Event::SubjectErased(_))
 }
 
 /// Moves the state on, tells followers and then callers.
@@ -286,7 +304,11 @@ fn answer(inner: &Inner, jobs: Vec<Job>, mut group: Group) {
             let fact = group.working.remove(&key);
             changed.push((key, fact));
         }
-        inner.state.advance(last, changed);
+        if group.events.iter().any(forgets) {
+            inner.state.forget(last);
+        } else {
+            inner.state.advance(last, changed);
+        }
         inner.publish(std::mem::take(&mut group.events), last);
     }
     for (job, outcome) in jobs.into_iter().zip(group.outcomes) {

@@ -8,7 +8,7 @@
 mod committer;
 mod group;
 mod queue;
-mod record;
+pub(crate) mod record;
 mod state;
 pub mod store;
 mod stored;
@@ -351,6 +351,11 @@ impl Ledger {
     #[must_use]
     pub fn database(&self) -> &Database {
         &self.inner.database
+    }
+
+    /// Forgets all facts that are cached here: some name who was erased.
+    pub fn forget(&self) {
+        self.inner.state.forget(self.inner.state.as_of());
     }
 
     /// Takes no more commands; what waits is still committed.

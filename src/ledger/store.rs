@@ -214,7 +214,7 @@ pub(crate) fn private_directory(directory: &Path) -> std::io::Result<()> {
 
 type Scripts = [(i64, &'static str, &'static str)];
 
-static SQLITE_LEDGER: [(i64, &str, &str); 8] = [
+static SQLITE_LEDGER: [(i64, &str, &str); 9] = [
     (1, "ledger", include_str!("../../migrations/sqlite/ledger/0001_ledger.sql")),
     (2, "audience", include_str!("../../migrations/sqlite/ledger/0002_audience.sql")),
     (3, "easemob", include_str!("../../migrations/sqlite/ledger/0003_easemob.sql")),
@@ -223,6 +223,7 @@ static SQLITE_LEDGER: [(i64, &str, &str); 8] = [
     (6, "tencent", include_str!("../../migrations/sqlite/ledger/0006_tencent.sql")),
     (7, "audit", include_str!("../../migrations/sqlite/ledger/0007_audit.sql")),
     (8, "lists", include_str!("../../migrations/sqlite/ledger/0008_lists.sql")),
+    (9, "erasures", include_str!("../../migrations/sqlite/ledger/0009_erasures.sql")),
 ];
 static SQLITE_VIEWS: [(i64, &str, &str); 10] = [
     (1, "views", include_str!("../../migrations/sqlite/views/0001_views.sql")),
@@ -236,7 +237,7 @@ static SQLITE_VIEWS: [(i64, &str, &str); 10] = [
     (9, "callback order", include_str!("../../migrations/sqlite/views/0009_callback_order.sql")),
     (10, "latencies", include_str!("../../migrations/sqlite/views/0010_latencies.sql")),
 ];
-static POSTGRES_LEDGER: [(i64, &str, &str); 8] = [
+static POSTGRES_LEDGER: [(i64, &str, &str); 9] = [
     (1, "ledger", include_str!("../../migrations/postgres/ledger/0001_ledger.sql")),
     (2, "audience", include_str!("../../migrations/postgres/ledger/0002_audience.sql")),
     (3, "easemob", include_str!("../../migrations/postgres/ledger/0003_easemob.sql")),
@@ -245,6 +246,7 @@ static POSTGRES_LEDGER: [(i64, &str, &str); 8] = [
     (6, "tencent", include_str!("../../migrations/postgres/ledger/0006_tencent.sql")),
     (7, "audit", include_str!("../../migrations/postgres/ledger/0007_audit.sql")),
     (8, "lists", include_str!("../../migrations/postgres/ledger/0008_lists.sql")),
+    (9, "erasures", include_str!("../../migrations/postgres/ledger/0009_erasures.sql")),
 ];
 static SQLITE_PRESENCE: [(i64, &str, &str); 2] = [
     (1, "presence", include_str!("../../migrations/sqlite/presence/0001_presence.sql")),
@@ -377,7 +379,7 @@ pub(super) async fn read_at(conn: &mut Conn<'_>, positions: &[i64]) -> Result<Pa
 }
 
 /// Events of a stream after a version, in order.
-pub(super) async fn read_stream(
+pub(crate) async fn read_stream(
     conn: &mut Conn<'_>,
     stream: &str,
     after: i64,

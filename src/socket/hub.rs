@@ -393,6 +393,7 @@ fn concern(connections: &HashMap<i64, Connection>, recorded: &Recorded, tasks: &
         | Event::UplinkReceived(_)
         | Event::CallbacksCalled(_)
         | Event::CallbacksReplayed(_)
+        | Event::SubjectErased(_)
         | Event::OwnerRemoved(_)
         | Event::TaskCreated(_)
         | Event::TaskStarted(_)

@@ -307,24 +307,27 @@ async fn any_question_is_answered_as_a_plain_fold_of_the_events_answers_it() {
     let handle = tokio::runtime::Handle::current();
     let checked = tokio::task::spawn_blocking(move || {
         let config = ProptestConfig { cases: 60, failure_persistence: None, ..Default::default() };
-        TestRunner::new(config).run(&questions(ZONES, from), |asked| {
-            let read = handle.block_on(ask::read(&views, "demo", &asked)).unwrap();
-            prop_assert_eq!(read.position, position);
-            let told: BTreeMap<Group, Counted> = read
-                .groups
-                .into_iter()
-                .map(|(group, tally)| {
-                    let times = tally.latencies.into_iter().flatten();
-                    let times = times.flat_map(|(step, histogram)| {
-                        histogram.into_iter().map(move |(bucket, count)| ((step, bucket), count))
-                    });
-                    (group, (tally.cells, times.collect()))
-                })
-                .collect();
-            prop_assert_eq!(told, by_hand(&deliveries, &asked));
-            Ok(())
-        })
-        .map_err(Box::new)
+        TestRunner::new(config)
+            .run(&questions(ZONES, from), |asked| {
+                let read = handle.block_on(ask::read(&views, "demo", &asked)).unwrap();
+                prop_assert_eq!(read.position, position);
+                let told: BTreeMap<Group, Counted> = read
+                    .groups
+                    .into_iter()
+                    .map(|(group, tally)| {
+                        let times = tally.latencies.into_iter().flatten();
+                        let times = times.flat_map(|(step, histogram)| {
+                            histogram
+                                .into_iter()
+                                .map(move |(bucket, count)| ((step, bucket), count))
+                        });
+                        (group, (tally.cells, times.collect()))
+                    })
+                    .collect();
+                prop_assert_eq!(told, by_hand(&deliveries, &asked));
+                Ok(())
+            })
+            .map_err(Box::new)
     });
     checked.await.unwrap().unwrap();
     world.stop().await;

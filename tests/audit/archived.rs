@@ -28,7 +28,7 @@ use crate::{
 const SAME: [&str; 3] = ["events", "idempotency", "erased"];
 
 /// Every row of each table, worded the same from either database.
-async fn tables(database: &Database) -> Vec<(String, Vec<String>)> {
+pub(super) async fn tables(database: &Database) -> Vec<(String, Vec<String>)> {
     let mut tables = Vec::new();
     for name in SAME.iter().chain(projections::registry::TABLES).chain(&["head", "tiles"]) {
         tables.push(((*name).to_owned(), worded(&database.ledger_read, name).await));
@@ -92,7 +92,7 @@ async fn exported(directory: &Path) -> Place {
 }
 
 /// Seals what came while the server stopped.
-async fn seal_rest(bare: &Bare, place: &Place) {
+pub(super) async fn seal_rest(bare: &Bare, place: &Place) {
     let database = bare.ledger.database();
     let master = pushledger::secrets::MasterKey::load(None, place.directory.path(), database);
     let master = master.await.unwrap();

@@ -1,15 +1,198 @@
 //! What is private may be blanked, and nothing else may ever change: the database holds to that, and
 //! a blank breaks no proof.
 
+use std::path::Path;
+
 use projections::{db::Tx, on};
-use pushledger::audit::verify;
+use pushledger::{
+    audit::{
+        archive::{self, Carried},
+        verify,
+    },
+    ledger::Database,
+};
+use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
-use super::{live, sealed};
+use super::{
+    archived::{seal_rest, tables},
+    live, sealed,
+};
 use crate::{
-    harness::{World, dump},
+    harness::{Place, World, dump, ok, until},
     views::Bare,
 };
+
+const ERASURES: &str = "/admin/v1/apps/demo/erasures";
+
+/// Everything that must be found nowhere once its subject is erased.
+const NEEDLES: [&str; 6] =
+    ["alice-7f3a", "client-9c1e", "push-client-9c1e", "payload-51d0", "Kitchen-b2", "mac-77aa"];
+
+/// Asks for an erasure; waits until it is done.
+async fn erase(world: &World, subject: Value) -> Value {
+    let body = json!({ "subject": subject, "reason": "consent_withdrawn" });
+    let (status, erasure, _) = world.admin.post(ERASURES, Some(&body)).await.unwrap();
+    assert_eq!(status, 202, "{erasure}");
+    let position = erasure["position"].clone();
+    until("the erasure is not done", async || {
+        let (_, list, _) = world.admin.get(ERASURES, None).await.unwrap();
+        let own = list.as_array().unwrap().iter().find(|own| own["position"] == position);
+        own.unwrap()["done"] == true
+    })
+    .await;
+    erasure
+}
+
+/// Which of some texts any file below a directory holds, and in which file.
+fn found(directory: &Path, needles: &[&str]) -> Vec<String> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(directory).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            continue;
+        }
+        let bytes = std::fs::read(&path).unwrap();
+        for needle in needles {
+            if bytes.windows(needle.len()).any(|window| window == needle.as_bytes()) {
+                found.push(format!("{needle} in {}", path.display()));
+            }
+        }
+    }
+    found
+}
+
+/// Tables that hold something of a subject, in whichever database.
+async fn dumped(world: &World) -> String {
+    let database = world.running.server.ledger.database();
+    let mut all = String::new();
+    for table in projections::registry::TABLES.iter().chain(&["events", "access_tokens"]) {
+        all.push_str(&dump(&database.ledger_read, table).await.join("\n"));
+    }
+    for table in projections::TABLES.iter().chain(&["set_aside"]) {
+        all.push_str(&dump(&database.views_read, table).await.join("\n"));
+    }
+    all
+}
+
+/// A user with a device that was pushed to, owns a physical device and has a name; and another.
+async fn subject(world: &World) {
+    let more = json!({ "deviceName": "Kitchen-b2", "deviceId": "mac-77aa" });
+    let caller = world.register_of("alice-7f3a", "client-9c1e", more).await;
+    world.register_of("bob-stays", "client-stays", json!({})).await;
+    let owner = json!({ "userId": "alice-7f3a", "bindKey": "k" });
+    let owners = "/admin/v1/apps/demo/owners/mac-77aa";
+    assert_eq!(world.admin.put(owners, Some(&owner)).await.unwrap().0, 204);
+    world.push("client-9c1e", json!({ "text": "payload-51d0" })).await;
+    world.push("client-stays", json!({ "text": "payload-stays" })).await;
+    let mut again = crate::harness::registration("client-9c1e");
+    crate::harness::merge(&mut again, json!({ "userId": "alice-7f3a" }));
+    ok(&caller, "/ums/v2/register", &again).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_user_that_is_erased_is_found_nowhere_and_every_proof_still_holds() {
+    let world = World::new().await;
+    subject(&world).await;
+    let before = dumped(&world).await;
+    NEEDLES.iter().for_each(|needle| assert!(before.contains(needle), "{needle}"));
+    let checkpoint = sealed(&world).await;
+    let user = json!({ "user": { "protocol": "ums", "name": "alice-7f3a" } });
+    let erasure = erase(&world, user.clone()).await;
+    assert_eq!(erasure["devices"].as_array().unwrap().len(), 1, "{erasure}");
+    assert_eq!(erasure["reason"], "consent_withdrawn");
+    let after = dumped(&world).await;
+    NEEDLES.iter().for_each(|needle| assert!(!after.contains(needle), "{needle} in {after}"));
+    for needle in ["bob-stays", "client-stays", "payload-stays"] {
+        assert!(after.contains(needle), "{needle}");
+    }
+    if let Place { directory, .. } = &world.place
+        && !world.place.on_postgres()
+    {
+        // The log may hold only what came since, and nothing came of the subject.
+        assert_eq!(found(directory.path(), &NEEDLES), Vec::<String>::new());
+        assert!(!found(directory.path(), &["payload-stays"]).is_empty());
+    }
+    // The name leads to nobody.
+    let body = json!({ "subject": user, "reason": "objection" });
+    assert_eq!(world.admin.post(ERASURES, Some(&body)).await.unwrap().0, 404);
+    // A device that was erased is told of, without another event.
+    let device = json!({ "subject": { "device": erasure["devices"][0] }, "reason": "objection" });
+    let head = world.head().await;
+    let (status, again, _) = world.admin.post(ERASURES, Some(&device)).await.unwrap();
+    assert_eq!((status, &again["position"]), (200, &erasure["position"]));
+    assert_eq!(world.head().await, head);
+    // Who comes back is somebody new.
+    world.register_of("alice-7f3a", "client-9c1e", json!({})).await;
+    world.push("client-9c1e", json!({ "text": "hello again" })).await;
+    let later = sealed(&world).await;
+    assert!(later.size > checkpoint.size);
+    let place = world.stop().await;
+    let bare = Bare::open(&place).await;
+    verify::live(&bare.ledger, None, &[]).await.unwrap();
+    bare.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_registry_made_again_after_an_erasure_equals_the_live_one() {
+    let world = World::new().await;
+    subject(&world).await;
+    for n in 0..3 {
+        let name = format!("twin-{n}");
+        world.register_of(&name, &format!("client-{name}"), json!({})).await;
+        erase(&world, json!({ "user": { "protocol": "ums", "name": name } })).await;
+    }
+    erase(&world, json!({ "user": { "protocol": "ums", "name": "alice-7f3a" } })).await;
+    world.register_of("alice-7f3a", "client-9c1e", json!({})).await;
+    sealed(&world).await;
+    let place = world.stop().await;
+    let folder = tempfile::tempdir().unwrap();
+    let export = folder.path().join("export");
+    let bare = Bare::open(&place).await;
+    seal_rest(&bare, &place).await;
+    archive::write(&bare.ledger, &export, Some(Carried::default())).await.unwrap();
+    let expected = tables(bare.ledger.database()).await;
+    bare.close().await;
+    let other = Place::new().await;
+    let database = Database::open(&other.database()).await.unwrap();
+    archive::import(&database, &export, &[], 1).await.unwrap();
+    for (restored, original) in tables(&database).await.iter().zip(&expected) {
+        assert_eq!(restored, original);
+    }
+    database.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_erasure_that_makes_no_sense_is_refused_and_stores_nothing() {
+    let world = World::new().await;
+    world.register("client-a").await;
+    let head = world.head().await;
+    for (status, body) in [
+        (400, json!({})),
+        (400, json!({ "subject": { "device": 1 } })),
+        (400, json!({ "subject": { "device": 1 }, "reason": "because" })),
+        (400, json!({ "subject": { "device": 1, "phone": "1" }, "reason": "child" })),
+        (400, json!({ "subject": { "phone": "" }, "reason": "child" })),
+        (
+            400,
+            json!({ "subject": { "user": { "protocol": "sms", "name": "a" } }, "reason": "child" }),
+        ),
+        (404, json!({ "subject": { "device": 999 }, "reason": "child" })),
+        (
+            404,
+            json!({ "subject": { "user": { "protocol": "ums", "name": "a" } }, "reason": "child" }),
+        ),
+    ] {
+        let (answer, problem, _) = world.admin.post(ERASURES, Some(&body)).await.unwrap();
+        assert_eq!(answer, status, "{body}: {problem}");
+    }
+    assert_eq!(world.head().await, head);
+    for query in ["?limit=0", "?limit=101", "?limit=x", "?what=1"] {
+        let path = format!("{ERASURES}{query}");
+        assert_eq!(world.admin.get(&path, None).await.unwrap().0, 400, "{query}");
+    }
+    world.stop().await;
+}
 
 async fn run(tx: &mut Tx, sql: String) -> Result<u64, sqlx::Error> {
     let sql = sqlx::AssertSqlSafe(sql);

@@ -1,11 +1,17 @@
 //! Checkpoints, proofs, keys and the witness, as an auditor sees them over HTTP and GraphQL.
 
 use projections::on;
-use pushledger::audit::{
-    keys::rotate,
-    merkle::{consistent, includes},
-    note::{Checkpoint, NoteError},
-    witness::last_of,
+use pushledger::{
+    app::{Running, StartError},
+    audit::{
+        keys::rotate,
+        merkle::{consistent, includes},
+        note::{Checkpoint, NoteError},
+        witness::last_of,
+    },
+    clock::Clock,
+    config::Config,
+    feed::effects,
 };
 use serde_json::json;
 use sim::Admin;
@@ -194,6 +200,9 @@ async fn a_ledger_that_was_rolled_back_is_not_signed_again_also_once_it_has_grow
     }
     drop(backdoor);
     let world = witnessed(place, &witness).await;
+    // The rollback paused it; whoever says that this ledger goes on still gets no signature.
+    let database = world.running.server.ledger.database();
+    assert!(effects::resume(&database.ledger_write).await.unwrap());
     until("it signed what is shorter", async || refuses(&world).await).await;
     assert_eq!(text(&world, "/admin/v1/audit/checkpoint").await.0, 404);
     live(&world, 0..4).await;
@@ -203,6 +212,19 @@ async fn a_ledger_that_was_rolled_back_is_not_signed_again_also_once_it_has_grow
     assert_eq!(text(&world, "/admin/v1/audit/checkpoint").await.0, 404);
     assert_eq!(Checkpoint::unverified(&of_witness().await).unwrap(), seen);
     world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_witness_within_the_data_directory_is_refused() {
+    let place = Place::new().await;
+    let data = place.directory.path();
+    let link = tempfile::tempdir().unwrap();
+    std::os::unix::fs::symlink(data, link.path().join("link")).unwrap();
+    for witness in [data.join("w"), data.join("a/b/../w"), link.path().join("link/w")] {
+        let config = Config { witness: Some(witness), ..place.config() };
+        let refused = Running::start(&config, Clock::System).await.err().unwrap();
+        assert!(matches!(refused, StartError::Witness(..)), "{refused}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

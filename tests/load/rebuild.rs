@@ -49,7 +49,7 @@ async fn main() -> Result<(), Failure> {
     report("appended", head, filling);
 
     let folding = Instant::now();
-    let (views, runner) = views::start(&ledger).await?;
+    let (views, runner) = views::start(&ledger, 0).await?;
     let stop_views = CancellationToken::new();
     let run = tokio::spawn(runner.run(Arc::new(Metrics::default()), stop_views.clone()));
     let mut position = views.watch();

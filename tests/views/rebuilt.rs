@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use futures_util::future::join_all;
 use projections::{db::Pool, message_status, on, registry};
-use pushledger::{clock::Clock, ledger::Database};
+use pushledger::{clock::Clock, feed::effects, ledger::Database};
 use serde_json::{Value, json};
 
 use super::{Stored, caught_up, history::live, position, tables};
@@ -103,6 +103,11 @@ async fn views_that_are_ahead_of_the_ledger_or_of_another_one_are_made_again() {
         let views = &world.running.server.ledger.database().views_read;
         assert_eq!(dump(views, "set_aside").await, Vec::<String>::new());
         assert!(position(views).await <= world.head().await);
+        // The ledger was rolled back: what it misses may have been sent, so an operator decides.
+        let database = world.running.server.ledger.database();
+        let paused = effects::paused(&database.ledger_read).await.unwrap();
+        assert_eq!(paused.as_deref(), Some("the ledger was rolled back"));
+        assert!(effects::resume(&database.ledger_write).await.unwrap());
         place = world.stop().await;
         is_what_its_events_make(&Stored::read(&place).await).await;
     }

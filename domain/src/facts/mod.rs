@@ -20,6 +20,7 @@ use crate::{
     account::{Account, User},
     app::App,
     device::Device,
+    erasure::SubjectErased,
     label::Label,
     message::{Message, MessageId, Protocol},
     owner::Owner,
@@ -489,6 +490,9 @@ impl Fact {
     /// The fact after one more event that [`touched`] its key.
     #[must_use]
     pub fn evolve(self, key: &Key, place: Place<'_>, event: &Event) -> Fact {
+        if let Event::SubjectErased(erased) = event {
+            return self.without(erased);
+        }
         match (self, place.stream) {
             (Fact::Apps(apps), _) => Fact::Apps(Arc::new(evolve_apps(&apps, place, event))),
             (Fact::Account(_), Stream::Account(id)) => {
@@ -545,6 +549,23 @@ impl Fact {
                 Fact::Chunk(Chunk::evolve(before, place, event).map(Arc::new))
             }
             (unconcerned, _) => unconcerned,
+        }
+    }
+}
+
+impl Fact {
+    /// The fact after a subject was erased, as far as that subject's keys are concerned.
+    fn without(self, erased: &SubjectErased) -> Fact {
+        match self {
+            Fact::Devices(devices) => {
+                let mut devices = Arc::unwrap_or_clone(devices);
+                devices.retain(|device| !erased.has_device(device.number));
+                Fact::Devices(Arc::new(devices))
+            }
+            Fact::Addresses(Some(account)) if erased.has_account(account.account) => {
+                Fact::Addresses(None)
+            }
+            unconcerned => unconcerned,
         }
     }
 }

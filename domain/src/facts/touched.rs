@@ -56,6 +56,12 @@ pub fn touched(place: Place<'_>, event: &Event) -> Vec<Key> {
         Event::TokenDied(e) => device_keys(place, e.device, [e.account, None], &e.private),
         Event::OwnerSet(e) => owner_key(place.app, e.private.as_ref()),
         Event::OwnerRemoved(e) => owner_key(place.app, e.private.as_ref()),
+        // Names led there too, which only their own events tell: see `Decide::alone`.
+        Event::SubjectErased(e) => {
+            let accounts = e.accounts.iter();
+            let accounts = accounts.flat_map(|id| [Key::Addresses(*id), Key::AccountDevices(*id)]);
+            accounts.chain(e.devices.iter().map(|erased| Key::Device(erased.device))).collect()
+        }
         Event::MessageAccepted(_)
         | Event::MessageFiltered(_)
         | Event::DeliveriesAdvanced(_)
@@ -78,7 +84,8 @@ pub fn touched(place: Place<'_>, event: &Event) -> Vec<Key> {
             | Stream::Label(_)
             | Stream::Presence(_)
             | Stream::Uplink(_)
-            | Stream::Callbacks(_) => Vec::new(),
+            | Stream::Callbacks(_)
+            | Stream::Erasure(_) => Vec::new(),
         },
     }
 }

@@ -535,6 +535,7 @@ impl Message {
             | Event::UplinkReceived(_)
             | Event::CallbacksCalled(_)
             | Event::CallbacksReplayed(_)
+            | Event::SubjectErased(_)
             | Event::OwnerRemoved(_)
             | Event::TaskCreated(_)
             | Event::TaskStarted(_)

@@ -17,6 +17,7 @@ use domain::{
         Channel, DeviceBound, DeviceRegistered, DeviceReturned, DeviceUnregistered, DeviceUpdated,
         Endpoint, Identity, Profile, TokenDied,
     },
+    erasure::{ErasedDevice, ErasurePrivate, Grounds, SubjectErased},
     label::{LabelCreated, LabelDeleted, LabelMembersChanged},
     message::{
         DeliveriesAdvanced, MessageAccepted, MessagePrivate, Progress, Protocol, RawJson, RecallOp,
@@ -565,6 +566,19 @@ fn kinds() -> Vec<BoxedStrategy<Event>> {
                 };
                 let (kind, callbacks) = (callback::Kind::Webhook, positions.map(growing));
                 CallbacksReplayed { kind, receiver, callbacks }.into()
+            })
+            .boxed(),
+        (vec(id(), 0..3), vec((1..1_000_i64, id()), 0..3), of(any::<String>()))
+            .prop_map(|(accounts, devices, phone)| {
+                let erased = |(device, stream)| ErasedDevice { device, stream };
+                SubjectErased {
+                    grounds: Grounds::Objection,
+                    accounts,
+                    devices: devices.into_iter().map(erased).collect(),
+                    phone: phone.is_some(),
+                    private: phone.map(|phone| ErasurePrivate { phone }),
+                }
+                .into()
             })
             .boxed(),
     ]

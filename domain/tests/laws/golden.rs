@@ -589,6 +589,7 @@ fn examples() -> Vec<(String, Event)> {
         golden_callbacks::uplinks(),
         golden_callbacks::configured(bare_config()),
         golden_callbacks::callbacks(),
+        golden_callbacks::erasures(),
         golden_tencent::examples(bare_config()),
     ];
     let named = |(variant, event): (&str, Event)| {

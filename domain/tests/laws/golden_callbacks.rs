@@ -5,6 +5,7 @@ use domain::{
     app::{AppChanged, AppConfig, SecretRef, UplinkConfig, WebhookConfig},
     callback::{self, CallbacksCalled, CallbacksReplayed, Group, Reason},
     cid::Cid,
+    erasure::{ErasedDevice, ErasurePrivate, Grounds, SubjectErased},
     message::Protocol,
     presence::PresenceChanged,
     task::packed::Packed,
@@ -84,6 +85,25 @@ pub(crate) fn callbacks() -> Vec<(&'static str, Event)> {
         ("", some.into()),
         ("minimal", all.into()),
     ]
+}
+
+/// Erasures of a user with its devices, and of a phone.
+pub(crate) fn erasures() -> Vec<(&'static str, Event)> {
+    let user = SubjectErased {
+        grounds: Grounds::ConsentWithdrawn,
+        accounts: vec![HOOK],
+        devices: vec![ErasedDevice { device: 7, stream: RECEIVER }],
+        phone: false,
+        private: None,
+    };
+    let phone = SubjectErased {
+        grounds: Grounds::LegalObligation,
+        accounts: Vec::new(),
+        devices: Vec::new(),
+        phone: true,
+        private: Some(ErasurePrivate { phone: text("+8613800138000") }),
+    };
+    vec![("", phone.into()), ("user", user.into())]
 }
 
 pub(crate) fn configured(bare: AppConfig) -> Vec<(&'static str, Event)> {

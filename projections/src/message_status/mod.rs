@@ -239,6 +239,7 @@ fn fold(deliveries: &mut Deliveries, recorded: &Recorded) {
         | Event::UplinkReceived(_)
         | Event::CallbacksCalled(_)
         | Event::CallbacksReplayed(_)
+        | Event::SubjectErased(_)
         | Event::OwnerRemoved(_)
         | Event::TaskCreated(_)
         | Event::TaskStarted(_)

@@ -149,6 +149,11 @@ pub(super) async fn apply(conn: &mut Conn<'_>, page: &[&Recorded]) -> Result<(),
     INSERT_DEVICES.run(conn, values).await
 }
 
+/// What is put in place of a name that was erased: the stream's own id, so that no two meet.
+pub(super) fn blank_or(name: String, stream: Uuid) -> String {
+    if name.is_empty() { stream.to_string() } else { name }
+}
+
 fn push_device(
     values: &mut Vec<Value>,
     from: i64,
@@ -178,7 +183,7 @@ fn push_device(
         profile.app_package.into(),
         profile.device_type.into(),
         (profile.channel as i64).into(),
-        identity.client_id.into(),
+        blank_or(identity.client_id, device.stream).into(),
         identity.device_id.into(),
         identity.cid.map(|cid| cid.to_string()).into(),
         details.into(),
@@ -190,6 +195,7 @@ fn push_device(
 
 fn device(row: DeviceRow) -> Result<(String, Device), Fault> {
     let (number, stream, version, status, account, registered_at, ..) = &row;
+    let blank = row.9 == *stream;
     let details: Details =
         serde_json::from_str(&row.11).map_err(|cause| Fault::stored("details", cause))?;
     let device = Device {
@@ -207,7 +213,7 @@ fn device(row: DeviceRow) -> Result<(String, Device), Fault> {
             channel: Channel::from_number(row.8).ok_or_else(|| Fault::stored("channel", row.8))?,
         },
         identity: Identity {
-            client_id: row.9,
+            client_id: if blank { String::new() } else { row.9 },
             device_id: row.10,
             former_device_id: None,
             push_id: details.push_id,

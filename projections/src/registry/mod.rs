@@ -8,6 +8,7 @@ mod accounts;
 mod apps;
 pub mod audience;
 mod devices;
+mod erasures;
 mod labels;
 mod owners;
 mod tasks;
@@ -17,6 +18,10 @@ pub use apps::apps;
 pub use devices::{
     COUNT_OF_CIDS, PAGE_OF_CIDS, Wanted, by_account, by_accounts, by_cids, by_client, by_numbers,
     count_of_cids, page_of_cids, page_of_devices,
+};
+pub use erasures::{
+    ErasureRow, Names, accounts_ever, blank_accounts, blank_owners, erasure_page, erasures_to,
+    fold_device_again,
 };
 pub use labels::{MemberRow, label, label_page, labels_of, member, member_page};
 pub use tasks::{TaskRow, open_tasks};
@@ -28,7 +33,7 @@ use std::{
 };
 
 use domain::{
-    Recorded, Stream,
+    Event, Recorded, Stream,
     account::User,
     device::Device,
     facts::{Fact, Key},
@@ -39,7 +44,7 @@ use crate::{Fault, db::Conn};
 
 /// Names of the registry's tables.
 pub const TABLES: &[&str] =
-    &["apps", "accounts", "devices", "labels", "label_members", "owners", "tasks"];
+    &["apps", "accounts", "devices", "labels", "label_members", "owners", "tasks", "erasures"];
 
 /// Whether an event changes the registry.
 #[must_use]
@@ -55,7 +60,8 @@ pub fn concerns(recorded: &Recorded) -> bool {
         | Stream::Device(_)
         | Stream::Owner(_)
         | Stream::Label(_)
-        | Stream::Task(_) => true,
+        | Stream::Task(_)
+        | Stream::Erasure(_) => true,
     }
 }
 
@@ -68,12 +74,17 @@ pub async fn apply(conn: &mut Conn<'_>, page: &[Recorded]) -> Result<(), Fault> 
     if page.is_empty() {
         return Ok(());
     }
-    accounts::apply(conn, &page).await?;
-    devices::apply(conn, &page).await?;
-    labels::apply(conn, &page).await?;
-    owners::apply(conn, &page).await?;
-    tasks::apply(conn, &page).await?;
-    apps::apply(conn, &page).await
+    // A name that an erasure freed may be taken again in the same page: what was erased ends first.
+    for part in page.split_inclusive(|e| matches!(e.event, Event::SubjectErased(_))) {
+        accounts::apply(conn, part).await?;
+        devices::apply(conn, part).await?;
+        labels::apply(conn, part).await?;
+        owners::apply(conn, part).await?;
+        tasks::apply(conn, part).await?;
+        apps::apply(conn, part).await?;
+        erasures::apply(conn, part).await?;
+    }
+    Ok(())
 }
 
 /// Loads facts of many keys; those that are not the registry's are left out. What one push names by

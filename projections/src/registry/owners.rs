@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, sync::LazyLock};
 use domain::{Event, Recorded, Stream, owner::Owner};
 use uuid::Uuid;
 
-use super::uuid;
+use super::{devices::blank_or, uuid};
 use crate::{
     Fault,
     db::{self, Conn, Insert, Sql, Value},
@@ -44,11 +44,12 @@ pub(super) async fn apply(conn: &mut Conn<'_>, page: &[&Recorded]) -> Result<(),
             Event::OwnerRemoved(e) => (None, e.private.as_ref()),
             _ => continue,
         };
+        let device_id = private.map(|private| private.device_id.clone()).unwrap_or_default();
         let (account, bind_key) = held.unzip();
         values.extend([
             stream.to_string().into(),
             recorded.app.as_str().into(),
-            private.map_or("", |private| &private.device_id).into(),
+            blank_or(device_id, *stream).into(),
             recorded.version.into(),
             account.map(|account: Uuid| account.to_string()).into(),
             bind_key.into(),

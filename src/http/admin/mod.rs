@@ -5,6 +5,7 @@ pub mod addresses;
 pub mod apps;
 pub mod audit;
 pub mod callbacks;
+pub mod erasures;
 pub mod events;
 pub mod export;
 pub mod messages;
@@ -55,6 +56,7 @@ pub fn routes() -> Router<Arc<Server>> {
         .route(&below("/callbacks"), get(callbacks::list))
         .route(&below("/callbacks/receivers"), get(callbacks::receivers))
         .route(&below("/callbacks/replay"), post(callbacks::replay))
+        .route(&below("/erasures"), get(erasures::list).post(erasures::erase))
         .route(&below("/events"), get(events::read))
         .route(&below("/export"), get(export::read))
         .route(&below("/webhooks"), get(webhooks::list).post(webhooks::create))
