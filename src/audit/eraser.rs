@@ -167,8 +167,8 @@ async fn sweep(
 async fn scrub(server: &Server, erased: &SubjectErased) -> Result<(), Fault> {
     const CONNECTIONS: Sql = Sql {
         sqlite: "DELETE FROM connections WHERE device IN (SELECT value FROM json_each($1))",
-        postgres: "DELETE FROM connections WHERE device IN \
-                   (SELECT value::bigint FROM json_array_elements_text($1::json))",
+        postgres: "DELETE FROM connections WHERE device = ANY \
+                   (ARRAY(SELECT value::bigint FROM json_array_elements_text($1::json)))",
     };
     let database = server.ledger.database();
     if !erased.accounts.is_empty() {
@@ -203,14 +203,14 @@ async fn blank(ledger: &Ledger, events: &[Recorded]) -> Result<usize, Fault> {
         sqlite: "SELECT position, private, private_salt FROM events WHERE private IS NOT NULL \
                  AND position IN (SELECT value FROM json_each($1))",
         postgres: "SELECT position, private, private_salt FROM events WHERE private IS NOT NULL \
-                   AND position IN \
-                   (SELECT value::bigint FROM json_array_elements_text($1::json))",
+                   AND position = ANY \
+                   (ARRAY(SELECT value::bigint FROM json_array_elements_text($1::json)))",
     };
     const BLANK: Sql = Sql {
         sqlite: "UPDATE events SET private = NULL, private_salt = NULL \
                  WHERE position IN (SELECT value FROM json_each($1))",
-        postgres: "UPDATE events SET private = NULL, private_salt = NULL WHERE position IN \
-                   (SELECT value::bigint FROM json_array_elements_text($1::json))",
+        postgres: "UPDATE events SET private = NULL, private_salt = NULL WHERE position = ANY \
+                   (ARRAY(SELECT value::bigint FROM json_array_elements_text($1::json)))",
     };
     if events.is_empty() {
         return Ok(0);
@@ -245,8 +245,8 @@ async fn blank(ledger: &Ledger, events: &[Recorded]) -> Result<usize, Fault> {
     const ASIDE: Sql = Sql {
         sqlite: "UPDATE set_aside SET error = 'erased' \
                  WHERE position IN (SELECT value FROM json_each($1))",
-        postgres: "UPDATE set_aside SET error = 'erased' WHERE position IN \
-                   (SELECT value::bigint FROM json_array_elements_text($1::json))",
+        postgres: "UPDATE set_aside SET error = 'erased' WHERE position = ANY \
+                   (ARRAY(SELECT value::bigint FROM json_array_elements_text($1::json)))",
     };
     let mut tx = database.views_write.begin().await?;
     let (sql, list) = (tx.conn().text(ASIDE), db::list(&positions)?);

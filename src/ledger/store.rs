@@ -158,7 +158,9 @@ async fn open_postgres(url: &str) -> Result<Database, Fault> {
     let options = PgConnectOptions::from_str(url)?
         .application_name("pushledger")
         .statement_cache_capacity(STATEMENTS)
-        .options([("statement_timeout", "10s"), ("idle_in_transaction_session_timeout", "5s")]);
+        .options([("statement_timeout", "10s"), ("idle_in_transaction_session_timeout", "5s")])
+        // Compiling a plan takes longer than all statements here but a few of analysts.
+        .options([("jit", "off")]);
     let pool = async |options: PgConnectOptions, most: u32| {
         PgPoolOptions::new()
             .max_connections(most)
@@ -214,7 +216,7 @@ pub(crate) fn private_directory(directory: &Path) -> std::io::Result<()> {
 
 type Scripts = [(i64, &'static str, &'static str)];
 
-static SQLITE_LEDGER: [(i64, &str, &str); 9] = [
+static SQLITE_LEDGER: [(i64, &str, &str); 10] = [
     (1, "ledger", include_str!("../../migrations/sqlite/ledger/0001_ledger.sql")),
     (2, "audience", include_str!("../../migrations/sqlite/ledger/0002_audience.sql")),
     (3, "easemob", include_str!("../../migrations/sqlite/ledger/0003_easemob.sql")),
@@ -224,6 +226,7 @@ static SQLITE_LEDGER: [(i64, &str, &str); 9] = [
     (7, "audit", include_str!("../../migrations/sqlite/ledger/0007_audit.sql")),
     (8, "lists", include_str!("../../migrations/sqlite/ledger/0008_lists.sql")),
     (9, "erasures", include_str!("../../migrations/sqlite/ledger/0009_erasures.sql")),
+    (10, "named", include_str!("../../migrations/sqlite/ledger/0010_named.sql")),
 ];
 static SQLITE_VIEWS: [(i64, &str, &str); 10] = [
     (1, "views", include_str!("../../migrations/sqlite/views/0001_views.sql")),
@@ -237,7 +240,7 @@ static SQLITE_VIEWS: [(i64, &str, &str); 10] = [
     (9, "callback order", include_str!("../../migrations/sqlite/views/0009_callback_order.sql")),
     (10, "latencies", include_str!("../../migrations/sqlite/views/0010_latencies.sql")),
 ];
-static POSTGRES_LEDGER: [(i64, &str, &str); 9] = [
+static POSTGRES_LEDGER: [(i64, &str, &str); 10] = [
     (1, "ledger", include_str!("../../migrations/postgres/ledger/0001_ledger.sql")),
     (2, "audience", include_str!("../../migrations/postgres/ledger/0002_audience.sql")),
     (3, "easemob", include_str!("../../migrations/postgres/ledger/0003_easemob.sql")),
@@ -247,6 +250,7 @@ static POSTGRES_LEDGER: [(i64, &str, &str); 9] = [
     (7, "audit", include_str!("../../migrations/postgres/ledger/0007_audit.sql")),
     (8, "lists", include_str!("../../migrations/postgres/ledger/0008_lists.sql")),
     (9, "erasures", include_str!("../../migrations/postgres/ledger/0009_erasures.sql")),
+    (10, "named", include_str!("../../migrations/postgres/ledger/0010_named.sql")),
 ];
 static SQLITE_PRESENCE: [(i64, &str, &str); 2] = [
     (1, "presence", include_str!("../../migrations/sqlite/presence/0001_presence.sql")),
@@ -369,7 +373,7 @@ pub(super) async fn read(conn: &mut Conn<'_>, after: i64, limit: i64) -> Result<
 pub(super) async fn read_at(conn: &mut Conn<'_>, positions: &[i64]) -> Result<Page, Fault> {
     const SQL: Sql = select_events!(
         "WHERE position IN (SELECT value FROM json_each($1)) ORDER BY position",
-        "WHERE position IN (SELECT value::bigint FROM json_array_elements_text($1::json)) \
+        "WHERE position = ANY (ARRAY(SELECT value::bigint FROM json_array_elements_text($1::json))) \
          ORDER BY position"
     );
     let (sql, positions) = (conn.text(SQL), db::list(positions)?);
@@ -401,7 +405,7 @@ pub(super) async fn read_streams(
     const SQL: Sql = select_events!(
         "WHERE stream IN (SELECT value FROM json_each($1)) AND version <= $2 \
          ORDER BY stream, version",
-        "WHERE stream IN (SELECT json_array_elements_text($1::json)) AND version <= $2 \
+        "WHERE stream = ANY (ARRAY(SELECT json_array_elements_text($1::json))) AND version <= $2 \
          ORDER BY stream, version"
     );
     let (sql, streams) = (conn.text(SQL), db::list(streams)?);

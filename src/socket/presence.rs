@@ -74,7 +74,7 @@ impl Presence {
                      WHERE device IN (SELECT value FROM json_each($1)) \
                      AND node <> $2 AND until > $3",
             postgres: "SELECT DISTINCT device FROM connections JOIN nodes USING (node) \
-                       WHERE device IN (SELECT value::bigint FROM json_array_elements_text($1::json)) \
+                       WHERE device = ANY (ARRAY(SELECT value::bigint FROM json_array_elements_text($1::json))) \
                        AND node <> $2 AND until > $3",
         };
         let mut found = self.hub.present(devices);
@@ -234,8 +234,8 @@ impl Presence {
         const SQL: Sql = Sql {
             sqlite: "DELETE FROM connections WHERE node = $2 \
                      AND device IN (SELECT value FROM json_each($1))",
-            postgres: "DELETE FROM connections WHERE node = $2 AND device IN \
-                       (SELECT value::bigint FROM json_array_elements_text($1::json))",
+            postgres: "DELETE FROM connections WHERE node = $2 AND device = ANY \
+                       (ARRAY(SELECT value::bigint FROM json_array_elements_text($1::json)))",
         };
         let (sql, devices) = (conn.text(SQL), db::list(devices)?);
         on!(conn.again(), c => {
@@ -255,7 +255,7 @@ impl Presence {
                      WHERE device IN (SELECT value FROM json_each($1)) \
                      AND node <> $2 AND until > $3 AND replaced = 0 GROUP BY device",
             postgres: "SELECT device, MAX(since) FROM connections JOIN nodes USING (node) \
-                       WHERE device IN (SELECT value::bigint FROM json_array_elements_text($1::json)) \
+                       WHERE device = ANY (ARRAY(SELECT value::bigint FROM json_array_elements_text($1::json))) \
                        AND node <> $2 AND until > $3 AND replaced = 0 GROUP BY device",
         };
         let (sql, devices, now) = (conn.text(SQL), db::list(devices)?, self.now());
@@ -271,8 +271,8 @@ impl Presence {
         const SQL: Sql = Sql {
             sqlite: "UPDATE connections SET replaced = 1 WHERE node <> $2 \
                      AND device IN (SELECT value FROM json_each($1))",
-            postgres: "UPDATE connections SET replaced = 1 WHERE node <> $2 AND device IN \
-                       (SELECT value::bigint FROM json_array_elements_text($1::json))",
+            postgres: "UPDATE connections SET replaced = 1 WHERE node <> $2 AND device = ANY \
+                       (ARRAY(SELECT value::bigint FROM json_array_elements_text($1::json)))",
         };
         let (sql, devices) = (conn.text(SQL), db::list(devices)?);
         on!(conn.again(), c => {

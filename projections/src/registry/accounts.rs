@@ -257,7 +257,7 @@ pub(super) async fn users_named(
         postgres: "SELECT COALESCE(json_agg(json_build_array(account, version, opened_at, \
                    ums_user, username, tencent, nickname, from_position)), '[]')::text \
                    FROM accounts WHERE app = $2 AND to_position IS NULL \
-                   AND username IN (SELECT json_array_elements_text($1::json))",
+                   AND username = ANY (ARRAY(SELECT json_array_elements_text($1::json)))",
     };
     let (sql, usernames) = (conn.text(SQL), db::list(usernames)?);
     let (found,): (String,) = on!(conn.again(), c => {

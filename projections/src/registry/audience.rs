@@ -140,7 +140,7 @@ pub async fn targets_at(
     const SQL: Sql = list_targets!(
         "WHERE number IN (SELECT value FROM json_each($1)) AND from_position <= $2 \
          AND (to_position IS NULL OR to_position > $2)",
-        "WHERE number IN (SELECT value::bigint FROM json_array_elements_text($1::json)) \
+        "WHERE number = ANY (ARRAY(SELECT value::bigint FROM json_array_elements_text($1::json))) \
          AND from_position <= $2 AND (to_position IS NULL OR to_position > $2)"
     );
     let (sql, numbers) = (conn.text(SQL), db::list(numbers)?);

@@ -254,7 +254,7 @@ pub async fn by_cids(conn: &mut Conn<'_>, app: &str, cids: &[u32]) -> Result<Vec
              AND to_position IS NULL ORDER BY +number"
         ),
         postgres: select_devices!(
-            "app = $1 AND cid IN (SELECT json_array_elements_text($2::json)) \
+            "app = $1 AND cid = ANY (ARRAY(SELECT json_array_elements_text($2::json))) \
              AND to_position IS NULL ORDER BY +number"
         ),
     };
@@ -342,8 +342,8 @@ pub async fn by_accounts(conn: &mut Conn<'_>, accounts: &[Uuid]) -> Result<Vec<D
         postgres: list_devices!(
             "COALESCE(json_agg",
             "json_build_array",
-            ", '[]')::text FROM devices WHERE account IN \
-             (SELECT json_array_elements_text($1::json)) AND to_position IS NULL"
+            ", '[]')::text FROM devices WHERE account = ANY \
+             (ARRAY(SELECT json_array_elements_text($1::json))) AND to_position IS NULL"
         ),
     };
     let (sql, accounts) = (conn.text(SQL), db::list(accounts)?);
@@ -370,7 +370,7 @@ pub async fn by_numbers(
             "number IN (SELECT value FROM json_each($1)) AND to_position IS NULL ORDER BY number"
         ),
         postgres: select_devices!(
-            "number IN (SELECT value::bigint FROM json_array_elements_text($1::json)) \
+            "number = ANY (ARRAY(SELECT value::bigint FROM json_array_elements_text($1::json))) \
              AND to_position IS NULL ORDER BY number"
         ),
     };

@@ -58,16 +58,16 @@ async fn remove_credentials(
                  (SELECT ums_user FROM accounts WHERE account IN \
                  (SELECT value FROM json_each($1)))",
         postgres: "DELETE FROM access_tokens WHERE app = $2 AND ums_user IN \
-                   (SELECT ums_user FROM accounts WHERE account IN \
-                   (SELECT json_array_elements_text($1::json)))",
+                   (SELECT ums_user FROM accounts WHERE account = ANY \
+                   (ARRAY(SELECT json_array_elements_text($1::json))))",
     };
     const OF_CLIENTS: Sql = Sql {
         sqlite: "DELETE FROM access_tokens WHERE app = $2 AND client_id IN \
                  (SELECT client_id FROM devices WHERE number IN \
                  (SELECT value FROM json_each($1)))",
         postgres: "DELETE FROM access_tokens WHERE app = $2 AND client_id IN \
-                   (SELECT client_id FROM devices WHERE number IN \
-                   (SELECT value::bigint FROM json_array_elements_text($1::json)))",
+                   (SELECT client_id FROM devices WHERE number = ANY \
+                   (ARRAY(SELECT value::bigint FROM json_array_elements_text($1::json))))",
     };
     const EASEMOB: Sql =
         scalars!("DELETE FROM easemob_tokens WHERE account IN (SELECT value FROM ", ")");
@@ -96,13 +96,13 @@ async fn end(conn: &mut Conn<'_>, position: i64, erased: &SubjectErased) -> Resu
         sqlite: "UPDATE devices SET to_position = $2 WHERE to_position IS NULL \
                  AND number IN (SELECT value FROM json_each($1))",
         postgres: "UPDATE devices SET to_position = $2 WHERE to_position IS NULL \
-                   AND number IN (SELECT value::bigint FROM json_array_elements_text($1::json))",
+                   AND number = ANY (ARRAY(SELECT value::bigint FROM json_array_elements_text($1::json)))",
     };
     const OWNERS: Sql = Sql {
         sqlite: "UPDATE owners SET to_position = $2 WHERE to_position IS NULL \
                  AND account IN (SELECT value FROM json_each($1))",
         postgres: "UPDATE owners SET to_position = $2 WHERE to_position IS NULL \
-                   AND account IN (SELECT json_array_elements_text($1::json))",
+                   AND account = ANY (ARRAY(SELECT json_array_elements_text($1::json)))",
     };
     let numbers: Vec<i64> = erased.devices.iter().map(|erased| erased.device).collect();
     for (sql, list) in [(DEVICES, db::list(&numbers)?), (OWNERS, db::list(&erased.accounts)?)] {
@@ -214,8 +214,8 @@ pub async fn blank_owners(conn: &mut Conn<'_>, positions: &[i64]) -> Result<(), 
     const SQL: Sql = Sql {
         sqlite: "UPDATE owners SET hardware_id = stream \
                  WHERE from_position IN (SELECT value FROM json_each($1))",
-        postgres: "UPDATE owners SET hardware_id = stream WHERE from_position IN \
-                   (SELECT value::bigint FROM json_array_elements_text($1::json))",
+        postgres: "UPDATE owners SET hardware_id = stream WHERE from_position = ANY \
+                   (ARRAY(SELECT value::bigint FROM json_array_elements_text($1::json)))",
     };
     let (sql, positions) = (conn.text(SQL), db::list(positions)?);
     on!(conn.again(), c => {
