@@ -6,6 +6,7 @@
 //! and positions are 1, 2, 3, … in the order of commits, with any number of nodes on one database.
 
 mod committer;
+pub mod generations;
 mod group;
 mod queue;
 pub(crate) mod record;

@@ -75,8 +75,8 @@ impl Stored {
         let database = bare.ledger.database();
         let stored = Stored {
             events: bare.events().await,
-            position: position(&database.views_read).await,
-            views: tables(&database.views_read, projections::TABLES).await,
+            position: position(&database.views.live().read).await,
+            views: tables(&database.views.live().read, projections::TABLES).await,
             registry: tables(&database.ledger_read, projections::registry::TABLES).await,
         };
         bare.close().await;

@@ -63,7 +63,7 @@ async fn append(world: &World, stream: &str, name: &str, schema: i64, body: &str
 
 /// Positions that were set aside, as the first column of the table's rows.
 async fn set_aside(world: &World) -> Vec<i64> {
-    let rows = dump(&world.running.server.ledger.database().views_read, "set_aside").await;
+    let rows = dump(&world.running.server.ledger.database().views.live().read, "set_aside").await;
     let first = |row: &String| {
         let row = row.trim_start_matches('(');
         row.split(',').next().unwrap().parse().unwrap()
