@@ -101,8 +101,8 @@ async fn views_that_are_ahead_of_the_ledger_or_of_another_one_are_made_again() {
         let world = World::start(place, clock.clone()).await;
         caught_up(&world).await;
         let views = world.running.server.ledger.database().views.live().read.clone();
-        assert_eq!(dump(views, "set_aside").await, Vec::<String>::new());
-        assert!(position(views).await <= world.head().await);
+        assert_eq!(dump(&views, "set_aside").await, Vec::<String>::new());
+        assert!(position(&views).await <= world.head().await);
         // The ledger was rolled back: what it misses may have been sent, so an operator decides.
         let database = world.running.server.ledger.database();
         let paused = effects::paused(&database.ledger_read).await.unwrap();
@@ -162,7 +162,7 @@ async fn deleting_the_views_sends_none_of_10_000_delivered_messages_again() {
     let world = World::start(place, Clock::System).await;
     caught_up(&world).await;
     let views = world.running.server.ledger.database().views.live().read.clone();
-    assert_eq!(tables(views, projections::TABLES).await, before);
+    assert_eq!(tables(&views, projections::TABLES).await, before);
     // New devices, which remember nothing: whatever came again would come before this.
     let arrive = async |client: &String| world.connect(&world.terminal(client)).await;
     let mut devices = join_all(clients.iter().map(arrive)).await;

@@ -5,6 +5,7 @@
 
 mod build;
 mod record;
+mod shown;
 
 use std::{sync::Arc, time::Duration};
 
@@ -27,6 +28,7 @@ use build::{Built, Why, build};
 
 pub(crate) use record::blank;
 pub use record::{Rebuild, State, Status, ask, cancel, status};
+pub use shown::{RebuildShown, RebuildStatus};
 
 /// Name of the lease, and of the subscriber in the metrics.
 pub const NAME: &str = "rebuild";
