@@ -4,6 +4,7 @@
 mod commands;
 mod facts;
 pub mod history;
+mod rebuilding;
 mod rebuilt;
 mod unreadable;
 

@@ -15,7 +15,7 @@ const PAGES: [usize; 3] = [1, 7, 10_000];
 
 /// Checks that what a server left behind is what its events make of empty tables, whatever their
 /// pages.
-async fn is_what_its_events_make(stored: &Stored) {
+pub(super) async fn is_what_its_events_make(stored: &Stored) {
     let of_views = usize::try_from(stored.position).unwrap();
     for size in PAGES {
         let place = Place::new().await;

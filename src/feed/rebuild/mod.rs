@@ -240,12 +240,11 @@ impl Rebuilds {
     /// not by then is ill.
     async fn until_nobody_reads(&self, live: i64) -> Result<(), Fault> {
         let database = self.ledger.database();
-        if let Generations::Files(_) = database.generations {
-            return Ok(());
-        }
         let (pool, until) = (&database.ledger_write, Instant::now() + LEAVE);
-        // A node that is just starting may have read the pointer, and not said so yet.
-        tokio::time::sleep(LOOK).await;
+        if let Generations::Schemas(..) = database.generations {
+            // A node that is just starting may have read the pointer, and not said so yet.
+            tokio::time::sleep(LOOK).await;
+        }
         while record::readers(pool, self.clock.now()).await?.iter().any(|at| *at != Some(live)) {
             if Instant::now() >= until {
                 tracing::warn!("a node reads a former generation of the views; it is removed");
