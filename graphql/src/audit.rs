@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use async_graphql::{Context, Object, Result, SimpleObject};
 
-use crate::{Hidden, Later, Viewer};
-
-/// Most events that were set aside of one answer.
-const MAX_ASIDE: i64 = 100;
+use crate::{
+    Hidden, Later, Viewer,
+    list::{Asked, Page},
+};
 
 /// The history as auditors check it; refusals are in words for people.
 pub trait Proofs: Send + Sync {
@@ -103,20 +103,19 @@ impl Audit {
 
     /// Events that the views could not read or fold, in order of position, for those who may see
     /// every app.
-    #[graphql(complexity = "usize::try_from(first).unwrap_or(0) * (child_complexity + 1)")]
+    #[graphql(complexity = "first.clamp(1, 200) as usize * child_complexity")]
     async fn set_aside(
         &self,
         ctx: &Context<'_>,
-        #[graphql(default = 50, desc = "At most 100.")] first: i64,
-        #[graphql(default, desc = "Only those after this position.")] after: i64,
-    ) -> Result<Vec<SetAside>> {
+        #[graphql(default = 50, desc = "Events of the page, at most 200.")] first: i64,
+        #[graphql(desc = "Cursor after which the page begins.")] after: Option<String>,
+    ) -> Result<Page<SetAside>> {
+        let asked = Asked::new(first, after.as_deref())?;
         let proofs = proofs(ctx)?;
         if ctx.data::<Viewer>()?.app.is_some() {
             return Err("this token is bound to one app".into());
         }
-        if !(1..=MAX_ASIDE).contains(&first) {
-            return Err("first is 1 to 100".into());
-        }
-        proofs.set_aside(after, first).await.hidden()
+        let rows = proofs.set_aside(asked.position(0), asked.rows()).await.hidden()?;
+        Ok(asked.page(rows.into_iter().map(|row| (row.position, row))))
     }
 }

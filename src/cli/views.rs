@@ -15,10 +15,12 @@ use crate::{
     feed::{
         effects,
         rebuild::{self, RebuildStatus, State},
-        set_aside::{self, MAX_PAGE},
+        set_aside,
     },
 };
 
+/// Events that are read at once.
+const PAGE_EVENTS: i64 = 100;
 /// Time between two looks at a rebuild that is waited for.
 const LOOK: Duration = Duration::from_millis(500);
 
@@ -123,7 +125,7 @@ async fn cancel(offline: &Offline) -> Result<(), Failure> {
 async fn list(offline: &Offline) -> Result<(), Failure> {
     let mut after = 0;
     loop {
-        let page = set_aside::page(&offline.ledger, after, MAX_PAGE).await?;
+        let page = set_aside::page(&offline.ledger, after, PAGE_EVENTS).await?;
         let Some(last) = page.last() else { return Ok(()) };
         after = last.position;
         for aside in page {

@@ -11,9 +11,6 @@ use projections::{
 
 use crate::ledger::{Database, Ledger};
 
-/// Most events of a page.
-pub const MAX_PAGE: i64 = 100;
-
 /// An event that is in no view.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SetAside {
@@ -40,7 +37,7 @@ pub async fn page(ledger: &Ledger, after: i64, limit: i64) -> Result<Vec<SetAsid
         "SELECT position, error FROM set_aside WHERE position > $1 ORDER BY position LIMIT $2";
     let mut views = ledger.database().views.checkout().await?;
     let rows: Vec<(i64, String)> = on!(views.conn(), c => {
-        sqlx::query_as(SQL).bind(after).bind(limit.min(MAX_PAGE)).fetch_all(&mut *c).await?
+        sqlx::query_as(SQL).bind(after).bind(limit).fetch_all(&mut *c).await?
     });
     drop(views);
     let mut page = Vec::with_capacity(rows.len());

@@ -36,7 +36,7 @@ pub enum Generations {
     /// Files in a directory.
     Files(PathBuf),
     /// Schemas of a server, and connections to make and drop them.
-    Schemas(PgConnectOptions, PgPool),
+    Schemas(Box<PgConnectOptions>, PgPool),
 }
 
 /// How far a generation has read, and the id of the event there.
@@ -84,7 +84,8 @@ impl Generations {
             }
             Generations::Schemas(options, _) => {
                 let write = self.open_to_make(number).await?;
-                let read = options.clone().options([("search_path", schema(number))]);
+                let read =
+                    PgConnectOptions::clone(options).options([("search_path", schema(number))]);
                 let read = Pool::Postgres(postgres_pool(read, READERS).await?);
                 Ok(Generation { number, read, write })
             }
@@ -111,7 +112,7 @@ impl Generations {
                 let schema = schema(number);
                 let create = format!("CREATE SCHEMA IF NOT EXISTS {schema}");
                 create_schema(pool, AssertSqlSafe(create)).await?;
-                let options = options.clone().options([("search_path", schema)]);
+                let options = PgConnectOptions::clone(options).options([("search_path", schema)]);
                 let write = postgres_pool(options.options(PLANNED).options(LAZILY), 1).await?;
                 migrator(&POSTGRES_VIEWS).run(&write).await?;
                 Ok(Pool::Postgres(write))
@@ -243,8 +244,8 @@ mod tests {
     fn a_file_of_the_views_says_its_generation_and_others_say_none() {
         for number in [1, 2, 37] {
             let file = file(Path::new("data"), number);
-            let name = file.file_name().and_then(|name| name.to_str()).unwrap();
-            assert_eq!(number_of_file(name), Some(number));
+            let name = file.file_name().and_then(|name| name.to_str());
+            assert_eq!(name.and_then(number_of_file), Some(number));
         }
         for other in ["ledger.db", "views.db-wal", "views-2.db-shm", "views-.db", "views-x.db"] {
             assert_eq!(number_of_file(other), None, "{other}");

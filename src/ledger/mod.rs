@@ -28,6 +28,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{clock::Clock, metrics::Metrics};
 
+pub(crate) use committer::may_pass;
 pub use queue::Lane;
 pub use record::leaf;
 pub use store::Database;

@@ -89,7 +89,7 @@ impl Database {
             Some(directory) => Generations::Files(Path::new(directory).to_owned()),
             None => {
                 let pool = PgPoolOptions::new().max_connections(1).connect(url).await?;
-                Generations::Schemas(PgConnectOptions::from_str(url)?, pool)
+                Generations::Schemas(Box::new(PgConnectOptions::from_str(url)?), pool)
             }
         };
         for number in generations.all().await? {
@@ -195,7 +195,7 @@ async fn open_postgres(url: &str) -> Result<Database, Fault> {
         }
     }
     migrator(&POSTGRES_LEDGER).run(&ledger_write).await?;
-    let generations = Generations::Schemas(options.clone(), ledger_write.clone());
+    let generations = Generations::Schemas(Box::new(options.clone()), ledger_write.clone());
     let views = generations::live(&Pool::Postgres(ledger_write.clone())).await?;
     let views = generations.open(views).await?;
     create_schema(&ledger_write, "CREATE SCHEMA IF NOT EXISTS presence_1").await?;

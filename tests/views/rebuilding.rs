@@ -244,8 +244,8 @@ async fn is_listed(world: &World, expected: &[(i64, &str, i64)]) {
         assert_eq!(code, 400, "{wrong}: {body}");
     }
     let fields = "{ position app type schema error readable }";
-    let data = world.graphql(&format!("{{ audit {{ setAside {fields} }} }}")).await;
-    assert_eq!(shown(&data["audit"]["setAside"]), expected);
+    let data = world.graphql(&format!("{{ audit {{ setAside {{ nodes {fields} }} }} }}")).await;
+    assert_eq!(shown(&data["audit"]["setAside"]["nodes"]), expected);
     let (text, lines) = cli(&world.place, &["views", "set-aside"]);
     assert!(text, "{lines}");
     let lines: Vec<Value> = lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
@@ -388,7 +388,7 @@ async fn one_of_several_nodes_rebuilds_and_all_of_them_read_the_next_generation(
     let mut device = world.connect(&caller).await;
     let id = world.push("c-1", json!({})).await;
     assert_eq!(message(&mut device).await.0, id);
-    let other = Admin::new(&format!("http://{}", second.address), ADMIN_TOKEN);
+    let other = Admin::new(format!("http://{}", second.address), ADMIN_TOKEN);
     let (code, asked, _) = other.post(REBUILD, None).await.unwrap();
     assert_eq!(code, 202, "{asked}");
     let shown = over(&world).await;
@@ -467,7 +467,7 @@ async fn only_an_admin_of_all_apps_rebuilds_and_sees_what_was_set_aside() {
         assert_eq!(other.post(REBUILD, None).await.unwrap().0, 403, "{role}");
         assert_eq!(other.delete(REBUILD, None).await.unwrap().0, 403, "{role}");
         assert_eq!(other.get(SET_ASIDE, None).await.unwrap().0, 403, "{role}");
-        let query = json!({ "query": "{ audit { setAside { position } } }" });
+        let query = json!({ "query": "{ audit { setAside { nodes { position } } } }" });
         let (_, answer, _) = other.post("/graphql", Some(&query)).await.unwrap();
         assert_eq!(answer["errors"].is_null(), role == "auditor", "{role}: {answer}");
     }

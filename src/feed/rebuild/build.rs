@@ -9,15 +9,19 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::{Rebuilds, record};
-use crate::feed::{
-    fold::{Folded, Page, Unfoldable, checkpoint, fold},
-    set_aside,
-    views::PAGE_EVENTS,
+use crate::{
+    feed::{
+        fold::{Folded, Page, Unfoldable, checkpoint, fold},
+        set_aside,
+        views::PAGE_EVENTS,
+    },
+    ledger::may_pass,
 };
 
 /// Time between two notes of how far it is; a cancellation is seen as soon.
 const NOTE: Duration = Duration::from_millis(250);
-/// Faults of the database, one after the other, after which it is given up, and the pause between.
+/// Faults of the database that may pass, one after the other, after which it is given up, and the
+/// pause between.
 const TRIES: u32 = 3;
 const PAUSE: Duration = Duration::from_secs(1);
 /// Events of a page.
@@ -115,7 +119,7 @@ impl Making<'_> {
                 Ok(Step::Unfoldable(at, reason)) => {
                     return Ok(Some(Why::Unfoldable(at, reason)));
                 }
-                Err(fault) if faults < TRIES => {
+                Err(fault) if faults < TRIES && may_pass(&fault) => {
                     tracing::warn!(%fault, "a page of a rebuild could not be folded");
                     faults += 1;
                     tokio::time::sleep(PAUSE).await;

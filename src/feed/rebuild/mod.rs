@@ -113,9 +113,9 @@ impl Rebuilds {
             record::reads(pool, &self.node.to_string(), status.live).await?;
             self.metrics.views_generation(status.live);
         }
-        let under_way = status.rebuild.is_some_and(|rebuild| !rebuild.state.is_over());
+        let over = status.rebuild.is_none_or(|rebuild| rebuild.state.is_over());
         let lease = Lease::new(&self.ledger, &self.clock, NAME, self.node);
-        if !(under_way || !looked) || !lease.hold(LEASE).await? {
+        if over && looked || !lease.hold(LEASE).await? {
             return Ok(());
         }
         let ending = stop.child_token();
@@ -252,12 +252,13 @@ impl Rebuilds {
             }
             tokio::time::sleep(LOOK).await;
         }
-        record::forget_readers(pool, self.clock.now()).await
+        Ok(())
     }
 
     /// Removes generations that nobody reads: half-made ones, and former ones.
     async fn clean(&self, live: i64) -> Result<(), Fault> {
         let database = self.ledger.database();
+        record::forget_readers(&database.ledger_write, self.clock.now()).await?;
         let mut read = record::readers(&database.ledger_write, self.clock.now()).await?;
         read.extend([Some(live), Some(database.views.live().number)]);
         for number in database.generations.all().await? {

@@ -14,8 +14,11 @@ use utoipa::ToSchema;
 use super::{Call, Refusal};
 use crate::feed::{
     rebuild::RebuildStatus,
-    set_aside::{self, MAX_PAGE, SetAside},
+    set_aside::{self, SetAside},
 };
+
+/// Most events of a page.
+const MAX_PAGE: i64 = 100;
 
 /// How the views are to be rebuilt. No body: by the defaults.
 #[derive(Debug, Default, Deserialize, ToSchema)]
