@@ -30,6 +30,7 @@ use crate::{
     easemob::Gate,
     feed::{
         effects::{self, LEASE, Lease, RENEW},
+        rebuild::Rebuilds,
         views::{self, Views},
     },
     http,
@@ -59,6 +60,8 @@ pub struct Server {
     pub ledger: Ledger,
     /// How far the views are.
     pub views: Views,
+    /// Rebuilds of the views.
+    pub rebuilds: Arc<Rebuilds>,
     /// The apps.
     pub directory: Arc<Directory>,
     /// Bearer tokens.
@@ -180,6 +183,8 @@ impl Running {
             tracing::warn!(reason, "effects are paused until `pushledger resume`");
         }
         back.spawn(runner.run(Arc::clone(&metrics), stop_back.clone()));
+        let rebuilds = Arc::new(Rebuilds::new(&ledger, &views, &clock, &metrics, node));
+        duties.spawn(Arc::clone(&rebuilds).run(stop_duties.clone()));
         let head = ledger.head();
         let directory = Directory::load(ledger.clone(), master.clone()).await?;
         back.spawn(Arc::clone(&directory).follow(head, stop_back.clone()));
@@ -201,6 +206,7 @@ impl Running {
             audit,
             witness: witness.map(|witness| Arc::new(witness) as Arc<dyn Witness>),
             views,
+            rebuilds,
             directory,
             tokens,
             easemob,

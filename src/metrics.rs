@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use crate::feed::rebuild::State;
 use domain::message::Progress;
 use prometheus_client::{
     encoding::{EncodeLabelSet, text::encode},
@@ -38,6 +39,13 @@ pub struct Metrics {
     circuits_open: Gauge,
     seals_refused: Gauge,
     effects_paused: Gauge,
+    views_generation: Gauge,
+    rebuilds: Family<RebuildLabel, Counter>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct RebuildLabel {
+    outcome: &'static str,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -158,8 +166,22 @@ impl Default for Metrics {
             "1 while effects wait for an operator to resume them",
             effects_paused.clone(),
         );
+        let views_generation = Gauge::default();
+        registry.register(
+            "views_generation",
+            "Generation of the views that this node reads",
+            views_generation.clone(),
+        );
+        let rebuilds = Family::default();
+        registry.register(
+            "views_rebuilds",
+            "Rebuilds of the views that ended on this node, by outcome",
+            rebuilds.clone(),
+        );
         Metrics {
             registry,
+            views_generation,
+            rebuilds,
             effects_paused,
             seals_refused,
             callbacks,
@@ -265,6 +287,23 @@ impl Metrics {
     /// Whether effects wait for an operator.
     pub fn effects_paused(&self, paused: bool) {
         self.effects_paused.set(paused.into());
+    }
+
+    /// The generation of the views that this node reads.
+    pub fn views_generation(&self, generation: i64) {
+        self.views_generation.set(generation);
+    }
+
+    /// A rebuild of the views ended here.
+    pub fn rebuilt(&self, state: State) {
+        let outcome = match state {
+            State::Wanted | State::Running => return,
+            State::Done => "done",
+            State::Cancelled => "cancelled",
+            State::Failed => "failed",
+            State::Interrupted => "interrupted",
+        };
+        self.rebuilds.get_or_create(&RebuildLabel { outcome }).inc();
     }
 
     /// Whether this node has to refuse to seal.

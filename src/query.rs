@@ -24,7 +24,7 @@ pub fn sources(
 ) -> Sources {
     Sources {
         registry: ledger.database().ledger_read.clone(),
-        views: ledger.database().views_read.clone(),
+        views: ledger.database().views.clone(),
         history: Arc::new(History(ledger.clone())),
         presence: Arc::new(Connected(Arc::clone(presence))),
         progress: Arc::new(Progress(views.clone())),

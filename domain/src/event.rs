@@ -22,6 +22,7 @@ use crate::{
     owner::{OwnerRemoved, OwnerSet},
     presence::PresenceChanged,
     task::{ChunkDelivered, TaskCreated, TaskEnded, TaskStarted},
+    upcast::{self, UPCASTERS, Upcaster},
     uplink::UplinkReceived,
 };
 
@@ -117,10 +118,22 @@ macro_rules! events {
             }
 
             /// The event that [`encode`](Event::encode) wrote; without `private` it was erased.
+            /// One of an old schema is read as today's.
             ///
             /// # Errors
             /// [`Unreadable`] for an unknown event or a body that does not fit.
             pub fn decode(
+                name: &str, schema: i32, body: &str, private: Option<&str>,
+            ) -> Result<Event, Unreadable> {
+                Event::decode_with(UPCASTERS, name, schema, body, private)
+            }
+
+            /// The same by other upcasters, for tests of the chain.
+            ///
+            /// # Errors
+            /// [`Unreadable`], as [`decode`](Event::decode).
+            pub fn decode_with(
+                upcasters: &[Upcaster],
                 name: &str, schema: i32, body: &str, private: Option<&str>,
             ) -> Result<Event, Unreadable> {
                 let body_error = |cause| Unreadable::Body { name: name.to_owned(), cause };
@@ -132,7 +145,15 @@ macro_rules! events {
                         }
                         Ok(Event::$variant(event))
                     })*
-                    _ => Err(Unreadable::Unknown { name: name.to_owned(), schema }),
+                    // Each upcaster leads to a higher schema, so this ends.
+                    _ => match upcast::next(upcasters, (name, schema), body, private) {
+                        Ok(Some((body, private))) => {
+                            let (schema, private) = (schema + 1, private.as_deref());
+                            Event::decode_with(upcasters, name, schema, &body, private)
+                        }
+                        Ok(None) => Err(Unreadable::Unknown { name: name.to_owned(), schema }),
+                        Err(cause) => Err(body_error(cause)),
+                    },
                 }
             }
         }

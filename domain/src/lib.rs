@@ -29,6 +29,7 @@ pub mod stream;
 pub mod task;
 pub mod terminal;
 pub mod ums;
+pub mod upcast;
 pub mod uplink;
 pub mod vendor;
 

@@ -4,9 +4,12 @@ use std::sync::Arc;
 
 use async_graphql::{Context, Object, Result, SimpleObject};
 
-use crate::{Hidden, Later};
+use crate::{
+    Hidden, Later, Viewer,
+    list::{Asked, Page},
+};
 
-/// The tree as auditors read it; refusals are in words for people.
+/// The history as auditors check it; refusals are in words for people.
 pub trait Proofs: Send + Sync {
     /// The last signed checkpoint.
     fn checkpoint(&self) -> Later<'_, Option<String>>;
@@ -14,6 +17,8 @@ pub trait Proofs: Send + Sync {
     fn inclusion(&self, position: i64, size: Option<i64>) -> Later<'_, Proven<InclusionProof>>;
     /// Proof that one tree goes on from another.
     fn consistency(&self, from: i64, to: Option<i64>) -> Later<'_, Proven<ConsistencyProof>>;
+    /// Events after a position that the views could not read or fold, in order.
+    fn set_aside(&self, after: i64, limit: i64) -> Later<'_, Vec<SetAside>>;
 }
 
 /// A proof, or why there is none.
@@ -43,7 +48,24 @@ pub struct ConsistencyProof {
     pub proof: Vec<String>,
 }
 
-/// What is sealed.
+/// An event that is in no view.
+#[derive(Debug, SimpleObject)]
+pub struct SetAside {
+    /// Its position.
+    pub position: i64,
+    /// Its app; empty for what belongs to no app.
+    pub app: String,
+    /// Its stable name.
+    pub r#type: String,
+    /// Its schema number.
+    pub schema: i64,
+    /// Why it could not be read or folded.
+    pub error: String,
+    /// Whether this version can read it. A rebuild then tries to fold it, in its place.
+    pub readable: bool,
+}
+
+/// What is sealed, and what is in no view.
 pub(crate) struct Audit;
 
 /// The port, for those who may see the history.
@@ -77,5 +99,23 @@ impl Audit {
         to: Option<i64>,
     ) -> Result<ConsistencyProof> {
         Ok(proofs(ctx)?.consistency(from, to).await.hidden()??)
+    }
+
+    /// Events that the views could not read or fold, in order of position, for those who may see
+    /// every app.
+    #[graphql(complexity = "first.clamp(1, 200) as usize * child_complexity")]
+    async fn set_aside(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(default = 50, desc = "Events of the page, at most 200.")] first: i64,
+        #[graphql(desc = "Cursor after which the page begins.")] after: Option<String>,
+    ) -> Result<Page<SetAside>> {
+        let asked = Asked::new(first, after.as_deref())?;
+        let proofs = proofs(ctx)?;
+        if ctx.data::<Viewer>()?.app.is_some() {
+            return Err("this token is bound to one app".into());
+        }
+        let rows = proofs.set_aside(asked.position(0), asked.rows()).await.hidden()?;
+        Ok(asked.page(rows.into_iter().map(|row| (row.position, row))))
     }
 }

@@ -25,7 +25,7 @@ use async_graphql::{
 };
 use domain::Recorded;
 use futures_util::{future::BoxFuture, stream::BoxStream};
-use projections::{Fault, db::Pool};
+use projections::{Fault, db::Pool, live::LiveViews};
 
 use app::App;
 pub use live::{Seats, Subscription};
@@ -45,7 +45,7 @@ pub struct Sources {
     /// The registry.
     pub registry: Pool,
     /// The views.
-    pub views: Pool,
+    pub views: LiveViews,
     /// The history.
     pub history: Arc<dyn History>,
     /// Presence.

@@ -10,6 +10,7 @@ pub mod db;
 pub mod delivery_stats;
 pub mod histogram;
 pub mod latency;
+pub mod live;
 pub mod message_status;
 pub mod pending;
 pub mod registry;

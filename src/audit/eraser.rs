@@ -25,6 +25,7 @@ use crate::{
     feed::{
         effects,
         follow::{Batch, Follower},
+        rebuild, set_aside,
     },
     ledger::{Ledger, record},
 };
@@ -240,18 +241,10 @@ async fn blank(ledger: &Ledger, events: &[Recorded]) -> Result<usize, Fault> {
             sqlx::query("DELETE FROM erasing").execute(&mut *c).await?.rows_affected()
         });
     }
-    tx.commit().await?;
     // Why an event could not be folded may quote it.
-    const ASIDE: Sql = Sql {
-        sqlite: "UPDATE set_aside SET error = 'erased' \
-                 WHERE position IN (SELECT value FROM json_each($1))",
-        postgres: "UPDATE set_aside SET error = 'erased' WHERE position = ANY \
-                   (ARRAY(SELECT value::bigint FROM json_array_elements_text($1::json)))",
-    };
-    let mut tx = database.views_write.begin().await?;
-    let (sql, list) = (tx.conn().text(ASIDE), db::list(&positions)?);
-    on!(tx.conn(), c => sqlx::query(sql).bind(list).execute(&mut *c).await?.rows_affected());
+    rebuild::blank(&mut tx.conn(), &positions).await?;
     tx.commit().await?;
+    set_aside::blank(&database.views, &positions).await?;
     Ok(rows.len())
 }
 
@@ -259,7 +252,8 @@ async fn blank(ledger: &Ledger, events: &[Recorded]) -> Result<usize, Fault> {
 /// cut to nothing, PostgreSQL's dead rows are removed.
 async fn clean(ledger: &Ledger) -> Result<(), Fault> {
     let database = ledger.database();
-    for pool in [&database.ledger_write, &database.views_write, &database.presence] {
+    let views = database.views.live();
+    for pool in [&database.ledger_write, &views.write, &database.presence] {
         let Pool::Sqlite(pool) = pool else { continue };
         for left in (0..TRIES).rev() {
             let mut writer = pool.acquire().await?;

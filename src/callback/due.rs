@@ -70,7 +70,7 @@ pub(super) async fn prepare(engine: &Arc<Engine>, from: i64, head: i64) -> Optio
             let Some(last) = page.last else { break };
             next = last;
         }
-        let mut views = engine.server.ledger.database().views_read.checkout().await?;
+        let mut views = engine.server.ledger.database().views.checkout().await?;
         Ok((callbacks::waiting(&mut views.conn()).await?, former))
     };
     loop {
@@ -202,7 +202,7 @@ async fn due(
     let limit = wanted.room + wanted.known.len();
     let most = i64::try_from(limit).unwrap_or(i64::MAX);
     let ordered = receiver.kind.policy().ordered;
-    let mut checkout = engine.server.ledger.database().views_read.checkout().await?;
+    let mut checkout = engine.server.ledger.database().views.checkout().await?;
     let rows = if ordered {
         callbacks::in_order(&mut checkout.conn(), receiver.id, most).await?
     } else {

@@ -280,7 +280,7 @@ async fn unread(server: &Server, account: Uuid, position: i64) -> Result<i64, Fa
     while server.views.reached(position, VIEWS).await.is_err() {
         tracing::warn!(position, "callbacks wait for the views");
     }
-    let mut views = server.ledger.database().views_read.checkout().await?;
+    let mut views = server.ledger.database().views.checkout().await?;
     chats::unread(&mut views.conn(), account, position).await
 }
 

@@ -10,6 +10,7 @@ mod serve;
 mod sign;
 mod token;
 mod verify;
+mod views;
 
 use std::{
     io::{IsTerminal, Write},
@@ -62,6 +63,8 @@ enum Command {
     Import(archive::Import),
     /// Have effects go on in a store that was restored.
     Resume(archive::Resume),
+    /// Rebuild the views while they are read, and see what they could not fold.
+    Views(views::Views),
     /// Throw the views away; the next start makes them again.
     Rebuild(rebuild::Rebuild),
 }
@@ -99,6 +102,7 @@ async fn run(cli: Cli) -> Result<(), Failure> {
         Command::Export(export) => export.run(config).await,
         Command::Import(import) => import.run(config).await,
         Command::Resume(resume) => resume.run(config).await,
+        Command::Views(views) => views.run(config).await,
         Command::Rebuild(rebuild) => rebuild.run(config).await,
     }
 }

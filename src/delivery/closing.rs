@@ -28,7 +28,7 @@ const VIEWS: Duration = Duration::from_secs(10);
 pub async fn run(server: &Arc<Server>) -> Result<(), Fault> {
     loop {
         let now = server.clock.now();
-        let mut checkout = server.ledger.database().views_read.checkout().await?;
+        let mut checkout = server.ledger.database().views.checkout().await?;
         let due = task_chunks::to_end(&mut checkout.conn(), now, BATCH).await?;
         let next = task_chunks::next_expiry(&mut checkout.conn()).await?;
         drop(checkout);

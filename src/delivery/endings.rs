@@ -74,7 +74,7 @@ async fn end(
 ) -> Result<(), Fault> {
     let reached = server.views.reached(recorded.position, VIEWS).await;
     reached.map_err(|behind| Fault::stored("views", behind))?;
-    let mut checkout = server.ledger.database().views_read.checkout().await?;
+    let mut checkout = server.ledger.database().views.checkout().await?;
     let rows = pending::all_of(&mut checkout.conn(), device, MAX_PENDING).await?;
     let app = &recorded.app;
     let kept = task_chunks::kept_for(&mut checkout.conn(), app, device, 0, 0).await?;

@@ -34,7 +34,7 @@ pub async fn run(server: &Arc<Server>) -> Result<(), Fault> {
     loop {
         let now = server.clock.now();
         views.mark_unchanged();
-        let mut checkout = server.ledger.database().views_read.checkout().await?;
+        let mut checkout = server.ledger.database().views.checkout().await?;
         let due = pending::due(&mut checkout.conn(), now, BATCH).await?;
         let next = pending::next_expiry(&mut checkout.conn()).await?;
         drop(checkout);

@@ -125,7 +125,7 @@ async fn as_of_task(ledger: &Ledger, outcomes: &[Outcome]) -> Option<Result<(), 
         Err(fault) => return Some(Err(fault.into())),
     }
     let found = async {
-        let mut checkout = ledger.database().views_read.checkout().await?;
+        let mut checkout = ledger.database().views.checkout().await?;
         task_chunks::chunk_of(&mut checkout.conn(), first.message, first.step.device).await
     };
     let chunk = match found.await {

@@ -83,7 +83,7 @@ pub async fn statistics(
     app: &str,
     task: MessageId,
 ) -> Result<Option<TaskStatistics>, Fault> {
-    let mut checkout = server.ledger.database().views_read.checkout().await?;
+    let mut checkout = server.ledger.database().views.checkout().await?;
     task_statistics::find(&mut checkout.conn(), app, task).await
 }
 

@@ -1,30 +1,30 @@
-//! The projection runner: follows the ledger, folds each page once into every view, and commits
-//! all rows together with the checkpoint, so that a view has seen each event exactly once.
-//!
-//! Any number of nodes may run it on one PostgreSQL: whoever holds the checkpoint's row lock folds.
+//! The projection runner: follows the ledger and [folds](super::fold) each page once into every view
+//! of the live generation. Any number of nodes may run it on one PostgreSQL: whoever holds the
+//! checkpoint's row lock folds. A [rebuild](super::rebuild) hands in the next generation.
 
-use std::{pin::pin, time::Duration};
+use std::{pin::pin, sync::Arc, time::Duration};
 
 use domain::{
     Event, Recorded,
     message::{Ending, Progress, RecallResult, Recalled},
     task::chunk::{Kind, Outcome},
 };
-use projections::{Fault, db::Conn, on};
-use tokio::sync::watch;
+use projections::{Fault, db::Pool, live::Generation};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::{
     effects,
+    fold::{Folded, Page, Unfoldable, checkpoint, fold, reset},
     follow::{Batch, Follower},
 };
 use crate::{
-    ledger::{Database, Ledger},
+    ledger::{Ledger, generations::Checkpoint},
     metrics::Metrics,
 };
 
 /// Events folded in one transaction.
-const PAGE_EVENTS: usize = 4_000;
+pub(super) const PAGE_EVENTS: usize = 4_000;
 /// Time between two folds while events keep coming: many that fold into the same pages of the
 /// database cost little more than one, and what comes and goes in between costs nothing.
 const PACE: Duration = Duration::from_millis(100);
@@ -38,6 +38,7 @@ const PAUSE: Duration = Duration::from_millis(200);
 pub struct Views {
     position: watch::Receiver<i64>,
     wanted: watch::Sender<i64>,
+    successor: mpsc::Sender<Successor>,
 }
 
 /// The position was not reached in time.
@@ -71,6 +72,14 @@ impl Views {
         *self.position.borrow()
     }
 
+    /// Has another generation take the place of the live one, once it knows as much; gives the
+    /// former, which nobody finds any more, or nothing if the views stop.
+    pub(super) async fn succeed(&self, next: Generation) -> Option<Arc<Generation>> {
+        let (give, former) = oneshot::channel();
+        self.successor.send((next, give)).await.ok()?;
+        former.await.ok()
+    }
+
     /// Told whenever the views move on from here.
     #[must_use]
     pub fn watch(&self) -> watch::Receiver<i64> {
@@ -88,44 +97,72 @@ impl Views {
 /// [`Fault`] when the database fails.
 pub async fn start(ledger: &Ledger, now: i64) -> Result<(Views, Runner), Fault> {
     let database = ledger.database();
-    let mut tx = database.views_write.begin().await?;
-    let (position, event_id) = checkpoint(&mut tx.conn()).await?;
-    let same = match (position, event_id) {
-        (0, _) => true,
-        (position, event_id) => {
-            let page = ledger.read(position - 1, 1).await?;
-            match page.events.first().filter(|event| event.position == position) {
-                Some(event) => event_id.is_some_and(|id| id == event.event_id.as_bytes()),
-                // An event that this program can't read is there all the same.
-                None => page.unreadable.iter().any(|(at, _)| *at == position),
-            }
+    let live = database.views.live().number;
+    // The pointer may have gone back with the ledger: then another generation tells of it.
+    let mut strange = Vec::new();
+    for number in database.generations.all().await?.into_iter().filter(|n| *n != live) {
+        match database.generations.checkpoint(number).await {
+            Ok(checkpoint) if is_of(ledger, &checkpoint).await? => {}
+            Ok(_) => strange.push(number),
+            // One that was being made when the process died tells nothing.
+            Err(fault) => tracing::warn!(number, %fault, "a generation of the views is not whole"),
         }
-    };
-    if !same {
+    }
+    let mut tx = database.views.begin().await?;
+    let checkpoint = checkpoint(&mut tx.conn()).await?;
+    let same = is_of(ledger, &checkpoint).await?;
+    if !same || !strange.is_empty() {
         // Paused first: after a crash in between the views still say that the ledger went back.
         let mut ledger = database.ledger_write.begin().await?;
         effects::pause(&mut ledger.conn(), "the ledger was rolled back", now).await?;
         ledger.commit().await?;
         tracing::warn!("the views saw another ledger than this: it was rolled back");
     }
-    let position = if same { position } else { reset(&mut tx.conn()).await? };
+    let mut position = checkpoint.0;
+    if !same {
+        reset(&mut tx.conn()).await?;
+        position = 0;
+    }
     tx.commit().await?;
+    for number in strange {
+        database.generations.remove(number).await?;
+    }
     let (sender, receiver) = watch::channel(position);
     let wanted = watch::Sender::new(0);
-    let runner = Runner { ledger: ledger.clone(), position: sender, wanted: wanted.subscribe() };
-    Ok((Views { position: receiver, wanted }, runner))
+    let (successor, successors) = mpsc::channel(1);
+    let runner =
+        Runner { ledger: ledger.clone(), position: sender, wanted: wanted.subscribe(), successors };
+    Ok((Views { position: receiver, wanted, successor }, runner))
 }
 
-/// Folds the ledger into the views for as long as it runs.
+/// Whether a checkpoint is of this ledger.
+async fn is_of(ledger: &Ledger, (position, event_id): &Checkpoint) -> Result<bool, Fault> {
+    let position = *position;
+    if position == 0 {
+        return Ok(true);
+    }
+    let page = ledger.read(position - 1, 1).await?;
+    Ok(match page.events.first().filter(|event| event.position == position) {
+        Some(event) => event_id.as_ref().is_some_and(|id| id == event.event_id.as_bytes()),
+        // An event that this program can't read is there all the same.
+        None => page.unreadable.iter().any(|(at, _)| *at == position),
+    })
+}
+
+/// A generation that is to be live, and where to give back the former.
+type Successor = (Generation, oneshot::Sender<Arc<Generation>>);
+
+/// Folds the ledger into the live generation of the views for as long as it runs.
 pub struct Runner {
     ledger: Ledger,
     position: watch::Sender<i64>,
     wanted: watch::Receiver<i64>,
+    successors: mpsc::Receiver<Successor>,
 }
 
 impl Runner {
     /// Follows until told to stop. While one page is folded, the next is read.
-    pub async fn run(self, metrics: std::sync::Arc<Metrics>, stop: CancellationToken) {
+    pub async fn run(mut self, metrics: Arc<Metrics>, stop: CancellationToken) {
         let mut gatherer = self.gatherer(*self.position.borrow());
         let mut next = None;
         loop {
@@ -133,6 +170,13 @@ impl Runner {
                 Some(page) => page,
                 None => tokio::select! {
                     () = stop.cancelled() => return,
+                    Some(successor) = self.successors.recv() => {
+                        let Some(position) = self.succeed(successor, &metrics, &stop).await else {
+                            return;
+                        };
+                        gatherer = self.gatherer(position);
+                        continue;
+                    }
                     page = gatherer.page() => page,
                 },
             };
@@ -151,7 +195,8 @@ impl Runner {
                     page = gatherer.page(), if next.is_none() => next = Some(page),
                 }
             };
-            // Another node folds: go on from where it got to.
+            // Another node folds: go on from where it got to. Or another generation is to be live,
+            // and what was read ahead is read again.
             if let Some(position) = moved {
                 next = None;
                 gatherer = self.gatherer(position);
@@ -165,54 +210,108 @@ impl Runner {
         Gatherer { follower, partial: None }
     }
 
-    /// Folds a page; gives the position to go on from when another node has moved the views.
-    async fn fold(
-        &self,
-        page: Gathered,
-        metrics: &Metrics,
-        stop: &CancellationToken,
-    ) -> Option<i64> {
+    /// Folds a page; gives the position to go on from when another node has moved the views, or
+    /// another generation waits.
+    async fn fold(&self, page: Page, metrics: &Metrics, stop: &CancellationToken) -> Option<i64> {
         loop {
-            match fold_page(self.ledger.database(), &page).await {
+            let live = self.ledger.database().views.live();
+            match fold(&live.write, &page, Unfoldable::SetAside).await {
                 Ok(Folded::Here { aside }) => {
                     metrics.set_aside(aside);
                     count(metrics, &page.events);
                     self.position.send_replace(page.last);
-                    return None;
+                    return (!self.successors.is_empty()).then_some(page.last);
                 }
                 Ok(Folded::Elsewhere(position)) => {
                     self.position.send_replace(position);
                     return Some(position);
                 }
+                // Another generation may do better: it is let in.
+                Ok(Folded::Stopped(..)) | Err(_) if !self.successors.is_empty() => {
+                    return Some(*self.position.borrow());
+                }
+                Ok(Folded::Stopped(position, reason)) => {
+                    tracing::error!(position, reason, "a page could not be folded");
+                }
                 Err(fault) => {
                     tracing::error!(%fault, "a page could not be folded; it is tried again");
+                }
+            }
+            tokio::select! {
+                () = stop.cancelled() => return None,
+                () = tokio::time::sleep(PAUSE) => {}
+            }
+        }
+    }
+
+    /// Makes another generation the live one, as soon as it knows all that this one was said to
+    /// know; gives the position to go on from, or nothing when told to stop before.
+    async fn succeed(
+        &self,
+        (next, former): Successor,
+        metrics: &Metrics,
+        stop: &CancellationToken,
+    ) -> Option<i64> {
+        let known = *self.position.borrow();
+        let position = loop {
+            match catch_up(&self.ledger, &next.write, known, metrics).await {
+                Ok(position) if position >= known => break position,
+                Ok(_) => {}
+                Err(fault) => {
+                    tracing::error!(%fault, "a generation of the views could not catch up");
                     tokio::select! {
                         () = stop.cancelled() => return None,
                         () = tokio::time::sleep(PAUSE) => {}
                     }
                 }
             }
-        }
+        };
+        let live = self.ledger.database().views.succeed(next);
+        self.position.send_replace(position);
+        // Whoever asked may be gone; then the former closes with its last reader.
+        let _ = former.send(live);
+        Some(position)
     }
 }
 
-/// A page on its way into the views.
-struct Gathered {
-    events: Vec<Recorded>,
-    unreadable: Vec<(i64, String)>,
-    first: i64,
-    last: i64,
+/// Folds a page, on the way up to a position, into a generation that is to be live; gives where it
+/// is then. What the former generation folded is counted, so it is not counted again.
+async fn catch_up(
+    ledger: &Ledger,
+    views: &Pool,
+    known: i64,
+    metrics: &Metrics,
+) -> Result<i64, Fault> {
+    let mut tx = views.begin().await?;
+    let (position, _) = checkpoint(&mut tx.conn()).await?;
+    drop(tx);
+    if position >= known {
+        return Ok(position);
+    }
+    let limit = i64::try_from(PAGE_EVENTS).unwrap_or(i64::MAX).min(known - position);
+    let page = Page::read(position, ledger.read(position, limit).await?);
+    let page = page.ok_or_else(|| Fault::stored("page", "empty"))?;
+    match fold(views, &page, Unfoldable::SetAside).await? {
+        Folded::Here { aside } => {
+            metrics.set_aside(aside);
+            Ok(page.last)
+        }
+        Folded::Elsewhere(position) => Ok(position),
+        Folded::Stopped(position, reason) => {
+            Err(Fault::stored("event", format!("at {position}: {reason}")))
+        }
+    }
 }
 
 /// Collects whatever has been committed by now, up to a page.
 struct Gatherer {
     follower: Follower,
-    partial: Option<Gathered>,
+    partial: Option<Page>,
 }
 
 impl Gatherer {
     /// The next page; waits for the first event of it. Safe to cancel: what was collected stays.
-    async fn page(&mut self) -> Result<Gathered, Fault> {
+    async fn page(&mut self) -> Result<Page, Fault> {
         loop {
             let more = match &self.partial {
                 None => Some(self.follower.next().await?),
@@ -221,7 +320,7 @@ impl Gatherer {
                 Some(_) => self.follower.ready().await.unwrap_or_default(),
             };
             let Some(more) = more else { break };
-            let page = self.partial.get_or_insert_with(|| Gathered {
+            let page = self.partial.get_or_insert_with(|| Page {
                 events: Vec::new(),
                 unreadable: Vec::new(),
                 first: more.first(),
@@ -236,85 +335,6 @@ impl Gatherer {
         }
         self.partial.take().ok_or_else(|| Fault::stored("page", "empty"))
     }
-}
-
-enum Folded {
-    /// All of it but so many events that were set aside.
-    Here { aside: usize },
-    /// Another node did; the views are at this position.
-    Elsewhere(i64),
-}
-
-async fn fold_page(database: &Database, page: &Gathered) -> Result<Folded, Fault> {
-    let mut tx = database.views_write.begin().await?;
-    let (position, _) = checkpoint(&mut tx.conn()).await?;
-    if position != page.first - 1 {
-        return Ok(Folded::Elsewhere(position));
-    }
-    let event_id = page.events.last().filter(|event| event.position == page.last);
-    let event_id = event_id.map(|event| event.event_id.as_bytes().to_vec());
-    let mut aside = page.unreadable.clone();
-    match projections::apply(&mut tx.conn(), &page.events).await {
-        Ok(()) => {}
-        Err(fault @ Fault::Stored { .. }) => {
-            drop(tx);
-            tx = database.views_write.begin().await?;
-            aside.extend(one_by_one(&mut tx.conn(), &page.events, fault).await?);
-        }
-        Err(fault) => return Err(fault),
-    }
-    for (position, error) in &aside {
-        tracing::error!(position, error, "an event was set aside");
-        const SQL: &str = "INSERT INTO set_aside (position, error) VALUES ($1, $2)";
-        on!(tx.conn(), c => {
-            sqlx::query(SQL).bind(*position).bind(error).execute(&mut *c).await?.rows_affected()
-        });
-    }
-    const SQL: &str = "UPDATE checkpoint SET position = $1, event_id = $2";
-    on!(tx.conn(), c => {
-        sqlx::query(SQL).bind(page.last).bind(event_id).execute(&mut *c).await?.rows_affected()
-    });
-    tx.commit().await?;
-    Ok(Folded::Here { aside: aside.len() })
-}
-
-/// Folds a page event by event, to find those that no view can fold.
-async fn one_by_one(
-    conn: &mut Conn<'_>,
-    events: &[Recorded],
-    fault: Fault,
-) -> Result<Vec<(i64, String)>, Fault> {
-    tracing::error!(%fault, "a page is folded event by event");
-    let mut aside = Vec::new();
-    for event in events {
-        match projections::apply(conn, std::slice::from_ref(event)).await {
-            Ok(()) => {}
-            Err(fault @ Fault::Stored { .. }) => aside.push((event.position, fault.to_string())),
-            Err(fault) => return Err(fault),
-        }
-    }
-    Ok(aside)
-}
-
-/// Reads and locks the checkpoint.
-async fn checkpoint(conn: &mut Conn<'_>) -> Result<(i64, Option<Vec<u8>>), Fault> {
-    const SQL: projections::db::Sql = projections::db::Sql {
-        sqlite: "SELECT position, event_id FROM checkpoint",
-        postgres: "SELECT position, event_id FROM checkpoint FOR UPDATE",
-    };
-    let sql = conn.text(SQL);
-    Ok(on!(conn.again(), c => sqlx::query_as(sql).fetch_one(&mut *c).await?))
-}
-
-/// Empties the views.
-async fn reset(conn: &mut Conn<'_>) -> Result<i64, Fault> {
-    for table in projections::TABLES.iter().chain(&["set_aside"]) {
-        let sql = sqlx::AssertSqlSafe(format!("DELETE FROM {table}"));
-        on!(conn.again(), c => sqlx::query(sql).execute(&mut *c).await?.rows_affected());
-    }
-    const SQL: &str = "UPDATE checkpoint SET position = 0, event_id = NULL";
-    on!(conn.again(), c => sqlx::query(SQL).execute(&mut *c).await?.rows_affected());
-    Ok(0)
 }
 
 /// What an outcome of a chunk counts as.

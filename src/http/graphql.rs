@@ -30,7 +30,7 @@ use futures_util::{
 };
 use graphql::{
     Later, Schema, Seats, Viewer,
-    audit::{ConsistencyProof, InclusionProof, Proofs, Proven},
+    audit::{ConsistencyProof, InclusionProof, Proofs, Proven, SetAside},
 };
 use projections::Fault;
 use tokio::sync::OwnedSemaphorePermit;
@@ -42,6 +42,8 @@ use super::{
 use crate::{
     app::Server,
     audit::{Audit, NoProof},
+    feed::set_aside,
+    ledger::Ledger,
     query::MAX_WAIT,
     tokens::{Operator, Role},
 };
@@ -141,27 +143,32 @@ fn log_faults(answer: &Answer) {
     }
 }
 
-/// The tree for those who may read it.
+/// The history for those who may check it.
 fn proofs(server: &Server, operator: &Operator) -> Option<Arc<dyn Proofs>> {
     match operator.role {
-        Role::Admin | Role::Auditor => Some(Arc::new(Sealed(server.audit.clone()))),
+        Role::Admin | Role::Auditor => {
+            Some(Arc::new(Checked { audit: server.audit.clone(), ledger: server.ledger.clone() }))
+        }
         Role::Analyst | Role::Uplink => None,
     }
 }
 
-/// The tree as the query API reads it.
-struct Sealed(Audit);
+/// The history as the query API checks it.
+struct Checked {
+    audit: Audit,
+    ledger: Ledger,
+}
 
-impl Proofs for Sealed {
+impl Proofs for Checked {
     fn checkpoint(&self) -> Later<'_, Option<String>> {
-        Box::pin(
-            async move { Ok(proven(self.0.checkpoint().await)?.ok().map(|sealed| sealed.note)) },
-        )
+        Box::pin(async move {
+            Ok(proven(self.audit.checkpoint().await)?.ok().map(|sealed| sealed.note))
+        })
     }
 
     fn inclusion(&self, position: i64, size: Option<i64>) -> Later<'_, Proven<InclusionProof>> {
         Box::pin(async move {
-            let proof = proven(self.0.inclusion(position, size).await)?;
+            let proof = proven(self.audit.inclusion(position, size).await)?;
             Ok(proof.map(|proof| InclusionProof {
                 position,
                 size: i64::try_from(proof.size).unwrap_or(i64::MAX),
@@ -173,12 +180,27 @@ impl Proofs for Sealed {
 
     fn consistency(&self, from: i64, to: Option<i64>) -> Later<'_, Proven<ConsistencyProof>> {
         Box::pin(async move {
-            let proof = proven(self.0.consistency(from, to).await)?;
+            let proof = proven(self.audit.consistency(from, to).await)?;
             Ok(proof.map(|proof| ConsistencyProof {
                 from,
                 to: i64::try_from(proof.size).unwrap_or(i64::MAX),
                 proof: proof.hashes.iter().map(|hash| STANDARD.encode(hash)).collect(),
             }))
+        })
+    }
+
+    fn set_aside(&self, after: i64, limit: i64) -> Later<'_, Vec<SetAside>> {
+        Box::pin(async move {
+            let page = set_aside::page(&self.ledger, after, limit).await?;
+            let shown = page.into_iter().map(|aside| SetAside {
+                position: aside.position,
+                app: aside.app,
+                r#type: aside.name,
+                schema: aside.schema,
+                error: aside.error,
+                readable: aside.readable,
+            });
+            Ok(shown.collect())
         })
     }
 }

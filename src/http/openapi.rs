@@ -18,7 +18,7 @@ use utoipa::{
 use super::{
     admin::{
         addresses, apps, audit, callbacks, erasures, events, export, messages, operators, owners,
-        tokens, webhooks,
+        tokens, views, webhooks,
     },
     antelope::interface as antelope,
     easemob::interface as easemob,
@@ -59,6 +59,10 @@ use super::{
         callbacks::replay,
         erasures::erase,
         erasures::list,
+        views::status,
+        views::rebuild,
+        views::cancel,
+        views::set_aside,
         events::read,
         export::read,
         audit::checkpoint,

@@ -227,6 +227,11 @@ enum Verdict {
     Fatal,
 }
 
+/// Whether what the database refused may work in a moment.
+pub(crate) fn may_pass(fault: &Fault) -> bool {
+    matches!(verdict(fault), Verdict::Passing)
+}
+
 fn verdict(fault: &Fault) -> Verdict {
     let Fault::Database(error) = fault else { return Verdict::Final };
     let sqlx::Error::Database(database) = error else {

@@ -6,6 +6,7 @@
 //! and positions are 1, 2, 3, … in the order of commits, with any number of nodes on one database.
 
 mod committer;
+pub mod generations;
 mod group;
 mod queue;
 pub(crate) mod record;
@@ -27,6 +28,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{clock::Clock, metrics::Metrics};
 
+pub(crate) use committer::may_pass;
 pub use queue::Lane;
 pub use record::leaf;
 pub use store::Database;

@@ -1,6 +1,6 @@
 //! The databases: opening, migrating, and reading the ledger's tables. On SQLite the ledger, the
 //! views and presence are three files, so that their writers never wait for each other; on
-//! PostgreSQL views and presence have a schema of their own each.
+//! PostgreSQL views and presence have a schema of their own each. Views come in [`generations`].
 
 use std::{borrow::Cow, os::unix::fs::DirBuilderExt, path::Path, str::FromStr, time::Duration};
 
@@ -11,20 +11,24 @@ use domain::{
 use projections::{
     Fault,
     db::{self, Conn, Pool, Sql},
+    live::LiveViews,
     on, registry,
 };
 use sqlx::{
-    Connection, Executor,
+    Connection, Executor, PgPool, SqlitePool,
     migrate::{Migration, MigrationType, Migrator},
     postgres::{PgConnectOptions, PgPoolOptions},
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
 };
 use uuid::Uuid;
 
-use super::Page;
+use super::{
+    Page,
+    generations::{self, Generations},
+};
 
 /// Connections that read the ledger, and the views.
-const READERS: u32 = 4;
+pub(super) const READERS: u32 = 4;
 /// Connections for presence: one writes, one answers.
 const PRESENCE: u32 = 2;
 /// Pages that a writing connection keeps in memory, as SQLite words it: 32 MiB.
@@ -33,6 +37,8 @@ const WRITER_CACHE: &str = "-32768";
 const STATEMENTS: usize = 256;
 /// Rows that a connection reads ahead before its thread waits for them to be taken.
 const ROWS: usize = 1_000;
+/// Writes are few statements with lists of any length: planning them again for each gains nothing.
+pub(super) const PLANNED: [(&str, &str); 1] = [("plan_cache_mode", "force_generic_plan")];
 /// How long a caller waits for a connection.
 const ACQUIRE: Duration = Duration::from_secs(10);
 /// How long a writer waits for another process on the same file.
@@ -45,10 +51,10 @@ pub struct Database {
     pub ledger_write: Pool,
     /// Reads of the ledger and the registry.
     pub ledger_read: Pool,
-    /// The projection runner's.
-    pub views_write: Pool,
-    /// Reads of the views.
-    pub views_read: Pool,
+    /// The views.
+    pub views: LiveViews,
+    /// Where generations of the views are made and removed.
+    pub generations: Generations,
     /// Who is connected where.
     pub presence: Pool,
 }
@@ -67,89 +73,108 @@ impl Database {
 
     /// Closes all connections.
     pub async fn close(&self) {
-        let views = [&self.views_read, &self.views_write];
-        for pool in [&self.presence, views[0], views[1], &self.ledger_read, &self.ledger_write] {
-            pool.close().await;
-        }
+        self.presence.close().await;
+        self.views.close().await;
+        self.ledger_read.close().await;
+        self.ledger_write.close().await;
     }
 
-    /// Throws the views away; the projection runner makes them again from the ledger.
+    /// Throws the views away, every generation of them; the projection runner makes them again from
+    /// the ledger.
     ///
     /// # Errors
     /// [`Fault`] when they are in use or cannot be removed.
     pub async fn drop_views(url: &str) -> Result<(), Fault> {
-        match url.strip_prefix("sqlite:") {
-            Some(directory) => {
-                for suffix in ["", "-wal", "-shm"] {
-                    let file = Path::new(directory).join(format!("views.db{suffix}"));
-                    match std::fs::remove_file(&file) {
-                        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                            return Err(Fault::Database(error.into()));
-                        }
-                        Ok(()) | Err(_) => {}
-                    }
-                }
-                Ok(())
-            }
+        let generations = match url.strip_prefix("sqlite:") {
+            Some(directory) => Generations::Files(Path::new(directory).to_owned()),
             None => {
                 let pool = PgPoolOptions::new().max_connections(1).connect(url).await?;
-                pool.execute("DROP SCHEMA IF EXISTS views_1 CASCADE").await?;
-                pool.close().await;
-                Ok(())
+                Generations::Schemas(Box::new(PgConnectOptions::from_str(url)?), pool)
             }
+        };
+        for number in generations.all().await? {
+            generations.remove(number).await?;
         }
+        if let Generations::Schemas(_, pool) = generations {
+            pool.close().await;
+        }
+        Ok(())
     }
+}
+
+/// Settings of every connection to a file.
+pub(super) fn sqlite_options(file: &Path, synchronous: SqliteSynchronous) -> SqliteConnectOptions {
+    SqliteConnectOptions::new()
+        .filename(file)
+        .create_if_missing(true)
+        .journal_mode(SqliteJournalMode::Wal)
+        .synchronous(synchronous)
+        .busy_timeout(BUSY)
+        .row_buffer_size(ROWS)
+        .statement_cache_capacity(STATEMENTS)
+        // Checkpoints run on a connection of their own.
+        .pragma("wal_autocheckpoint", "0")
+        .pragma("secure_delete", "ON")
+        // A replacement removes the old row: then it has to ask the triggers too.
+        .pragma("recursive_triggers", "ON")
+}
+
+/// The same for one that writes: what is written next is mostly near what was written last.
+pub(super) fn of_writer(options: SqliteConnectOptions) -> SqliteConnectOptions {
+    options.pragma("cache_size", WRITER_CACHE)
+}
+
+/// Opens at most so many connections to a file.
+pub(super) async fn sqlite_pool(
+    options: SqliteConnectOptions,
+    most: u32,
+) -> Result<SqlitePool, sqlx::Error> {
+    let pool = SqlitePoolOptions::new().max_connections(most).test_before_acquire(false);
+    // After a full disk SQLite has rolled back by itself and the connection does not know:
+    // one that still thinks it is in a transaction is closed.
+    let pool = pool.after_release(|connection, _| {
+        Box::pin(async move {
+            // One that was given up half-way rolls back first.
+            if connection.is_in_transaction() {
+                connection.ping().await?;
+            }
+            Ok(!connection.is_in_transaction())
+        })
+    });
+    pool.connect_with(options).await
+}
+
+/// Opens at most so many connections to a server.
+pub(super) async fn postgres_pool(
+    options: PgConnectOptions,
+    most: u32,
+) -> Result<PgPool, sqlx::Error> {
+    PgPoolOptions::new()
+        .max_connections(most)
+        .acquire_timeout(ACQUIRE)
+        .test_before_acquire(false)
+        .connect_with(options)
+        .await
 }
 
 async fn open_sqlite(directory: &Path) -> Result<Database, Fault> {
     private_directory(directory).map_err(|error| Fault::Database(error.into()))?;
-    let options = |file: &str, synchronous| {
-        SqliteConnectOptions::new()
-            .filename(directory.join(file))
-            .create_if_missing(true)
-            .journal_mode(SqliteJournalMode::Wal)
-            .synchronous(synchronous)
-            .busy_timeout(BUSY)
-            .row_buffer_size(ROWS)
-            .statement_cache_capacity(STATEMENTS)
-            // Checkpoints run on a connection of their own.
-            .pragma("wal_autocheckpoint", "0")
-            .pragma("secure_delete", "ON")
-            // A replacement removes the old row: then it has to ask the triggers too.
-            .pragma("recursive_triggers", "ON")
-    };
-    let ledger = options("ledger.db", SqliteSynchronous::Full);
-    let views = options("views.db", SqliteSynchronous::Normal);
-    // What is written next is mostly near what was written last.
-    let writer = |file: &SqliteConnectOptions| file.clone().pragma("cache_size", WRITER_CACHE);
-    let open = async |options: &SqliteConnectOptions, most: u32| {
-        let pool = SqlitePoolOptions::new().max_connections(most).test_before_acquire(false);
-        // After a full disk SQLite has rolled back by itself and the connection does not know:
-        // one that still thinks it is in a transaction is closed.
-        let pool = pool.after_release(|connection, _| {
-            Box::pin(async move {
-                // One that was given up half-way rolls back first.
-                if connection.is_in_transaction() {
-                    connection.ping().await?;
-                }
-                Ok(!connection.is_in_transaction())
-            })
-        });
-        pool.connect_with(options.clone()).await
-    };
-    let ledger_write = open(&writer(&ledger), 1).await?;
-    let views_write = open(&writer(&views), 1).await?;
+    let ledger = sqlite_options(&directory.join("ledger.db"), SqliteSynchronous::Full);
+    let ledger_write = sqlite_pool(of_writer(ledger.clone()), 1).await?;
     migrator(&SQLITE_LEDGER).run(&ledger_write).await?;
-    migrator(&SQLITE_VIEWS).run(&views_write).await?;
+    let ledger_write = Pool::Sqlite(ledger_write);
+    let generations = Generations::Files(directory.to_owned());
+    let views = generations.open(generations::live(&ledger_write).await?).await?;
     // What a loss of power takes from it is written again, and nobody waits for its log.
-    let presence = options("presence.db", SqliteSynchronous::Normal);
-    let presence = open(&presence.pragma("wal_autocheckpoint", "1000"), PRESENCE).await?;
+    let presence = sqlite_options(&directory.join("presence.db"), SqliteSynchronous::Normal);
+    let presence = sqlite_pool(presence.pragma("wal_autocheckpoint", "1000"), PRESENCE).await?;
     migrator(&SQLITE_PRESENCE).run(&presence).await?;
+    let ledger_read = sqlite_pool(ledger.pragma("query_only", "ON"), READERS).await?;
     Ok(Database {
-        ledger_write: Pool::Sqlite(ledger_write),
-        ledger_read: Pool::Sqlite(open(&ledger.pragma("query_only", "ON"), READERS).await?),
-        views_write: Pool::Sqlite(views_write),
-        views_read: Pool::Sqlite(open(&views.pragma("query_only", "ON"), READERS).await?),
+        ledger_write,
+        ledger_read: Pool::Sqlite(ledger_read),
+        views: LiveViews::new(views),
+        generations,
         presence: Pool::Sqlite(presence),
     })
 }
@@ -161,18 +186,7 @@ async fn open_postgres(url: &str) -> Result<Database, Fault> {
         .options([("statement_timeout", "10s"), ("idle_in_transaction_session_timeout", "5s")])
         // Compiling a plan takes longer than all statements here but a few of analysts.
         .options([("jit", "off")]);
-    let pool = async |options: PgConnectOptions, most: u32| {
-        PgPoolOptions::new()
-            .max_connections(most)
-            .acquire_timeout(ACQUIRE)
-            .test_before_acquire(false)
-            .connect_with(options)
-            .await
-    };
-    // Writes are few statements with lists of any length: planning them again for each gains
-    // nothing.
-    let planned = [("plan_cache_mode", "force_generic_plan")];
-    let ledger_write = pool(options.clone().options(planned), 2).await?;
+    let ledger_write = postgres_pool(options.clone().options(PLANNED), 2).await?;
     for unsafe_when_off in ["fsync", "synchronous_commit", "full_page_writes"] {
         let (setting,): (String,) = sqlx::query_as("SELECT current_setting($1)")
             .bind(unsafe_when_off)
@@ -183,30 +197,31 @@ async fn open_postgres(url: &str) -> Result<Database, Fault> {
         }
     }
     migrator(&POSTGRES_LEDGER).run(&ledger_write).await?;
-    for schema in ["CREATE SCHEMA IF NOT EXISTS views_1", "CREATE SCHEMA IF NOT EXISTS presence_1"]
-    {
-        // Two nodes may start at once; the second finds the schema there.
-        if let Err(error) = ledger_write.execute(schema).await
-            && !matches!(&error, sqlx::Error::Database(e) if e.is_unique_violation())
-        {
-            return Err(error.into());
-        }
-    }
-    let views = options.clone().options([("search_path", "views_1")]);
-    // What a crash takes from the views is folded again.
-    let lazily = [("synchronous_commit", "off")];
-    let views_write = pool(views.clone().options(planned).options(lazily), 1).await?;
-    migrator(&POSTGRES_VIEWS).run(&views_write).await?;
+    let generations = Generations::Schemas(Box::new(options.clone()), ledger_write.clone());
+    let views = generations::live(&Pool::Postgres(ledger_write.clone())).await?;
+    let views = generations.open(views).await?;
+    create_schema(&ledger_write, "CREATE SCHEMA IF NOT EXISTS presence_1").await?;
     let presence = options.clone().options([("search_path", "presence_1")]);
-    let presence = pool(presence.options(planned), PRESENCE).await?;
+    let presence = postgres_pool(presence.options(PLANNED), PRESENCE).await?;
     migrator(&POSTGRES_PRESENCE).run(&presence).await?;
     Ok(Database {
         ledger_write: Pool::Postgres(ledger_write),
-        ledger_read: Pool::Postgres(pool(options, READERS).await?),
-        views_write: Pool::Postgres(views_write),
-        views_read: Pool::Postgres(pool(views, READERS).await?),
+        ledger_read: Pool::Postgres(postgres_pool(options, READERS).await?),
+        views: LiveViews::new(views),
+        generations,
         presence: Pool::Postgres(presence),
     })
+}
+
+/// Makes a schema if it is not there. Two nodes may start at once; the second finds it there.
+pub(super) async fn create_schema(
+    pool: &PgPool,
+    sql: impl sqlx::SqlSafeStr,
+) -> Result<(), sqlx::Error> {
+    match pool.execute(sql.into_sql_str()).await {
+        Err(sqlx::Error::Database(error)) if error.is_unique_violation() => Ok(()),
+        done => done.map(drop),
+    }
 }
 
 /// Makes a directory that only its owner may look into; one that is there stays as it is.
@@ -214,9 +229,9 @@ pub(crate) fn private_directory(directory: &Path) -> std::io::Result<()> {
     std::fs::DirBuilder::new().recursive(true).mode(0o700).create(directory)
 }
 
-type Scripts = [(i64, &'static str, &'static str)];
+pub(super) type Scripts = [(i64, &'static str, &'static str)];
 
-static SQLITE_LEDGER: [(i64, &str, &str); 10] = [
+static SQLITE_LEDGER: [(i64, &str, &str); 11] = [
     (1, "ledger", include_str!("../../migrations/sqlite/ledger/0001_ledger.sql")),
     (2, "audience", include_str!("../../migrations/sqlite/ledger/0002_audience.sql")),
     (3, "easemob", include_str!("../../migrations/sqlite/ledger/0003_easemob.sql")),
@@ -227,8 +242,9 @@ static SQLITE_LEDGER: [(i64, &str, &str); 10] = [
     (8, "lists", include_str!("../../migrations/sqlite/ledger/0008_lists.sql")),
     (9, "erasures", include_str!("../../migrations/sqlite/ledger/0009_erasures.sql")),
     (10, "named", include_str!("../../migrations/sqlite/ledger/0010_named.sql")),
+    (11, "generations", include_str!("../../migrations/sqlite/ledger/0011_generations.sql")),
 ];
-static SQLITE_VIEWS: [(i64, &str, &str); 10] = [
+pub(super) static SQLITE_VIEWS: [(i64, &str, &str); 10] = [
     (1, "views", include_str!("../../migrations/sqlite/views/0001_views.sql")),
     (2, "vendors", include_str!("../../migrations/sqlite/views/0002_vendors.sql")),
     (3, "tasks", include_str!("../../migrations/sqlite/views/0003_tasks.sql")),
@@ -240,7 +256,7 @@ static SQLITE_VIEWS: [(i64, &str, &str); 10] = [
     (9, "callback order", include_str!("../../migrations/sqlite/views/0009_callback_order.sql")),
     (10, "latencies", include_str!("../../migrations/sqlite/views/0010_latencies.sql")),
 ];
-static POSTGRES_LEDGER: [(i64, &str, &str); 10] = [
+static POSTGRES_LEDGER: [(i64, &str, &str); 11] = [
     (1, "ledger", include_str!("../../migrations/postgres/ledger/0001_ledger.sql")),
     (2, "audience", include_str!("../../migrations/postgres/ledger/0002_audience.sql")),
     (3, "easemob", include_str!("../../migrations/postgres/ledger/0003_easemob.sql")),
@@ -251,12 +267,13 @@ static POSTGRES_LEDGER: [(i64, &str, &str); 10] = [
     (8, "lists", include_str!("../../migrations/postgres/ledger/0008_lists.sql")),
     (9, "erasures", include_str!("../../migrations/postgres/ledger/0009_erasures.sql")),
     (10, "named", include_str!("../../migrations/postgres/ledger/0010_named.sql")),
+    (11, "generations", include_str!("../../migrations/postgres/ledger/0011_generations.sql")),
 ];
 static SQLITE_PRESENCE: [(i64, &str, &str); 2] = [
     (1, "presence", include_str!("../../migrations/sqlite/presence/0001_presence.sql")),
     (2, "vendor_calls", include_str!("../../migrations/sqlite/presence/0002_vendor_calls.sql")),
 ];
-static POSTGRES_VIEWS: [(i64, &str, &str); 10] = [
+pub(super) static POSTGRES_VIEWS: [(i64, &str, &str); 10] = [
     (1, "views", include_str!("../../migrations/postgres/views/0001_views.sql")),
     (2, "vendors", include_str!("../../migrations/postgres/views/0002_vendors.sql")),
     (3, "tasks", include_str!("../../migrations/postgres/views/0003_tasks.sql")),
@@ -273,7 +290,7 @@ static POSTGRES_PRESENCE: [(i64, &str, &str); 2] = [
     (2, "vendor_calls", include_str!("../../migrations/postgres/presence/0002_vendor_calls.sql")),
 ];
 
-fn migrator(scripts: &'static Scripts) -> Migrator {
+pub(super) fn migrator(scripts: &'static Scripts) -> Migrator {
     let migration = |(version, name, sql): &(i64, &'static str, &'static str)| {
         let sql = sqlx::SqlSafeStr::into_sql_str(*sql);
         Migration::new(*version, Cow::Borrowed(*name), MigrationType::Simple, sql, false)

@@ -16,6 +16,8 @@ const PERIOD: Duration = Duration::from_millis(300);
 
 /// One database's log.
 struct Log {
+    /// Generation of the views, or none for the ledger.
+    generation: Option<i64>,
     own: SqliteConnection,
     writer: SqlitePool,
     /// Frames in the log when it was last moved, and how many of them were.
@@ -41,7 +43,10 @@ pub(super) async fn run(database: Database, stop: CancellationToken) {
 /// writer held back, so that nothing is left and the next commit starts the log over.
 async fn checkpoint(database: &Database, logs: &mut Vec<Log>) -> Result<(), Fault> {
     const SQL: &str = "PRAGMA wal_checkpoint(PASSIVE)";
-    if logs.is_empty() {
+    let generation = database.views.live().number;
+    // A generation that is not live any more is about to be removed.
+    if logs.iter().all(|log| log.generation != Some(generation)) {
+        logs.clear();
         *logs = open(database).await?;
     }
     for log in logs {
@@ -50,7 +55,11 @@ async fn checkpoint(database: &Database, logs: &mut Vec<Log>) -> Result<(), Faul
         if log.seen == (frames, moved) {
             continue;
         }
-        let mut writer = log.writer.acquire().await?;
+        let mut writer = match log.writer.acquire().await {
+            // Its generation went just now.
+            Err(sqlx::Error::PoolClosed) => continue,
+            writer => writer?,
+        };
         let (_, frames, moved) =
             sqlx::query_as::<_, (i64, i64, i64)>(SQL).fetch_one(&mut *writer).await?;
         log.seen = (frames, moved);
@@ -60,10 +69,11 @@ async fn checkpoint(database: &Database, logs: &mut Vec<Log>) -> Result<(), Faul
 
 async fn open(database: &Database) -> Result<Vec<Log>, Fault> {
     let mut logs = Vec::new();
-    for pool in [&database.ledger_write, &database.views_write] {
+    let live = database.views.live();
+    for (generation, pool) in [(None, &database.ledger_write), (Some(live.number), &live.write)] {
         if let Pool::Sqlite(pool) = pool {
             let own = SqliteConnection::connect_with(&pool.connect_options()).await?;
-            logs.push(Log { own, writer: pool.clone(), seen: (0, 0) });
+            logs.push(Log { generation, own, writer: pool.clone(), seen: (0, 0) });
         }
     }
     Ok(logs)

@@ -297,7 +297,7 @@ impl Session {
     /// Sends the next page of what is kept, as far as the window allows.
     async fn send_kept(&mut self) -> Result<(), End> {
         self.wait_for_views().await?;
-        let mut views = self.server.ledger.database().views_read.checkout().await?;
+        let mut views = self.server.ledger.database().views.checkout().await?;
         let device = self.device.number;
         let rows = pending::messages_of(&mut views.conn(), device, self.cursor, PAGE).await?;
         let (app, now) = (self.app.id(), self.server.clock.now());
@@ -356,7 +356,7 @@ impl Session {
     /// Sends the recalls that the device has not answered.
     async fn send_recalls(&mut self) -> Result<(), End> {
         self.wait_for_views().await?;
-        let mut views = self.server.ledger.database().views_read.checkout().await?;
+        let mut views = self.server.ledger.database().views.checkout().await?;
         let rows = pending::recalls_of(&mut views.conn(), self.device.number).await?;
         drop(views);
         for row in rows {

@@ -282,7 +282,7 @@ async fn any_question_is_answered_as_a_plain_fold_of_the_events_answers_it() {
         let head = world.head().await;
         server.views.reached(head, PATIENCE).await.unwrap();
         let events = server.ledger.read(0, head).await.unwrap().events;
-        let views = &server.ledger.database().views_read;
+        let views = server.ledger.database().views.clone();
         let at = DateTime::from_timestamp_micros(from).unwrap();
         let total = Asked::new(
             (at, at + chrono::Days::new(9)),
@@ -292,7 +292,7 @@ async fn any_question_is_answered_as_a_plain_fold_of_the_events_answers_it() {
             None,
         )
         .unwrap();
-        let now = ask::read(views, "demo", &total).await.unwrap().position;
+        let now = ask::read(&views, "demo", &total).await.unwrap().position;
         if now == head && world.head().await == head {
             break (events, head);
         }
@@ -303,7 +303,7 @@ async fn any_question_is_answered_as_a_plain_fold_of_the_events_answers_it() {
     let measured = |step| deliveries.iter().any(|d| d.took.iter().any(|took| took.1 == step));
     assert!(Step::ALL.into_iter().all(measured));
     const ZONES: &[&str] = &["UTC", "Asia/Shanghai", "Asia/Kathmandu", "America/St_Johns"];
-    let views = server.ledger.database().views_read.clone();
+    let views = server.ledger.database().views.clone();
     let handle = tokio::runtime::Handle::current();
     let checked = tokio::task::spawn_blocking(move || {
         let config = ProptestConfig { cases: 60, failure_persistence: None, ..Default::default() };

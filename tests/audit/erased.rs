@@ -70,7 +70,7 @@ async fn dumped(world: &World) -> String {
         all.push_str(&dump(&database.ledger_read, table).await.join("\n"));
     }
     for table in projections::TABLES.iter().chain(&["set_aside"]) {
-        all.push_str(&dump(&database.views_read, table).await.join("\n"));
+        all.push_str(&dump(&database.views.live().read, table).await.join("\n"));
     }
     all
 }

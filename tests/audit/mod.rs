@@ -100,7 +100,7 @@ async fn leaves(pool: &Pool) -> Vec<Hash> {
 }
 
 /// What keeps events from being changed, taken away.
-fn unlock(place: &Place) -> Vec<&'static str> {
+pub(crate) fn unlock(place: &Place) -> Vec<&'static str> {
     if place.on_postgres() {
         vec![
             "DROP TRIGGER events_are_never_removed ON events",

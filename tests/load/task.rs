@@ -376,7 +376,7 @@ async fn single(server: &Arc<Server>, url: &str, house: &House, users: i64) -> R
     );
     let wanted = i64::try_from(calls * TARGETS)?;
     loop {
-        let mut checkout = server.ledger.database().views_read.checkout().await?;
+        let mut checkout = server.ledger.database().views.checkout().await?;
         let span = (from - delivery_stats::BUCKET_MICROS, i64::MAX);
         let rows = delivery_stats::between(&mut checkout.conn(), APP, span).await?;
         let settled = rows.iter().filter(|row| row.stage == "sent" || !row.ended.is_empty());

@@ -103,7 +103,7 @@ async fn each_message_is_shown_once_and_in_order_however_often_the_connection_is
     // The acknowledgements of the copies settle what is still open.
     device.close().await.unwrap();
     let mut device = world.connect(&caller).await;
-    let views = world.running.server.ledger.database().views_read.clone();
+    let views = world.running.server.ledger.database().views.live().read.clone();
     until("something stayed pending", async || {
         let next = device.next_within(std::time::Duration::from_millis(1)).await;
         assert!(matches!(next, None | Some(Incoming::Message { .. })), "{next:?}");

@@ -142,7 +142,7 @@ fn recorded_once(chunks: &[Recorded]) -> usize {
 
 /// All deliveries of the app, by way, stage and reason, however many.
 async fn all_deliveries(world: &World) -> Vec<(String, String, String, i64)> {
-    let views = &world.running.server.ledger.database().views_read;
+    let views = world.running.server.ledger.database().views.live().read.clone();
     let mut checkout = views.checkout().await.unwrap();
     let rows = delivery_stats::between(&mut checkout.conn(), "demo", (0, i64::MAX)).await.unwrap();
     let mut cells: std::collections::BTreeMap<_, i64> = std::collections::BTreeMap::new();

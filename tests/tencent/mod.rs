@@ -163,7 +163,7 @@ impl Tencent {
         let account = self.account(user).await;
         let (server, head) = (&self.world.running.server, self.world.head().await);
         server.views.reached(head, PATIENCE).await.unwrap();
-        let mut views = server.ledger.database().views_read.checkout().await.unwrap();
+        let mut views = server.ledger.database().views.checkout().await.unwrap();
         chats::unread(&mut views.conn(), account, head).await.unwrap()
     }
 

@@ -4,6 +4,7 @@
 mod commands;
 mod facts;
 pub mod history;
+mod rebuilding;
 mod rebuilt;
 mod unreadable;
 
@@ -75,8 +76,8 @@ impl Stored {
         let database = bare.ledger.database();
         let stored = Stored {
             events: bare.events().await,
-            position: position(&database.views_read).await,
-            views: tables(&database.views_read, projections::TABLES).await,
+            position: position(&database.views.live().read).await,
+            views: tables(&database.views.live().read, projections::TABLES).await,
             registry: tables(&database.ledger_read, projections::registry::TABLES).await,
         };
         bare.close().await;

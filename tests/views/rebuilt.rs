@@ -15,13 +15,13 @@ const PAGES: [usize; 3] = [1, 7, 10_000];
 
 /// Checks that what a server left behind is what its events make of empty tables, whatever their
 /// pages.
-async fn is_what_its_events_make(stored: &Stored) {
+pub(super) async fn is_what_its_events_make(stored: &Stored) {
     let of_views = usize::try_from(stored.position).unwrap();
     for size in PAGES {
         let place = Place::new().await;
         let database = Database::open(&place.database()).await.unwrap();
         for page in stored.events[..of_views].chunks(size) {
-            let mut tx = database.views_write.begin().await.unwrap();
+            let mut tx = database.views.begin().await.unwrap();
             projections::apply(&mut tx.conn(), page).await.unwrap();
             tx.commit().await.unwrap();
         }
@@ -30,7 +30,7 @@ async fn is_what_its_events_make(stored: &Stored) {
             registry::apply(&mut tx.conn(), page).await.unwrap();
             tx.commit().await.unwrap();
         }
-        let views = tables(&database.views_read, projections::TABLES).await;
+        let views = tables(&database.views.live().read, projections::TABLES).await;
         let registry = tables(&database.ledger_read, registry::TABLES).await;
         database.close().await;
         let names = projections::TABLES.iter().chain(registry::TABLES);
@@ -84,7 +84,7 @@ async fn views_that_are_ahead_of_the_ledger_or_of_another_one_are_made_again() {
     ];
     for set in tampered {
         let database = Database::open(&place.database()).await.unwrap();
-        let mut tx = database.views_write.begin().await.unwrap();
+        let mut tx = database.views.begin().await.unwrap();
         let statements = [
             format!("UPDATE checkpoint SET {set}"),
             "DELETE FROM deliveries".to_owned(),
@@ -100,9 +100,9 @@ async fn views_that_are_ahead_of_the_ledger_or_of_another_one_are_made_again() {
         database.close().await;
         let world = World::start(place, clock.clone()).await;
         caught_up(&world).await;
-        let views = &world.running.server.ledger.database().views_read;
-        assert_eq!(dump(views, "set_aside").await, Vec::<String>::new());
-        assert!(position(views).await <= world.head().await);
+        let views = world.running.server.ledger.database().views.live().read.clone();
+        assert_eq!(dump(&views, "set_aside").await, Vec::<String>::new());
+        assert!(position(&views).await <= world.head().await);
         // The ledger was rolled back: what it misses may have been sent, so an operator decides.
         let database = world.running.server.ledger.database();
         let paused = effects::paused(&database.ledger_read).await.unwrap();
@@ -151,7 +151,7 @@ async fn deleting_the_views_sends_none_of_10_000_delivered_messages_again() {
     for device in listening {
         device.await.unwrap();
     }
-    let views = world.running.server.ledger.database().views_read.clone();
+    let views = world.running.server.ledger.database().views.live().read.clone();
     until("not all were recorded", async || dump(&views, "pending").await.is_empty()).await;
     let head = world.head().await;
     caught_up(&world).await;
@@ -161,8 +161,8 @@ async fn deleting_the_views_sends_none_of_10_000_delivered_messages_again() {
     Database::drop_views(&place.database()).await.unwrap();
     let world = World::start(place, Clock::System).await;
     caught_up(&world).await;
-    let views = &world.running.server.ledger.database().views_read;
-    assert_eq!(tables(views, projections::TABLES).await, before);
+    let views = world.running.server.ledger.database().views.live().read.clone();
+    assert_eq!(tables(&views, projections::TABLES).await, before);
     // New devices, which remember nothing: whatever came again would come before this.
     let arrive = async |client: &String| world.connect(&world.terminal(client)).await;
     let mut devices = join_all(clients.iter().map(arrive)).await;

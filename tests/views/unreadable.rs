@@ -11,11 +11,19 @@ use uuid::Uuid;
 
 use crate::harness::{PATIENCE, World, dump, message};
 
+const METADATA: &str = r#"{"actor":"server","via":"test"}"#;
+
 /// Appends an event as another version of the program would; gives its position.
-async fn append(world: &World, stream: &str, name: &str, schema: i64, body: &str) -> i64 {
+pub(super) async fn append(
+    world: &World,
+    stream: &str,
+    name: &str,
+    schema: i64,
+    body: &str,
+) -> i64 {
     const INSERT: &str = "INSERT INTO events (position, app, stream, version, type, schema, \
          recorded_at, event_id, metadata, body, leaf) \
-         VALUES ($1, 'demo', $2, 1, $3, $4, $5, $6, '{}', $7, $8)";
+         VALUES ($1, 'demo', $2, 1, $3, $4, $5, $6, $9, $7, $8)";
     let lock = if world.place.on_postgres() { " FOR UPDATE" } else { "" };
     let head = format!("SELECT position, recorded_at, chain FROM head{lock}");
     let id = Uuid::now_v7();
@@ -33,7 +41,7 @@ async fn append(world: &World, stream: &str, name: &str, schema: i64, body: &str
         &schema.to_be_bytes(),
         &at.to_be_bytes(),
         id.as_bytes(),
-        b"{}",
+        METADATA.as_bytes(),
     ];
     let leaf = leaf(&header, body, &[], "");
     let chain = Sha256::new().chain_update(&chain).chain_update(leaf).finalize().to_vec();
@@ -47,6 +55,7 @@ async fn append(world: &World, stream: &str, name: &str, schema: i64, body: &str
             .bind(&id.as_bytes()[..])
             .bind(body)
             .bind(&leaf[..])
+            .bind(METADATA)
             .execute(&mut *c)
             .await
             .unwrap();
@@ -62,8 +71,8 @@ async fn append(world: &World, stream: &str, name: &str, schema: i64, body: &str
 }
 
 /// Positions that were set aside, as the first column of the table's rows.
-async fn set_aside(world: &World) -> Vec<i64> {
-    let rows = dump(&world.running.server.ledger.database().views_read, "set_aside").await;
+pub(super) async fn set_aside(world: &World) -> Vec<i64> {
+    let rows = dump(&world.running.server.ledger.database().views.live().read, "set_aside").await;
     let first = |row: &String| {
         let row = row.trim_start_matches('(');
         row.split(',').next().unwrap().parse().unwrap()
@@ -118,7 +127,7 @@ async fn an_event_that_cannot_be_read_is_set_aside_and_counted_and_stops_nothing
 }
 
 /// The metrics as an operator reads them.
-async fn metrics(world: &World) -> String {
+pub(super) async fn metrics(world: &World) -> String {
     let mut client = crate::harness::RawClient::new(world);
     let reply = client.send("GET", "/metrics", &[], b"").await;
     String::from_utf8(reply.body).unwrap()

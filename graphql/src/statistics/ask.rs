@@ -12,11 +12,12 @@ use domain::{
 };
 use projections::{
     Fault,
-    db::{Conn, Pool},
+    db::Conn,
     delivery_stats::{
         self, BUCKET_MICROS, LatencyRow, ROLLED_MICROS, Span, SumRow, latencies_of_tasks,
         sums_of_tasks,
     },
+    live::LiveViews,
 };
 
 use super::tally::Tally;
@@ -378,8 +379,8 @@ struct Row<'a> {
 ///
 /// # Errors
 /// [`NoAnswer`] when the database fails, or the question asks for too much.
-pub async fn read(pool: &Pool, app: &str, asked: &Asked) -> Result<Answer, NoAnswer> {
-    let mut snapshot = pool.snapshot().await?;
+pub async fn read(views: &LiveViews, app: &str, asked: &Asked) -> Result<Answer, NoAnswer> {
+    let mut snapshot = views.snapshot().await?;
     let mut conn = snapshot.conn();
     let position = delivery_stats::position(&mut conn).await?;
     let mut answer = Answer { position, groups: BTreeMap::new() };

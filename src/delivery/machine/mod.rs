@@ -207,7 +207,7 @@ impl Machine {
         let apps = server.directory.all();
         let apps = apps.iter().filter(|app| !app.vendors.is_empty());
         let apps: Vec<&str> = apps.map(|app| app.id()).collect();
-        let mut checkout = server.ledger.database().views_read.checkout().await?;
+        let mut checkout = server.ledger.database().views.checkout().await?;
         let mut due = message_status::due(&mut checkout.conn()).await?;
         due.extend(pending::messages_of_apps(&mut checkout.conn(), &apps).await?);
         drop(checkout);

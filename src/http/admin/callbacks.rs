@@ -149,7 +149,7 @@ pub async fn list(
     }
     let outcome = wanted.outcome.unwrap_or(Outcome::GivenUp);
     let before = wanted.before.unwrap_or(i64::MAX);
-    let mut views = call.server.ledger.database().views_read.checkout().await?;
+    let mut views = call.server.ledger.database().views.checkout().await?;
     let rows = callbacks::page(&mut views.conn(), app.id(), outcome, before, limit).await?;
     let next = callbacks::next_page(&rows, limit);
     let callbacks = rows.into_iter().map(CallbackOutput::of).collect();
@@ -162,7 +162,7 @@ pub async fn list(
     responses((status = 200, body = Vec<CountOutput>), (status = 404, body = Refusal)))]
 pub async fn receivers(call: Call, Path(app_id): One) -> Result<Response, Refusal> {
     let app = call.app(&app_id).await?;
-    let mut views = call.server.ledger.database().views_read.checkout().await?;
+    let mut views = call.server.ledger.database().views.checkout().await?;
     let rows = callbacks::counts(&mut views.conn(), app.id()).await?;
     let shown = rows.into_iter().map(|row| CountOutput {
         receiver: row.receiver,
@@ -185,7 +185,7 @@ pub async fn replay(call: Call, Path(app_id): One, body: Bytes) -> Result<Respon
     let head = call.server.ledger.fresh_head().await?;
     let late = |_| Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "the views are behind");
     call.server.views.reached(head, VIEWS).await.map_err(late)?;
-    let mut views = call.server.ledger.database().views_read.checkout().await?;
+    let mut views = call.server.ledger.database().views.checkout().await?;
     let rows = callbacks::counts(&mut views.conn(), app.id()).await?;
     let row = rows.into_iter().find(|row| row.receiver == input.receiver);
     let row = row.ok_or_else(|| Refusal::new(StatusCode::NOT_FOUND, "no such receiver"))?;

@@ -92,14 +92,14 @@ pub async fn read(
     let mut slices = asked.slices(SLICE_BUCKETS).into_iter();
     // What is wrong with the question shows with the first slice.
     let first = slices.next().unwrap_or(asked);
-    let pool = server.ledger.database().views_read.clone();
-    let first = ask::read(&pool, app.id(), &first).await?;
+    let views = server.ledger.database().views.clone();
+    let first = ask::read(&views, app.id(), &first).await?;
     let position = first.position;
     let begin = stream::once(async move { Ok(Bytes::from(csv::header() + &lines(&first))) });
     let rest = stream::iter(slices).then(move |slice| {
-        let (pool, app) = (pool.clone(), app.id().to_owned());
+        let (views, app) = (views.clone(), app.id().to_owned());
         async move {
-            let answer = ask::read(&pool, &app, &slice).await.inspect_err(|no_answer| {
+            let answer = ask::read(&views, &app, &slice).await.inspect_err(|no_answer| {
                 tracing::error!(%no_answer, "an export broke off");
             });
             answer.map(|answer| Bytes::from(lines(&answer)))

@@ -12,6 +12,7 @@ pub mod messages;
 pub mod operators;
 pub mod owners;
 pub mod tokens;
+pub mod views;
 pub mod webhooks;
 
 use std::sync::Arc;
@@ -71,6 +72,11 @@ pub fn routes() -> Router<Arc<Server>> {
         .route("/admin/v1/audit/consistency", get(audit::consistency))
         .route("/admin/v1/operators", get(operators::list).post(operators::create))
         .route("/admin/v1/operators/{number}", axum::routing::delete(operators::withdraw))
+        .route(
+            "/admin/v1/views/rebuild",
+            get(views::status).post(views::rebuild).delete(views::cancel),
+        )
+        .route("/admin/v1/views/set-aside", get(views::set_aside))
         .layer(middleware::from_fn(whole))
 }
 

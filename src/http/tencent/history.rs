@@ -92,7 +92,7 @@ async fn find(
 ) -> Result<Option<ChatRow>, Problem> {
     let head = server.ledger.fresh_head().await?;
     server.views.reached(head, VIEWS).await.map_err(|_| Problem::Busy)?;
-    let mut views = server.ledger.database().views_read.checkout().await?;
+    let mut views = server.ledger.database().views.checkout().await?;
     Ok(chats::find(&mut views.conn(), from, to, key).await?)
 }
 
@@ -123,7 +123,7 @@ pub(super) async fn roam(server: &Server, call: &Call) -> Result<Reply, Problem>
     let head = server.ledger.fresh_head().await?;
     server.views.reached(head, VIEWS).await.map_err(|_| Problem::Busy)?;
     let asked = Asked { account, peer, times: (min.into(), max.into()), before };
-    let mut views = server.ledger.database().views_read.checkout().await?;
+    let mut views = server.ledger.database().views.checkout().await?;
     // One more tells whether there is more.
     let mut rows = chats::page(&mut views.conn(), asked, limit + 1).await?;
     drop(views);
