@@ -25,6 +25,7 @@ mod harness;
 mod jwt;
 mod ledger;
 mod logs;
+mod metrics;
 mod nodes;
 mod online;
 mod secrets;
