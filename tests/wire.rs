@@ -15,6 +15,7 @@ mod audit;
 mod bad_input;
 mod callbacks;
 mod channels;
+mod cli;
 mod conformance;
 mod contracts;
 mod crash;
