@@ -23,6 +23,7 @@ mod demo;
 mod easemob;
 mod full_disk;
 mod harness;
+mod health;
 mod jwt;
 mod ledger;
 mod logs;
