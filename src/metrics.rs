@@ -1,7 +1,11 @@
 //! What an operator watches. Counters and histograms are updated where things happen; gauges that
 //! can be read are read when `/metrics` is asked for.
 
-use std::time::Duration;
+use std::{
+    collections::BTreeMap,
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
 
 use crate::feed::rebuild::State;
 use domain::message::Progress;
@@ -29,6 +33,9 @@ pub struct Metrics {
     pub head: Gauge,
     queue: Family<LaneLabel, Gauge>,
     lag: Family<SubscriberLabel, Gauge>,
+    /// How far the subscribers that run on this node have read. What they are behind is worked out
+    /// when somebody asks: one that is stuck would not say so itself.
+    read: Mutex<BTreeMap<&'static str, i64>>,
     set_aside: Counter,
     deliveries: Family<DeliveryLabel, Counter>,
     vendors: Family<VendorLabel, Counter>,
@@ -195,6 +202,7 @@ impl Default for Metrics {
             head,
             queue,
             lag,
+            read: Mutex::default(),
             set_aside,
             deliveries,
             vendors,
@@ -223,6 +231,24 @@ impl Metrics {
     /// How far a subscriber is behind the head.
     pub fn lag(&self, subscriber: &'static str, events: i64) {
         self.lag.get_or_create(&SubscriberLabel { subscriber }).set(events.max(0));
+    }
+
+    /// A subscriber begins to read on this node, after a position.
+    #[must_use]
+    pub fn reading(&self, subscriber: &'static str, after: i64) -> Reading<'_> {
+        self.read().insert(subscriber, after);
+        Reading { metrics: self, subscriber }
+    }
+
+    /// How far the subscribers of this node are behind the head now.
+    pub fn lags(&self, head: i64) {
+        let read = self.read();
+        read.iter().for_each(|(subscriber, position)| self.lag(subscriber, head - position));
+    }
+
+    fn read(&self) -> MutexGuard<'_, BTreeMap<&'static str, i64>> {
+        // Nothing that holds the lock can panic half-way, so a poisoned one is still whole.
+        self.read.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// So many events were set aside by the views.
@@ -281,7 +307,6 @@ impl Metrics {
     /// This node makes no callbacks any more.
     pub fn callbacks_stopped(&self) {
         self.callbacks_waiting(0, 0);
-        self.lag(crate::callback::NAME, 0);
     }
 
     /// Whether effects wait for an operator.
@@ -324,5 +349,52 @@ impl Metrics {
         // Writing to a String can't fail.
         let _ = encode(&mut text, &self.registry);
         text
+    }
+}
+
+/// A subscriber that reads on this node. Once it is dropped the node says nothing of it any more:
+/// another node may have taken over.
+#[derive(Debug)]
+pub struct Reading<'a> {
+    metrics: &'a Metrics,
+    subscriber: &'static str,
+}
+
+impl Reading<'_> {
+    /// It has read up to a position.
+    pub fn reached(&self, position: i64) {
+        self.metrics.read().insert(self.subscriber, position);
+    }
+}
+
+impl Drop for Reading<'_> {
+    fn drop(&mut self) {
+        let subscriber = self.subscriber;
+        let mut read = self.metrics.read();
+        read.remove(subscriber);
+        self.metrics.lag.remove(&SubscriberLabel { subscriber });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Metrics;
+
+    #[test]
+    fn a_subscriber_that_is_stuck_falls_behind_and_one_that_ended_is_not_told_of() {
+        let metrics = Metrics::default();
+        let lag = |head| {
+            metrics.lags(head);
+            let text = metrics.render();
+            let line = text.lines().find(|line| line.contains("subscriber=\"vendors\""));
+            line.and_then(|line| line.rsplit(' ').next()?.parse::<i64>().ok())
+        };
+        assert_eq!(lag(9), None);
+        let reading = metrics.reading("vendors", 5);
+        assert_eq!((lag(9), lag(12)), (Some(4), Some(7)));
+        reading.reached(12);
+        assert_eq!((lag(12), lag(11)), (Some(0), Some(0)));
+        drop(reading);
+        assert_eq!(lag(12), None);
     }
 }

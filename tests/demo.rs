@@ -4,55 +4,107 @@
 use std::{
     collections::BTreeMap,
     io::{BufRead, BufReader},
-    process::{Command, Stdio},
-    sync::mpsc::{Receiver, channel},
+    process::{Child, Command, Stdio},
+    sync::{
+        Arc, Mutex,
+        mpsc::{Receiver, channel},
+    },
+    thread::JoinHandle,
 };
 
 use serde_json::Value;
 
-use crate::harness::{Place, Process};
+use crate::harness::Place;
 
 /// Longest wait for a line: a start registers thousands of users, and a crowd reports.
 const PATIENCE: std::time::Duration = std::time::Duration::from_secs(60);
 
-/// A demo and the lines that it prints.
+/// A demo, the lines that it prints, and what it logs.
 struct Demo {
-    process: Process,
+    child: Child,
     lines: Receiver<String>,
+    log: Arc<Mutex<String>>,
+    logging: Option<JoinHandle<()>>,
 }
 
 impl Demo {
-    async fn start(place: &Place) -> Demo {
+    /// Starts a demo that logs as it is told to.
+    fn start(place: &Place, level: Option<&str>) -> Demo {
         let config = place.config();
         let mut command = Command::new(env!("CARGO_BIN_EXE_pushledger"));
         command.args(["serve", "--demo", "--listen", "127.0.0.1:0", "--data"]).arg(&config.data);
-        command.args(["--database", &config.database]);
-        command.env("PUSHLEDGER_LOG", "info").stdout(Stdio::piped());
-        let mut process = Process::run(command).await;
-        let printed = process.stdout().expect("a pipe");
+        command.args(["--database", &config.database]).env_remove("PUSHLEDGER_LOG");
+        command.envs(level.map(|level| ("PUSHLEDGER_LOG", level)));
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let (printed, logged) = (child.stdout.take().unwrap(), child.stderr.take().unwrap());
         let (told, lines) = channel();
         std::thread::spawn(move || {
             let lines = BufReader::new(printed).lines().map_while(Result::ok);
             // Who has heard enough has hung up.
             lines.map(|line| told.send(line)).all(|sent| sent.is_ok())
         });
-        Demo { process, lines }
+        let log = Arc::new(Mutex::new(String::new()));
+        let into = Arc::clone(&log);
+        let logging = std::thread::spawn(move || {
+            for line in BufReader::new(logged).lines().map_while(Result::ok) {
+                *into.lock().unwrap() += &(line + "\n");
+            }
+        });
+        Demo { child, lines, log, logging: Some(logging) }
+    }
+
+    /// Asks it to end (SIGTERM), which it has to do well; gives all that it logged.
+    fn end(mut self) -> String {
+        let id = self.child.id().to_string();
+        assert!(Command::new("kill").args(["-TERM", &id]).status().unwrap().success());
+        assert!(self.child.wait().unwrap().success(), "it did not end well");
+        self.logging.take().unwrap().join().unwrap();
+        std::mem::take(&mut self.log.lock().unwrap())
     }
 
     /// The lines up to the first that begins so, with that one.
     fn lines_to(&self, begin: &str) -> Vec<String> {
+        self.lines_until(begin, |line| line.trim_start().starts_with(begin))
+    }
+
+    fn lines_until(&self, what: &str, is_last: impl Fn(&str) -> bool) -> Vec<String> {
         let mut lines = Vec::new();
         loop {
             let line = self.lines.recv_timeout(PATIENCE).unwrap_or_else(|error| {
-                panic!("no line began with {begin:?} ({error}) after {lines:#?}")
+                let log = self.log.lock().unwrap();
+                panic!("no line was {what:?} ({error}) after {lines:#?} and {log}")
             });
-            let found = line.trim_start().starts_with(begin);
+            let found = is_last(&line);
             lines.push(line);
             if found {
                 return lines;
             }
         }
     }
+}
+
+impl Drop for Demo {
+    fn drop(&mut self) {
+        // It may have ended already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Reads the story of a message until the phone has answered it, and checks the order of its steps.
+fn the_story_is_told_in_order(demo: &Demo, message: &str) {
+    demo.lines_to(&format!("Message {message} from the app's server to 3 devices"));
+    let told = demo.lines_until("phone-1 answered", |line| {
+        line.contains("  answered ") && line.ends_with("  phone-1")
+    });
+    let place = |step: &str, who: &str| {
+        let is = |line: &String| line.contains(&format!("  {step} ")) && line.contains(who);
+        told.iter().position(is).unwrap_or_else(|| panic!("no {step} of {who} in {told:#?}"))
+    };
+    let steps = ["sent", "received", "displayed", "answered"].map(|step| place(step, "phone-1"));
+    assert!(steps.is_sorted(), "{told:#?}");
+    assert_eq!(place("accepted", "durable at position"), 0, "{told:#?}");
+    assert!(place("kept", "tv-1   (not connected: it gets it when it comes)") < steps[0]);
 }
 
 /// The words of the calls among some lines, as a shell reads them.
@@ -167,7 +219,7 @@ async fn the_apps_server_is_told(demo: &Demo, printed: &[Vec<String>]) {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_printed_calls_work_and_the_funnels_of_both_tasks_add_up() {
     let place = Place::new().await;
-    let demo = Demo::start(&place).await;
+    let demo = Demo::start(&place, Some("info"));
     let introduced = demo.lines_to("Admin token");
     let printed = calls(&introduced);
     let of = |path: &str| printed.iter().find(|call| call[2].ends_with(path)).unwrap().clone();
@@ -175,7 +227,7 @@ async fn the_printed_calls_work_and_the_funnels_of_both_tasks_add_up() {
     let answer = make(&of("/umse/v2/msgPush")).await;
     assert_eq!(answer["retCode"], "00000", "{answer}");
     let message = answer["data"]["msgId"].as_str().unwrap();
-    demo.lines_to(&format!("Message {message}"));
+    the_story_is_told_in_order(&demo, message);
 
     push(&demo, &of("/push/list/label"), 2_000, &["no_binding"]).await;
     let failed = push(&demo, &of("/push/task"), 4_004, &["no_binding", "quota_exhausted"]).await;
@@ -187,11 +239,16 @@ async fn the_printed_calls_work_and_the_funnels_of_both_tasks_add_up() {
     assert_eq!(answer["data"]["app"]["messages"]["nodes"][0]["id"], message, "{answer}");
     the_apps_server_is_told(&demo, &printed).await;
 
-    // The second start finds its users, and the app learns where JPush is now.
-    assert!(demo.process.terminate().await);
-    let demo = Demo::start(&place).await;
-    let printed = calls(&demo.lines_to("Admin token"));
+    // The second start finds its users, and the app learns where JPush is now. Told nothing of
+    // logs, it prints its lines and says nothing beside.
+    assert!(demo.end().contains("\"address\""), "nothing was logged");
+    let demo = Demo::start(&place, None);
+    let introduced = demo.lines_to("Admin token");
+    let title = introduced.iter().find(|line| line.contains("pushledger   http://")).unwrap();
+    let printed = calls(&introduced);
+    let url = title.split_whitespace().last().unwrap();
+    assert!(printed.iter().all(|call| call.iter().any(|word| word.starts_with(url))), "{title}");
     let label = printed.iter().find(|call| call[2].ends_with("/push/list/label")).unwrap();
     push(&demo, label, 2_000, &["no_binding"]).await;
-    assert!(demo.process.terminate().await);
+    assert_eq!(demo.end(), "");
 }

@@ -133,6 +133,33 @@ async fn positions_have_no_holes_and_times_never_go_back_under_concurrent_append
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn times_never_fall_behind_a_clock_that_was_set_back() {
+    const HOUR_MICROS: i64 = 3_600_000_000;
+    let mut world = World::with_clock().await;
+    world.register("c-1").await;
+    let mut last = history(&world).await.last().unwrap().recorded_at;
+    // Times are the database's own where it has a clock. So that it is behind, the head goes ahead.
+    if world.place.on_postgres() {
+        last += HOUR_MICROS;
+        let ahead = format!("UPDATE head SET recorded_at = {last}");
+        world.place.backdoor().await.run(&ahead).await;
+        world = world.restart().await;
+    } else if let Clock::Manual(now) = &world.clock {
+        now.send_modify(|now| *now -= HOUR_MICROS);
+    }
+    let before = world.head().await;
+    for client in ["c-2", "c-3", "c-4"] {
+        world.register(client).await;
+    }
+    let events = history(&world).await;
+    assert!(events.is_sorted_by_key(|recorded| recorded.recorded_at));
+    let new: Vec<i64> =
+        events.iter().filter(|e| e.position > before).map(|e| e.recorded_at).collect();
+    assert_eq!(new, [last; 3]);
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn registrations_of_one_client_at_once_make_one_device_that_was_registered_and_then_updated()
 {
     let world = World::new().await;

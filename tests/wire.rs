@@ -7,6 +7,7 @@
     reason = "a test that cannot go on has failed"
 )]
 
+mod admin;
 mod analysts;
 mod antelope;
 mod apps;
@@ -14,6 +15,7 @@ mod audit;
 mod bad_input;
 mod callbacks;
 mod channels;
+mod cli;
 mod conformance;
 mod contracts;
 mod crash;
@@ -21,9 +23,11 @@ mod demo;
 mod easemob;
 mod full_disk;
 mod harness;
+mod health;
 mod jwt;
 mod ledger;
 mod logs;
+mod metrics;
 mod nodes;
 mod online;
 mod secrets;

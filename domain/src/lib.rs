@@ -40,6 +40,9 @@ pub use stream::Stream;
 
 use facts::{Facts, Stop};
 
+/// Bytes of the events of a command that says nothing else.
+pub const USUAL_BYTES: usize = 1_000;
+
 /// An event that a decision wants appended, and where in its stream it belongs.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Append {
@@ -59,6 +62,11 @@ pub trait Decide {
     /// [`Stop::Need`] names facts that are not loaded yet; [`Stop::Rejected`] is the business
     /// saying no.
     fn decide(&self, facts: &Facts) -> Result<Vec<Append>, Stop>;
+
+    /// About how many bytes its events take, so that no commit grows without bound.
+    fn bytes(&self) -> usize {
+        USUAL_BYTES
+    }
 
     /// Whether its events may change facts that none of their keys name, so that it is committed
     /// in a group of its own and every cached fact is read again after it.

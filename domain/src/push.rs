@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use uuid::Uuid;
 
 use crate::{
-    Append, Decide, Rejection, Stream, account,
+    Append, Decide, Rejection, Stream, USUAL_BYTES, account,
     device::Device,
     facts::{Facts, Key, Stop},
     message::{MessageAccepted, MessageId, MessagePrivate, Protocol, Sender, Target},
@@ -153,6 +153,10 @@ impl Decide for PushMessage {
         appends.push(Append { stream, version: 1, event: event.into() });
         Ok(appends)
     }
+
+    fn bytes(&self) -> usize {
+        USUAL_BYTES + self.private.bytes()
+    }
 }
 
 /// Pushes several messages to Antelope devices, all or none.
@@ -165,6 +169,10 @@ impl Decide for PushMessages {
         facts.want(self.0.iter().flat_map(PushMessage::cids))?;
         let appends: Result<Vec<_>, Stop> = self.0.iter().map(|push| push.decide(facts)).collect();
         Ok(appends?.into_iter().flatten().collect())
+    }
+
+    fn bytes(&self) -> usize {
+        self.0.iter().map(Decide::bytes).sum()
     }
 }
 

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::{
-    Append, Decide, Stream,
+    Append, Decide, Stream, USUAL_BYTES,
     event::with_private,
     facts::{Facts, Stop},
     message::{Protocol, RawJson},
@@ -72,5 +72,10 @@ impl Decide for AcceptUplink {
     fn decide(&self, _: &Facts) -> Result<Vec<Append>, Stop> {
         let (stream, event) = (Stream::Uplink(self.new_uplink), self.uplink.clone().into());
         Ok(vec![Append { stream, version: 1, event }])
+    }
+
+    fn bytes(&self) -> usize {
+        let content = |private: &UplinkPrivate| private.content.0.get().len();
+        USUAL_BYTES + self.uplink.private.as_ref().map_or(0, content)
     }
 }

@@ -52,6 +52,7 @@ pub async fn run(server: &Arc<Server>, stop: CancellationToken) -> Result<(), Fa
     let ledger = &server.ledger;
     let mut noted = effects::checkpoint(ledger, NAME).await?;
     let mut follower = Follower::new(ledger, noted).paced(PACE);
+    let reading = server.metrics.reading(NAME, noted);
     let mut erased = Erased::default();
     let mut checkout = ledger.database().ledger_read.checkout().await?;
     for row in registry::erasures_to(&mut checkout.conn(), noted).await? {
@@ -82,7 +83,7 @@ pub async fn run(server: &Arc<Server>, stop: CancellationToken) -> Result<(), Fa
             effects::advance(ledger, NAME, last).await?;
             noted = last;
         }
-        server.metrics.lag(NAME, ledger.head() - last);
+        reading.reached(last);
     }
 }
 

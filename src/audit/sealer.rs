@@ -23,6 +23,7 @@ use super::{
 };
 use crate::{
     app::Server,
+    metrics::Reading,
     secrets::{MasterKey, SecretError},
 };
 
@@ -74,7 +75,8 @@ pub enum NotSealed {
 /// # Errors
 /// [`Fault`] when the database fails; it is taken up again. What is refused is logged here.
 pub async fn run(server: &Arc<Server>, stop: CancellationToken) -> Result<(), Fault> {
-    let pause = match seal(server, &stop).await {
+    let reading = server.metrics.reading(NAME, signed(last_size(server).await?));
+    let pause = match seal(server, &reading, &stop).await {
         Ok(()) => return Ok(()),
         Err(NotSealed::Fault(fault)) => return Err(fault),
         Err(refused) => {
@@ -90,7 +92,17 @@ pub async fn run(server: &Arc<Server>, stop: CancellationToken) -> Result<(), Fa
     Ok(())
 }
 
-async fn seal(server: &Server, stop: &CancellationToken) -> Result<(), NotSealed> {
+/// Events under the last checkpoint.
+async fn last_size(server: &Server) -> Result<u64, Fault> {
+    let mut checkout = server.ledger.database().ledger_read.checkout().await?;
+    Ok(Checkpoints::last(&mut checkout.conn()).await?.map_or(0, |last| last.size))
+}
+
+async fn seal(
+    server: &Server,
+    reading: &Reading<'_>,
+    stop: &CancellationToken,
+) -> Result<(), NotSealed> {
     let database = server.ledger.database();
     let (mut head, mut sealer) = (server.ledger.watch(), None);
     let mut size = 0;
@@ -111,7 +123,7 @@ async fn seal(server: &Server, stop: &CancellationToken) -> Result<(), NotSealed
         own.seal(server.clock.now()).await?;
         size = own.tree.size();
         server.metrics.seals_refused(false);
-        server.metrics.lag(NAME, server.ledger.head() - signed(size));
+        reading.reached(signed(size));
         let many = signed(size) + SOON_EVENTS;
         tokio::select! {
             () = stop.cancelled() => return Ok(()),

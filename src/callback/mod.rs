@@ -144,6 +144,7 @@ async fn follow(
 ) {
     let server = &engine.server;
     let mut follower = Follower::new(&server.ledger, from).paced(PACE);
+    let reading = server.metrics.reading(NAME, from);
     loop {
         if former.as_ref().is_some_and(|(_, head)| follower.position() >= *head) {
             former = None;
@@ -176,7 +177,7 @@ async fn follow(
             server.metrics.callback("unknown", Outcome::GivenUp.name());
         }
         engine.tracker.read(batch.last());
-        server.metrics.lag(NAME, server.ledger.head() - batch.last());
+        reading.reached(batch.last());
     }
 }
 

@@ -38,6 +38,7 @@ const CHECKPOINT_EVENTS: i64 = 10_000;
 pub async fn run(server: &Arc<Server>) -> Result<(), Fault> {
     let mut noted = effects::checkpoint(&server.ledger, NAME).await?;
     let mut follower = Follower::new(&server.ledger, noted).paced(PACE);
+    let reading = server.metrics.reading(NAME, noted);
     loop {
         let batch = follower.next().await?;
         let mut concerned = false;
@@ -47,8 +48,7 @@ pub async fn run(server: &Arc<Server>) -> Result<(), Fault> {
                 end(server, recorded, device, reason).await?;
             }
         }
-        let head = server.ledger.head();
-        server.metrics.lag(NAME, head - batch.last());
+        reading.reached(batch.last());
         if concerned || batch.last() - noted >= CHECKPOINT_EVENTS {
             noted = batch.last();
             effects::advance(&server.ledger, NAME, noted).await?;

@@ -69,8 +69,8 @@ pub(crate) async fn blank(views: &LiveViews, positions: &[i64]) -> Result<(), Fa
     const SQL: Sql = Sql {
         sqlite: "UPDATE set_aside SET error = 'erased' \
                  WHERE position IN (SELECT value FROM json_each($1))",
-        postgres: "UPDATE set_aside SET error = 'erased' WHERE position IN \
-                   (SELECT value::bigint FROM json_array_elements_text($1::json))",
+        postgres: "UPDATE set_aside SET error = 'erased' WHERE position = ANY \
+                   (ARRAY(SELECT value::bigint FROM json_array_elements_text($1::json)))",
     };
     let mut tx = views.begin().await?;
     let (sql, list) = (tx.conn().text(SQL), db::list(positions)?);
@@ -82,8 +82,8 @@ pub(crate) async fn blank(views: &LiveViews, positions: &[i64]) -> Result<(), Fa
 pub(super) async fn blank_erased(database: &Database) -> Result<(), Fault> {
     const SQL: Sql = Sql {
         sqlite: "SELECT position FROM erased WHERE position IN (SELECT value FROM json_each($1))",
-        postgres: "SELECT position FROM erased WHERE position IN \
-                   (SELECT value::bigint FROM json_array_elements_text($1::json))",
+        postgres: "SELECT position FROM erased WHERE position = ANY \
+                   (ARRAY(SELECT value::bigint FROM json_array_elements_text($1::json)))",
     };
     let aside = positions(&database.views).await?;
     if aside.is_empty() {

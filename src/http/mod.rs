@@ -37,11 +37,12 @@ pub struct RequestId(pub Arc<str>);
 
 /// Every route.
 pub fn router(server: Arc<Server>) -> Router {
+    let queries = get(graphql::explorer).post(graphql::query);
     Router::new()
         .merge(ums::routes())
         .route(socket::PATH, get(socket::connect))
         .merge(admin::routes())
-        .route("/graphql", get(graphql::explorer).post(graphql::query))
+        .route("/graphql", queries.layer(middleware::map_response(admin::worded)))
         .route("/healthz", get(system::healthz))
         .route("/readyz", get(system::readyz))
         .route("/metrics", get(system::metrics))

@@ -8,6 +8,7 @@ use axum::{
     Json, Router,
     extract::{Request, State},
     http::{HeaderMap, HeaderValue, StatusCode},
+    middleware,
     response::{IntoResponse, Response},
     routing::post,
 };
@@ -22,7 +23,11 @@ use serde_json::value::to_raw_value;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use super::{RequestId, admin::Refusal, admin::operator, body};
+use super::{
+    RequestId,
+    admin::{Refusal, operator, worded},
+    body,
+};
 use crate::{
     app::Server,
     ledger::{Context, Done, Lane, Refused},
@@ -42,7 +47,8 @@ const CONCURRENT: usize = 256;
 
 /// The routes.
 pub fn routes() -> Router<Arc<Server>> {
-    Router::new().route("/uplink/v1/messages", post(messages))
+    let routes = Router::new().route("/uplink/v1/messages", post(messages));
+    routes.layer(middleware::map_response(worded))
 }
 
 /// What phones wrote.

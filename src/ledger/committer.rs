@@ -104,7 +104,13 @@ impl Committer {
         let mut conflicts = 0;
         loop {
             let fault = match self.attempt(jobs, &mut unknown).await {
-                Ok(group) => return Ok(group),
+                Ok(group) => {
+                    // Counted here, so that one whose outcome was unknown counts too.
+                    if !group.events.is_empty() {
+                        self.inner.metrics.committed(group.events.len(), began.elapsed());
+                    }
+                    return Ok(group);
+                }
                 Err(fault) => fault,
             };
             match verdict(&fault) {
@@ -137,7 +143,6 @@ impl Committer {
         if unknown.is_none()
             && let Some(group) = self.at_once(jobs, unknown).await?
         {
-            self.inner.metrics.committed(group.events.len(), began.elapsed());
             return Ok(group);
         }
         let before = self.tip.take();
@@ -168,7 +173,6 @@ impl Committer {
             return Err(fault);
         }
         self.tip = Some(Tip { head: end, looked: began, alone });
-        self.inner.metrics.committed(group.events.len(), began.elapsed());
         Ok(group)
     }
 

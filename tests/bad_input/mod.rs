@@ -2,6 +2,7 @@
 //! fault, and what is refused stores nothing. [`mutated`] tries some thousands of requests that are
 //! nearly right; `ums_v2::parameters` judges the fields one by one.
 
+mod calls;
 mod mutated;
 
 use pushledger::http::{

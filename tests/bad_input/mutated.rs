@@ -1,24 +1,34 @@
 //! Requests that are nearly right: valid ones with fields dropped, doubled, retyped or nested,
 //! bytes flipped or cut off, headers and paths bent, and a right sign half of the time. Chance has
-//! a fixed seed, so that a run can be repeated.
+//! a seed, so that a run can be repeated; [`super::calls`] has the valid requests.
 
-use pushledger::http::ums::codes::{Code, Interface};
+use std::collections::BTreeMap;
+
+use pushledger::http::{
+    openapi,
+    ums::codes::{Code, Interface},
+};
 use serde_json::{Value, json};
 use sim::Caller;
 
-use super::{antelope_status, easemob_error, ret_code, signed, upgrade};
+use super::{
+    antelope_status,
+    calls::{self, Call, Names},
+    easemob_error, ret_code, signed, upgrade,
+};
 use crate::{
-    antelope::{self, ANN, APP_ID, BOB, HELLO, KEY},
-    easemob::{self, APP, CLIENT, ORG, PASSWORD, SECRET, hello},
+    antelope::{self, ANN, APP_ID, KEY},
+    easemob,
     harness::{ADMIN_TOKEN, PACKAGE, RawClient, RawReply},
     tencent,
     ums_v2::Ready,
 };
 
-/// Where chance begins.
+/// Where chance begins, unless `PUSHLEDGER_TEST_SEED` says otherwise.
 const SEED: u64 = 0x5eed_0000_0000_0001;
-/// Requests of a run.
-const REQUESTS: usize = 3_000;
+/// Requests of a run, and of five in a row those over Haier UMS.
+const REQUESTS: usize = 5_000;
+const UMS_OF_FIVE: usize = 2;
 /// Requests after which valid bodies are made anew, as some can succeed only once.
 const FRESH_REQUESTS: usize = 100;
 
@@ -201,141 +211,12 @@ struct Request {
     body: Vec<u8>,
 }
 
-/// Calls of the admin API on an app that nobody needs, queries and handshakes.
-fn other_calls(message: &str) -> Vec<(&'static str, String, Value)> {
-    let spare = |rest: &str| format!("/admin/v1/apps/spare{rest}");
-    let app = json!({ "name": "Spare", "timezone": "Asia/Tokyo",
-                      "ums": { "appKeys": [{ "generate": true }, "key"], "appPackages": ["p"] } });
-    let mut new = app.clone();
-    new["appId"] = json!("new");
-    let query = |query: String| json!({ "query": query, "variables": { "id": message } });
-    let message_of = format!("/admin/v1/apps/demo/messages/{message}");
-    vec![
-        ("GET", "/admin/v1/apps".to_owned(), json!({})),
-        ("POST", "/admin/v1/apps".to_owned(), new),
-        ("GET", spare(""), json!({})),
-        ("PATCH", spare(""), app),
-        ("DELETE", spare(""), json!({})),
-        (
-            "POST",
-            spare("/access-tokens"),
-            json!({ "userId": "u", "clientId": "c", "ttlSeconds": 9 }),
-        ),
-        ("PUT", spare("/owners/mac"), json!({ "userId": "u", "bindKey": "k" })),
-        ("DELETE", spare("/owners/mac"), json!({})),
-        ("POST", format!("{message_of}/recall"), json!({})),
-        ("POST", format!("{message_of}/replace"), json!({})),
-        ("POST", "/admin/v1/operators".to_owned(), json!({ "name": "n", "role": "analyst" })),
-        ("POST", "/graphql".to_owned(), query("{ apps { appId timezone } }".to_owned())),
-        (
-            "POST",
-            "/graphql".to_owned(),
-            query(
-                "query($id: ID!) { app(appId: \"demo\") { message(id: $id) { id } } }".to_owned(),
-            ),
-        ),
-        ("GET", "/connect".to_owned(), json!({})),
-    ]
-}
-
-/// Calls over Easemob's interface, on users that come and go; none of them waits for an outcome.
-fn easemob_calls() -> Vec<(&'static str, String, Value)> {
-    let own = |path: &str| format!("/{ORG}/{APP}/{path}");
-    let user = json!({ "username": "ann", "password": PASSWORD, "nickname": "Ann" });
-    let names = json!({ "usernames": ["ann", "bob"] });
-    let push = json!({ "strategy": 3, "targets": ["ann", "bob"], "pushMessage": {
-        "title": "Hi", "content": "Hello", "ext": { "n": 1 }, "apns": { "badge": 1 },
-        "config": { "clickAction": { "url": "x" }, "badge": { "addNum": 1 } } } });
-    let binding =
-        json!({ "device_id": "phone", "device_token": "token", "notifier_name": "jpush" });
-    vec![
-        (
-            "POST",
-            own("token"),
-            json!({ "grant_type": "client_credentials", "client_id": CLIENT,
-                    "client_secret": SECRET, "ttl": 60 }),
-        ),
-        ("POST", own("token"), json!({ "grant_type": "inherit", "username": "ann", "ttl": "60" })),
-        ("POST", own("users"), user),
-        ("GET", own("users?limit=2"), json!({})),
-        ("GET", own("users/ann"), json!({})),
-        ("DELETE", own("users/ann"), json!({})),
-        ("GET", own("users/ann/status"), json!({})),
-        ("POST", own("users/batch/status"), names.clone()),
-        ("PUT", own("users/ann/push/binding"), binding),
-        ("GET", own("users/ann/push/binding"), json!({})),
-        ("POST", own("push/label"), json!({ "name": "vip", "description": "d" })),
-        ("GET", own("push/label?limit=1"), json!({})),
-        ("GET", own("push/label/vip"), json!({})),
-        ("DELETE", own("push/label/vip"), json!({})),
-        ("POST", own("push/label/vip/user"), names.clone()),
-        ("GET", own("push/label/vip/user"), json!({})),
-        ("GET", own("push/label/vip/user/ann"), json!({})),
-        ("DELETE", own("push/label/vip/user"), names),
-        ("POST", own("push/async/ann"), push.clone()),
-        ("POST", own("push/message"), push["pushMessage"].clone()),
-        ("GET", own("push/message/1"), json!({})),
-        ("POST", own("push/message/1"), json!({})),
-        ("POST", own("push/task/broadcast"), json!({ "pushMsgId": 1, "strategy": 3 })),
-        ("POST", own("push/single"), push),
-        ("POST", own("push/sync/nobody"), json!({ "pushMessage": hello() })),
-    ]
-}
-
-/// Calls over Antelope's interface, of the app's server and of a device.
-fn antelope_calls() -> Vec<(&'static str, String, Value)> {
-    let tokens = [antelope::token(ANN), antelope::token(BOB)];
-    let proxied = json!({ "from": ANN, "to": BOB, "flag": 3, "msg": HELLO });
-    let hook = json!({ "webhook": "http://a.example.com/", "state_webhook": "" });
-    let own = |path: &str| format!("/v2/{path}");
-    vec![
-        (
-            "POST",
-            own("message/client/push"),
-            json!({ "msg": HELLO, "flag": 2, "callback": 1, "access_tokens": tokens }),
-        ),
-        (
-            "POST",
-            own("message/server/push"),
-            json!({ "proxy": 0, "payload": { "msg": HELLO, "flag": 3, "clients": [ANN, BOB] } }),
-        ),
-        ("POST", own("message/server/push"), json!({ "proxy": 1, "payload": [proxied, proxied] })),
-        ("GET", own("apps/webhook"), json!({})),
-        ("POST", own("apps/webhook"), hook),
-        ("POST", own("devices/state?page=1&size=9"), json!({ "cids": [ANN, BOB] })),
-        ("GET", own("devices/ids"), json!({})),
-        ("POST", own("devices/tokens"), json!({ "cids": [ANN], "duration": 9 })),
-    ]
-}
-
-/// Calls over Tencent's interface.
-fn tencent_calls() -> Vec<(String, Value)> {
-    let named = |more: Value| {
-        let mut body = json!({ "From_Account": "Ann", "To_Account": "bob" });
-        crate::harness::merge(&mut body, more);
-        body
-    };
-    let call = |path: &str, body: Value| (tencent::target(path), body);
-    let push = json!({ "Title": "t", "Desc": "d", "Ext": "{}", "ApnsInfo": { "BadgeMode": 0 } });
-    let wishes = json!({ "MsgLifeTime": 9, "SyncOtherMachine": 1, "OfflinePushInfo": push,
-        "SendMsgControl": ["NoUnread"], "ForbidCallbackControl": [], "MsgTimeStamp": 1 });
-    let span = json!({ "MaxCnt": 9, "MinTime": 0, "MaxTime": 4_000_000_000_u32 });
-    vec![
-        call(tencent::IMPORT, json!({ "UserID": "dave", "Nick": "Dave" })),
-        call(tencent::IMPORT_MANY, json!({ "Accounts": ["Ann", "bob"] })),
-        call(tencent::SENDMSG, tencent::message_with(1, wishes)),
-        call(tencent::BATCH, tencent::message_with(2, json!({ "To_Account": ["bob", "carl"] }))),
-        call(tencent::WITHDRAW, named(json!({ "MsgKey": "1_2_3" }))),
-        call(tencent::ROAM, named(span)),
-    ]
-}
-
 struct Town {
     ready: Ready,
-    ums: Vec<Value>,
-    others: Vec<(&'static str, String, Value)>,
-    easemob: Vec<(&'static str, String, Value)>,
-    antelope: Vec<(&'static str, String, Value)>,
+    ums: Vec<(Interface, Value)>,
+    others: Vec<Call>,
+    easemob: Vec<Call>,
+    antelope: Vec<Call>,
     tencent: Vec<(String, Value)>,
     /// The token of an app's server.
     token: String,
@@ -347,36 +228,35 @@ impl Town {
         let token = easemob::speak(&ready.world).await;
         antelope::speak(&ready.world).await;
         tencent::speak(&ready.world, json!({})).await;
-        let (ums, others) = (Vec::new(), Vec::new());
-        let (easemob, antelope) = (easemob_calls(), antelope_calls());
-        let tencent = tencent_calls();
+        let (antelope, tencent) = (calls::antelope(), calls::tencent());
+        let (ums, others, easemob) = (Vec::new(), Vec::new(), Vec::new());
         Town { ready, ums, others, easemob, antelope, tencent, token }
     }
 
     /// Every call with a body that is valid now.
-    async fn refresh(&mut self) {
+    async fn refresh(&mut self, number: usize) {
         self.ums.clear();
         for interface in Interface::ALL {
-            self.ums.push(self.ready.body(interface).await);
+            let body = self.ready.body(interface).await;
+            self.ums.extend(calls::to_everybody(interface, &body));
+            self.ums.push((interface, body));
         }
-        // Where it exists already, nothing changes.
-        let spare = json!({ "appId": "spare" });
-        self.ready.world.admin.post("/admin/v1/apps", Some(&spare)).await.unwrap();
-        self.others = other_calls(&self.ready.world.push("c-1", json!({})).await);
+        let names = Names::new(&self.ready.world, &self.token, number).await;
+        self.others = calls::others(&names);
+        self.easemob = calls::easemob(&names);
     }
 
-    fn request(&self, chance: &mut Chance) -> Request {
-        let mut request = if chance.one_in(3) {
-            self.easemob_request(chance)
-        } else if chance.one_in(4) {
-            self.antelope_request(chance)
-        } else if chance.one_in(4) {
-            self.tencent_request(chance)
-        } else if chance.one_in(3) {
-            self.other_request(chance)
+    fn request(&self, chance: &mut Chance, number: usize) -> Request {
+        let mut request = if number % 5 < UMS_OF_FIVE {
+            let (interface, body) = &self.ums[chance.below(self.ums.len())];
+            self.ums_request(chance, *interface, body)
         } else {
-            let interface = Interface::ALL[chance.below(Interface::ALL.len())];
-            self.ums_request(chance, interface)
+            match chance.below(8) {
+                0..3 => self.other_request(chance),
+                3..6 => self.easemob_request(chance),
+                6 => self.antelope_request(chance),
+                _ => self.tencent_request(chance),
+            }
         };
         bend_headers(chance, &mut request.headers);
         if chance.one_in(20) {
@@ -388,8 +268,8 @@ impl Town {
         request
     }
 
-    fn ums_request(&self, chance: &mut Chance, interface: Interface) -> Request {
-        let body = mutated(chance, &self.ums[interface as usize]);
+    fn ums_request(&self, chance: &mut Chance, interface: Interface, body: &Value) -> Request {
+        let body = mutated(chance, body);
         let (caller, path) = (self.ready.caller(interface), interface.path());
         let signs: &[u8] = if chance.one_in(2) { b"{}" } else { &body };
         let headers = signed(caller, path, signs);
@@ -428,7 +308,9 @@ impl Town {
             headers.extend(signed(caller, target, b""));
             headers
         } else {
-            vec![("Authorization".to_owned(), format!("Bearer {ADMIN_TOKEN}"))]
+            let header = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+            let bearer = format!("Bearer {ADMIN_TOKEN}");
+            vec![header("Authorization", &bearer), header("X-App-Id", "demo")]
         };
         Request { method, target: target.clone(), headers, body }
     }
@@ -459,6 +341,22 @@ fn accepted(request: &Request, reply: &RawReply) -> Result<bool, &'static str> {
     if path.starts_with("/v4/") {
         return Ok(tencent::answered(reply)["ErrorCode"] == 0);
     }
+    if path == "/uplink/v1/messages" && reply.status == 409 {
+        // Those of its messages that are new were taken.
+        return Ok(true);
+    }
+    if ["/admin/", "/uplink/", "/graphql"].iter().any(|door| path.starts_with(door)) {
+        let kind = reply.headers.get("content-type").map(String::as_str);
+        if reply.status >= 400 && kind != Some("application/problem+json") {
+            return Err("no problem document");
+        }
+        if path == "/graphql" && kind == Some("application/json") {
+            let told: Value = serde_json::from_slice(&reply.body).unwrap_or_default();
+            if told.get("data").is_none() && !told["errors"].is_array() {
+                return Err("neither data nor errors");
+            }
+        }
+    }
     if !path.starts_with("/ums") {
         return Ok(reply.status < 400);
     }
@@ -476,21 +374,63 @@ fn accepted(request: &Request, reply: &RawReply) -> Result<bool, &'static str> {
     if known { Ok(code == "00000") } else { Err("a code that this call does not have") }
 }
 
+/// Every described operation, with how many requests were made from it.
+struct Operations {
+    requests: BTreeMap<(String, String), usize>,
+}
+
+impl Operations {
+    fn new() -> Operations {
+        let document: Value = serde_json::from_str(openapi::document()).unwrap();
+        let mut requests = BTreeMap::new();
+        for (path, methods) in document["paths"].as_object().unwrap() {
+            for method in methods.as_object().unwrap().keys() {
+                requests.insert((method.to_uppercase(), path.clone()), 0);
+            }
+        }
+        Operations { requests }
+    }
+
+    fn count(&mut self, method: &str, target: &str) {
+        let path: Vec<&str> = target.split('?').next().unwrap().split('/').collect();
+        let fits = |described: &str| {
+            let parts: Vec<&str> = described.split('/').collect();
+            let same = |(own, part): (&&str, &&str)| part.starts_with('{') || own == part;
+            parts.len() == path.len() && path.iter().zip(&parts).all(same)
+        };
+        let all = self.requests.iter_mut();
+        let described = all.filter(|((known, path), _)| known == method && fits(path));
+        // Of those that fit, the one with the fewest names to fill in.
+        if let Some((_, count)) = described.min_by_key(|((_, path), _)| path.matches('{').count()) {
+            *count += 1;
+        }
+    }
+}
+
+/// Where chance begins in this run.
+fn seed() -> u64 {
+    let Ok(text) = std::env::var("PUSHLEDGER_TEST_SEED") else { return SEED };
+    let seed = text.strip_prefix("0x").map_or_else(|| text.parse(), |t| u64::from_str_radix(t, 16));
+    seed.expect("PUSHLEDGER_TEST_SEED is a number, perhaps in hexadecimal after 0x")
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn requests_that_are_nearly_right_never_cause_a_fault_and_store_nothing_when_refused() {
-    let mut chance = Chance(SEED);
+    let seed = seed();
+    let (mut chance, mut operations) = (Chance(seed), Operations::new());
     let mut town = Town::new().await;
     let mut raw = RawClient::new(&town.ready.world);
     let (mut taken, mut refused, mut head) = (0, 0, 0);
     for number in 0..REQUESTS {
         if number % FRESH_REQUESTS == 0 {
-            town.refresh().await;
+            town.refresh(number).await;
             head = town.ready.world.head().await;
         }
-        let request = town.request(&mut chance);
+        let request = town.request(&mut chance, number);
         let Request { method, target, headers, body } = &request;
+        operations.count(method, target);
         let shown = format!(
-            "request {number} of seed {SEED:#x}: {method} {target} {headers:?} {:.2000}",
+            "request {number} of seed {seed:#x}: {method} {target} {headers:?} {:.2000}",
             String::from_utf8_lossy(body)
         );
         let reply = raw.send(method, target, headers, body).await;
@@ -507,11 +447,14 @@ async fn requests_that_are_nearly_right_never_cause_a_fault_and_store_nothing_wh
         // What the server does by itself, such as ending deliveries, may go on meanwhile.
         let new = town.ready.world.running.server.ledger.read(before, 1_000).await.unwrap();
         let called = new.events.iter().find(|e| {
-            ["ums", "admin", "easemob", "antelope", "tencent"].contains(&&*e.metadata.via)
+            ["ums", "admin", "easemob", "antelope", "tencent", "uplink"].contains(&&*e.metadata.via)
         });
         assert!(called.is_none(), "{called:?} was stored though refused: {reply:?} to {shown}");
     }
     // Chance must try both sides of every door.
     assert!(taken > REQUESTS / 10 && refused > REQUESTS / 2, "{taken} taken, {refused} refused");
+    for (operation, requests) in &operations.requests {
+        assert!(*requests > 0, "no request of seed {seed:#x} was for {operation:?}");
+    }
     town.ready.world.stop().await;
 }

@@ -5,7 +5,7 @@ use std::{
     collections::HashMap,
     io::BufRead as _,
     net::SocketAddr,
-    process::{Child, ChildStdout, Command, Stdio},
+    process::{Child, Command, Stdio},
     sync::atomic::{AtomicU64, Ordering},
     time::Duration,
 };
@@ -370,6 +370,17 @@ async fn answer(reading: ReadHalf<'_>, bodiless: bool) -> Option<RawReply> {
     let length = headers.get("content-length").map_or(0, |length| length.parse().unwrap());
     let mut body = vec![0; if bodiless { 0 } else { length }];
     reading.read_exact(&mut body).await.unwrap();
+    while !bodiless && headers.contains_key("transfer-encoding") {
+        line.clear();
+        reading.read_line(&mut line).await.unwrap();
+        let length = usize::from_str_radix(line.trim_end(), 16).expect("a chunk's length");
+        let mut chunk = vec![0; length + 2];
+        reading.read_exact(&mut chunk).await.unwrap();
+        body.extend_from_slice(&chunk[..length]);
+        if length == 0 {
+            break;
+        }
+    }
     Some(RawReply { status, headers, body })
 }
 
@@ -464,11 +475,6 @@ impl Process {
 
     pub fn id(&self) -> u32 {
         self.child.id()
-    }
-
-    /// What it prints, once, if its command asked for a pipe.
-    pub fn stdout(&mut self) -> Option<ChildStdout> {
-        self.child.stdout.take()
     }
 
     /// Whether it has not ended.

@@ -32,6 +32,9 @@ async fn a_message_expires_when_it_is_due_and_not_before() {
     assert!(share(&world, &late, "c-1").await["ended"].is_null());
     world.clock.advance(Duration::from_secs(1));
     ends(&world, &late, "c-1", "expired_offline").await;
+    let info = world.status(&late).await;
+    assert_eq!((&info["status"], info.get("pushTime")), (&json!(0), None));
+    assert_eq!(info["devices"][0]["reason"], "expired_offline");
     let query = format!(
         "{{ app(appId: \"demo\") {{ message(id: \"{late}\") \
          {{ expiresAt deliveries {{ ended endedAt stage }} }} }} }}"

@@ -7,8 +7,8 @@ use serde_json::{Value, json};
 use sim::{Caller, Reply};
 
 use super::{
-    CLOUD_DEVLIST, CLOUD_PUSH, DEVLIST, PUSH, REGISTER, UNREG, call, change_app, devices_of,
-    other_app, refusal,
+    CLOUD_DEVLIST, CLOUD_PUSH, DEVLIST, PUSH, REGISTER, STATUS, TO_HOST, TRY, UNREG, call,
+    change_app, devices_of, other_app, refusal, set_owner,
 };
 use crate::harness::{
     PACKAGE, RawClient, SIGNED_AT_MS, UMS_APP, UMS_KEY, UMS_SYSTEM, UMS_SYSTEM_KEY, World, code,
@@ -224,38 +224,62 @@ async fn a_token_that_is_unknown_expired_or_somebody_elses_is_told_apart() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_call_that_needs_a_login_says_what_is_wrong_with_the_token() {
-    let world = World::new().await;
+    let world = World::with_clock().await;
     world.register_of("ann", "c-1", json!({})).await;
     let mut register = registration("c-1");
     merge(&mut register, json!({ "userId": "ann" }));
     let push = json!({ "dst": { "type": 0, "Id": ["c-1"] } });
     let id = world.push("c-1", json!({})).await;
     let report = json!({ "appPackage": PACKAGE, "msgId": id, "status": 2 });
+    let foreign = world.token("ann", "c-2").await;
+    let expired = expired(&world).await;
     for (path, body) in [
         (REGISTER, register),
         (DEVLIST, json!({})),
-        (PUSH, push),
+        (PUSH, push.clone()),
+        (TRY, push),
         (UNREG, json!({ "appPackage": PACKAGE })),
         ("/ums/v2/report", report),
     ] {
-        let junk = world.terminal("c-1").with_access_token("junk");
-        assert_eq!(refusal(&world, &junk, path, &body).await, "D00003", "{path}");
-        let token = world.token("ann", "c-2").await;
-        let foreign = world.terminal("c-1").with_access_token(token);
-        assert_eq!(refusal(&world, &foreign, path, &body).await, "D00005", "{path}");
+        for (token, expected) in [("junk", "D00003"), (&expired, "D00004"), (&foreign, "D00005")] {
+            let caller = world.terminal("c-1").with_access_token(token);
+            assert_eq!(refusal(&world, &caller, path, &body).await, expected, "{path}");
+        }
     }
     world.stop().await;
 }
 
+/// A token of a terminal whose time is over.
+async fn expired(world: &World) -> String {
+    let body = json!({ "userId": "ann", "clientId": "c-1", "ttlSeconds": 60 });
+    let path = "/admin/v1/apps/demo/access-tokens";
+    let (status, body, _) = world.admin.post(path, Some(&body)).await.unwrap();
+    assert_eq!(status, 201, "{body}");
+    world.clock.advance(Duration::from_secs(60));
+    body["accessToken"].as_str().unwrap().to_owned()
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_call_that_needs_no_login_takes_any_token() {
-    let world = World::new().await;
-    let caller = world.terminal("c-1").with_access_token("junk");
-    ok(&caller, REGISTER, &registration("c-1")).await;
-    ok(&caller, UNREG, &json!({ "appPackage": PACKAGE })).await;
-    world.register("c-1").await;
-    let cloud = world.cloud().with_access_token("junk").with_client_id("any");
-    ok(&cloud, CLOUD_PUSH, &json!({ "dst": { "type": 0, "Id": ["c-1"] } })).await;
+    let world = World::with_clock().await;
+    set_owner(&world, "mac", "ann", "key").await;
+    world.register_of("ann", "c-2", json!({})).await;
+    let foreign = world.token("ann", "c-2").await;
+    let expired = expired(&world).await;
+    for token in ["junk", &expired, &foreign] {
+        let caller = world.terminal("c-1").with_access_token(token);
+        ok(&caller, REGISTER, &registration("c-1")).await;
+        // The bind key speaks for a push to the host, and the device for what was sent to it.
+        let body = json!({ "deviceId": "mac", "encryptedData": "key", "message": {} });
+        let pushed = ok(&caller, TO_HOST, &body).await;
+        assert!(world.status(pushed["msgId"].as_str().unwrap()).await.get("userId").is_none());
+        let id = world.push("c-1", json!({})).await;
+        assert_eq!(ok(&caller, STATUS, &json!({ "megId": id })).await["mesgId"], json!(id));
+        ok(&caller, UNREG, &json!({ "appPackage": PACKAGE })).await;
+        world.register("c-1").await;
+        let cloud = world.cloud().with_access_token(token).with_client_id("any");
+        ok(&cloud, CLOUD_PUSH, &json!({ "dst": { "type": 0, "Id": ["c-1"] } })).await;
+    }
     world.stop().await;
 }
 

@@ -5,7 +5,7 @@ use pushledger::http::ums::codes::{Code, Interface};
 use serde_json::{Value, json};
 
 use super::{CLOUD_PUSH, CLOUD_STATUS, REGISTER, Ready, call, devices_of};
-use crate::harness::{World, message};
+use crate::harness::{PACKAGE, World, message};
 
 /// What a parameter is.
 #[derive(Clone, Copy)]
@@ -58,6 +58,41 @@ fn parameters(interface: Interface) -> Vec<(&'static str, Kind, bool)> {
         ],
         Interface::CloudDevices => vec![("userid", name, true)],
     }
+}
+
+/// A call with a body that it takes, and what it is made of.
+struct Case {
+    interface: Interface,
+    body: Value,
+    parameters: Vec<(&'static str, Kind, bool)>,
+}
+
+/// Each call as [`Ready`] words it; then pushes of the types that name more, and the status by its
+/// other name.
+async fn cases(ready: &Ready, interface: Interface) -> Vec<Case> {
+    let body = ready.body(interface).await;
+    let case = |body| Case { interface, body, parameters: parameters(interface) };
+    let mut cases = vec![case(body.clone())];
+    let cloud = interface.of_cloud();
+    if body["dst"].is_object() {
+        for (name, types) in [("dst.devType", json!(["01"])), ("dst.appType", json!([PACKAGE]))] {
+            let field = name.strip_prefix("dst.").unwrap();
+            let number = if field == "devType" { 2 } else { 3 };
+            let mut body = body.clone();
+            body["dst"] = json!({ "type": number, "Id": ["ann"], field: types });
+            let mut case = case(body);
+            case.parameters.push((name, Kind::Texts, true));
+            // A terminal's user is the token's: whom it names is not looked at.
+            case.parameters.retain(|(name, ..)| cloud || *name != "dst.Id");
+            cases.push(case);
+        }
+    }
+    if matches!(interface, Interface::Status | Interface::CloudStatus) {
+        let mut case = case(json!({ "megId": body["msgId"] }));
+        case.parameters[0].0 = "megId";
+        cases.push(case);
+    }
+    cases
 }
 
 /// Values that a parameter cannot have, as JSON text, with the code that says so best.
@@ -132,31 +167,35 @@ fn listed(interface: Interface, exact: Code) -> &'static str {
 async fn every_parameter_is_judged_by_presence_type_range_and_length() {
     let ready = Ready::new().await;
     for interface in Interface::ALL {
-        let body = ready.body(interface).await;
-        let head = ready.world.head().await;
-        for (name, kind, required) in parameters(interface) {
-            let mut values = wrong_values(kind);
-            if required {
-                values.push(("null".to_owned(), Code::Missing));
-                if let Kind::Text(_) = kind {
-                    values.push((r#""""#.to_owned(), Code::Missing));
+        for Case { interface, body, parameters } in cases(&ready, interface).await {
+            let head = ready.world.head().await;
+            for (name, kind, required) in parameters {
+                let mut values = wrong_values(kind);
+                if required {
+                    values.push(("null".to_owned(), Code::Missing));
+                    if let Kind::Text(_) = kind {
+                        values.push((r#""""#.to_owned(), Code::Missing));
+                    }
+                }
+                let absent = required.then_some((None, Code::Missing));
+                let values = values.iter().map(|(value, code)| (Some(value.as_str()), *code));
+                for (value, exact) in values.chain(absent) {
+                    let text = replaced(&body, name, value);
+                    let reply = call(ready.caller(interface), interface.path(), &text).await;
+                    let shown: String = value.unwrap_or("absent").chars().take(40).collect();
+                    assert_eq!(
+                        reply.ret_code,
+                        listed(interface, exact),
+                        "{interface:?} {name}: {shown} in {body}"
+                    );
+                    assert_eq!(reply.data, Value::Null);
                 }
             }
-            let absent = required.then_some((None, Code::Missing));
-            let values = values.iter().map(|(value, code)| (Some(value.as_str()), *code));
-            for (value, exact) in values.chain(absent) {
-                let text = replaced(&body, name, value);
-                let reply = call(ready.caller(interface), interface.path(), &text).await;
-                let shown: String = value.unwrap_or("absent").chars().take(40).collect();
-                assert_eq!(
-                    reply.ret_code,
-                    listed(interface, exact),
-                    "{interface:?} {name}: {shown}"
-                );
-                assert_eq!(reply.data, Value::Null);
-            }
+            assert_eq!(ready.world.head().await, head, "{interface:?} stored something");
+            // It was nothing else that was wrong.
+            let reply = call(ready.caller(interface), interface.path(), &body.to_string()).await;
+            assert_eq!(reply.ret_code, "00000", "{interface:?} {body}");
         }
-        assert_eq!(ready.world.head().await, head, "{interface:?} stored something");
     }
     ready.world.stop().await;
 }

@@ -6,12 +6,12 @@ use domain::{
     route::Strategy,
     vendor::Vendor,
 };
-use serde_json::json;
+use serde_json::{Value, json};
 use sim::Device;
 use tokio::task::JoinHandle;
 
 use super::{DAY, Post, token};
-use crate::harness::{World, merge, message, ok, registration};
+use crate::harness::{PACKAGE, World, merge, message, ok, registration};
 
 use Strategy::{OnlineElseKept, OnlineElseVendor, PresentOnly, VendorElseOnline, VendorOnly};
 
@@ -149,7 +149,7 @@ async fn a_connected_device_that_stays_silent_gets_the_message_from_its_vendor_t
     registered(&post).await;
     let options = sim::DeviceOptions {
         auto_ack: false,
-        ..sim::DeviceOptions::new(&post.world.terminal("live"), crate::harness::PACKAGE)
+        ..sim::DeviceOptions::new(&post.world.terminal("live"), PACKAGE)
     };
     let mut silent = sim::Device::connect(options).await.unwrap();
     post.present("live").await;
@@ -196,5 +196,66 @@ async fn an_app_without_vendors_keeps_everything_as_before() {
     let mut device = world.connect(&world.terminal("c-1")).await;
     assert_eq!(message(&mut device).await.0, id);
     drop(device);
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn getmsgstat_tells_whether_the_vendor_took_a_message_and_why_it_did_not() {
+    let post = Post::new().await;
+    registered(&post).await;
+    let world = &post.world;
+    let taken = world.push("live", json!({})).await;
+    let expected = json!({
+        "mesgId": taken, "revTime": "2023-11-15 06:13:20", "pushTime": "2023-11-15 06:13:20",
+        "status": 1,
+        "devices": [{ "clientId": "live", "appPackage": PACKAGE, "status": 1, "stage": "sent" }],
+    });
+    assert_eq!(world.until_status(&taken, 1).await, expected);
+
+    let refused = world.push("dead", json!({})).await;
+    // The vendor is no way; the device may still come for it.
+    let expected = json!({
+        "mesgId": refused, "revTime": "2023-11-15 06:13:20", "status": 0,
+        "devices": [{ "clientId": "dead", "appPackage": PACKAGE, "status": 0, "stage": "routed",
+                      "reason": "dead_token" }],
+    });
+    let info = world.until(&refused, |info| info["devices"][0].get("reason").is_some()).await;
+    assert_eq!(info, expected);
+
+    let over = post.push(&["bare"], VendorOnly, DAY).await.to_string();
+    let info = world.until(&over, |info| info["devices"][0].get("ended").is_some()).await;
+    let share = &info["devices"][0];
+    assert_eq!((&share["ended"], &share["reason"]), (&json!("no_binding"), &json!("no_binding")));
+    assert_eq!((&info["status"], info.get("pushTime")), (&json!(0), None));
+    post.world.stop().await;
+}
+
+/// An entry of JPush for one package.
+fn jpush_of(fake: &sim::fakes::JpushFake, name: &str, package: &str) -> Value {
+    let own = fake.credentials();
+    let credentials = json!({ "vendor": "jpush", "baseUrl": fake.url(),
+        "appKey": own.app_key, "masterSecret": own.master_secret });
+    json!({ "name": name, "appPackages": [package], "credentials": credentials })
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_package_of_a_device_chooses_the_account_at_jpush_that_it_is_pushed_through() {
+    use sim::fakes::{Jpush, JpushFake, Options};
+    let world = World::new().await;
+    let one = JpushFake::start(Jpush::default(), Options::default()).await.unwrap();
+    let other = JpushFake::start(Jpush::default(), Options::default()).await.unwrap();
+    let vendors = json!({ "vendors": [
+        jpush_of(&one, "one", "com.acme.one"), jpush_of(&other, "other", "com.acme.other") ] });
+    let (status, body, _) = world.admin.patch("/admin/v1/apps/demo", Some(&vendors)).await.unwrap();
+    assert_eq!(status, 200, "{body}");
+    for (client, package) in [("c-1", "com.acme.one"), ("c-2", "com.acme.other")] {
+        let mut body = registration(client);
+        merge(&mut body, json!({ "appPackage": package }));
+        ok(&world.terminal(client), "/ums/v2/register", &body).await;
+        let id = world.push(client, json!({})).await;
+        world.until_status(&id, 1).await;
+    }
+    let accepted = |client: &str| (one.accepted(&token(client)), other.accepted(&token(client)));
+    assert_eq!((accepted("c-1"), accepted("c-2")), ((1, 0), (0, 1)));
     world.stop().await;
 }

@@ -83,6 +83,17 @@ impl Stored {
         bare.close().await;
         stored
     }
+
+    /// The tables of views and registry, in order.
+    fn names() -> impl Iterator<Item = &'static str> {
+        projections::TABLES.iter().chain(projections::registry::TABLES).copied()
+    }
+
+    /// Those that have a row.
+    fn filled(&self) -> impl Iterator<Item = &'static str> {
+        let rows = self.views.iter().chain(&self.registry);
+        Stored::names().zip(rows).filter(|(_, rows)| !rows.is_empty()).map(|(name, _)| name)
+    }
 }
 
 /// Waits until the views of a server have read everything.

@@ -1,6 +1,6 @@
 //! Views that were thrown away, or belong to another ledger, are made again, row for row.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use futures_util::future::join_all;
 use projections::{db::Pool, message_status, on, registry};
@@ -8,7 +8,7 @@ use pushledger::{clock::Clock, feed::effects, ledger::Database};
 use serde_json::{Value, json};
 
 use super::{Stored, caught_up, history::live, position, tables};
-use crate::harness::{Place, World, dump, message, ok, until};
+use crate::harness::{ADMIN_TOKEN, Place, World, dump, message, ok, until};
 
 /// Events of each page of a fold.
 const PAGES: [usize; 3] = [1, 7, 10_000];
@@ -33,7 +33,7 @@ pub(super) async fn is_what_its_events_make(stored: &Stored) {
         let views = tables(&database.views.live().read, projections::TABLES).await;
         let registry = tables(&database.ledger_read, registry::TABLES).await;
         database.close().await;
-        let names = projections::TABLES.iter().chain(registry::TABLES);
+        let names = Stored::names();
         let folded = views.iter().chain(&registry);
         let live = stored.views.iter().chain(&stored.registry);
         for (name, (folded, live)) in names.zip(folded.zip(live)) {
@@ -42,11 +42,35 @@ pub(super) async fn is_what_its_events_make(stored: &Stored) {
     }
 }
 
+/// Two phones write, and one of them is erased, as is a user.
+async fn some_write_and_are_erased(world: &World) {
+    let wrote = |phone: &str| json!({ "id": phone, "phone": phone, "content": "yes" });
+    let wrote = json!({ "messages": [wrote("185"), wrote("186")] });
+    let gateway = reqwest::Client::new().post(format!("{}/uplink/v1/messages", world.url));
+    let gateway = gateway.bearer_auth(ADMIN_TOKEN).header("x-app-id", "demo");
+    let answer = gateway.body(wrote.to_string()).send().await.unwrap();
+    assert_eq!(answer.status(), 200);
+    let erasures = "/admin/v1/apps/demo/erasures";
+    let user = json!({ "user": { "protocol": "ums", "name": "user-1" } });
+    for subject in [json!({ "phone": "185" }), user] {
+        let body = json!({ "subject": subject, "reason": "objection" });
+        let (status, answer, _) = world.admin.post(erasures, Some(&body)).await.unwrap();
+        assert_eq!(status, 202, "{answer}");
+    }
+    until("an erasure is not done", async || {
+        let (_, all, _) = world.admin.get(erasures, None).await.unwrap();
+        all.as_array().unwrap().iter().all(|erasure| erasure["done"] == true)
+    })
+    .await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_replay_of_any_history_makes_the_same_rows_in_every_view_and_in_the_registry() {
+    let mut filled = BTreeSet::new();
     for seed in [1, u64::MAX / 3] {
         let world = World::with_clock().await;
         live(&world, seed, 250).await;
+        some_write_and_are_erased(&world).await;
         caught_up(&world).await;
         let clock = world.clock.clone();
         let place = world.stop().await;
@@ -58,6 +82,7 @@ async fn a_replay_of_any_history_makes_the_same_rows_in_every_view_and_in_the_re
         });
         assert!(kinds.len() >= 14, "seed {seed} has no rich history: {kinds:?}");
         is_what_its_events_make(&before).await;
+        filled.extend(before.filled());
         // The same by the server itself, from nothing.
         Database::drop_views(&place.database()).await.unwrap();
         let world = World::start(place, clock).await;
@@ -66,6 +91,9 @@ async fn a_replay_of_any_history_makes_the_same_rows_in_every_view_and_in_the_re
         assert!(after.position >= before.position);
         is_what_its_events_make(&after).await;
     }
+    // A comparison of nothing with nothing shows nothing.
+    let empty: Vec<_> = Stored::names().filter(|name| !filled.contains(name)).collect();
+    assert_eq!(empty, [""; 0], "no history has a row of these");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::{
-    Append, Decide, Rejection, Stream, account,
+    Append, Decide, Rejection, Stream, USUAL_BYTES, account,
     event::with_private,
     facts::{Facts, Key, Stop},
     message::{MessageAccepted, MessageId, MessagePrivate, Protocol, RawJson, Sender, Target},
@@ -170,6 +170,11 @@ impl Decide for SendChat {
             }
         }
         Ok(appends)
+    }
+
+    fn bytes(&self) -> usize {
+        // A message and, at most, its copy.
+        self.to.iter().map(|to| 2 * (USUAL_BYTES + to.private.bytes())).sum()
     }
 }
 

@@ -5,10 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
     DeliveriesAdvanced, Delivery, Ending, Message, MessageId, Progress, RecallOp, RecallRequested,
-    RecallResult, Recalled, Reporter, Stage, Step,
+    RecallResult, Recalled, Reporter, STEP_BYTES, Stage, Step,
 };
 use crate::{
-    Append, Decide, Event, Rejection, Stream, device,
+    Append, Decide, Event, Rejection, Stream, USUAL_BYTES, device,
     facts::{Facts, Stop},
 };
 
@@ -81,6 +81,10 @@ impl Decide for AdvanceDeliveries {
             .cloned()
             .collect();
         Ok(advanced(self.message, &message, &deliveries, steps))
+    }
+
+    fn bytes(&self) -> usize {
+        USUAL_BYTES + self.steps.len() * STEP_BYTES
     }
 }
 

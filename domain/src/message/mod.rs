@@ -154,6 +154,18 @@ pub struct MessagePrivate {
     pub caller: Option<String>,
 }
 
+impl MessagePrivate {
+    /// Bytes of what the caller wrote.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        let payload = self.payload.as_ref().map_or(0, |payload| payload.0.get().len());
+        self.destinations.0.get().len() + payload
+    }
+}
+
+/// About how long a step is where it is stored, in bytes.
+pub(crate) const STEP_BYTES: usize = 100;
+
 /// Deliveries of one message went on. What arrived together is one event.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct DeliveriesAdvanced {

@@ -9,12 +9,15 @@ use serde::{Deserialize, Serialize};
 
 use super::{How, packed::Packed, state::State};
 use crate::{
-    Append, Decide, Event, Rejection, Stream,
+    Append, Decide, Event, Rejection, Stream, USUAL_BYTES,
     event::without_private,
     facts::{Facts, Place, Stop},
-    message::{DeliveriesAdvanced, Ending, MessageId, Step},
+    message::{DeliveriesAdvanced, Ending, MessageId, STEP_BYTES, Step},
     vendor::Vendor,
 };
+
+/// About how long the outcome of one device is where it is stored, in bytes.
+const DELIVERED_BYTES: usize = 8;
 
 /// Devices of one chunk, at most.
 pub const MAX_DEVICES: usize = super::packed::MAX_NUMBERS;
@@ -276,6 +279,10 @@ impl Decide for RecordChunk {
         let event = ChunkDelivered::of(started.position, self.attempt, &deliveries);
         Ok(append(self.task, self.chunk, version, event.map(Event::from)))
     }
+
+    fn bytes(&self) -> usize {
+        USUAL_BYTES + self.deliveries.len() * DELIVERED_BYTES
+    }
 }
 
 impl Decide for AdvanceChunk {
@@ -295,6 +302,10 @@ impl Decide for AdvanceChunk {
         let event = DeliveriesAdvanced { accepted: chunk.started, steps };
         let event = (!event.steps.is_empty()).then(|| Event::from(event));
         Ok(append(self.task, self.chunk, chunk.version, event))
+    }
+
+    fn bytes(&self) -> usize {
+        USUAL_BYTES + self.steps.len() * STEP_BYTES
     }
 }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::{AppTask, Audience, How, RECENT_MICROS, TaskCreated, TaskEnded, TaskStarted, Totals};
 use crate::{
-    Append, Decide, Rejection, Stream,
+    Append, Decide, Rejection, Stream, USUAL_BYTES,
     facts::{Facts, Key, Stop},
     message::{MessageId, MessagePrivate, Protocol},
     route::Strategy,
@@ -101,6 +101,10 @@ impl Decide for CreateTask {
             private: Some(self.private.clone()),
         };
         Ok(vec![append(self.id, 1, event)])
+    }
+
+    fn bytes(&self) -> usize {
+        USUAL_BYTES + self.private.bytes()
     }
 }
 

@@ -1,14 +1,13 @@
 //! The protocol's state of a message, for every stage and every recall.
 
 use domain::{
-    message::{
-        Delivery, Ending, Message, MessageAccepted, RecallOp, RecallResult, Sender, Stage, Target,
-    },
+    message::{Delivery, Message, MessageAccepted, RecallOp, RecallResult, Sender, Stage, Target},
     ums::{delivery_status, message_status},
 };
 
 use crate::{
     cast::{MESSAGE, of_message, push_to},
+    golden::ENDINGS,
     scenario::given,
 };
 
@@ -31,16 +30,6 @@ const TABLE: [Row; 6] = [
     (Stage::Received, 2, [2, 5, 5, 2, 2], [2, 6, 6, 2, 2]),
     (Stage::Displayed, 3, [3, 5, 5, 3, 3], [3, 6, 6, 3, 3]),
     (Stage::Acknowledged, 4, [4, 5, 5, 4, 4], [4, 6, 6, 4, 4]),
-];
-
-/// Every reason to end, and none.
-const ENDINGS: [Option<Ending>; 6] = [
-    None,
-    Some(Ending::ExpiredOffline),
-    Some(Ending::ExpiredUnacknowledged),
-    Some(Ending::OwnerChanged),
-    Some(Ending::Unregistered),
-    Some(Ending::Recalled),
 ];
 
 /// All deliveries of the table with their states.
@@ -75,7 +64,7 @@ fn message(deliveries: &[Delivery]) -> Message {
 fn the_state_of_a_delivery_follows_from_its_stage_and_its_recall_alone() {
     assert_eq!(all().len(), 6 * 11);
     for (delivery, state) in all() {
-        for ended in ENDINGS {
+        for ended in ENDINGS.map(Some).into_iter().chain([None]) {
             for reported in [None, Some(Stage::Received), Some(Stage::Acknowledged)] {
                 let delivery = Delivery { ended, reported, ..delivery.clone() };
                 assert_eq!(delivery_status(&delivery), state, "{delivery:?}");

@@ -77,6 +77,7 @@ async fn messages(machine: &Arc<Machine>, server: &Arc<Server>) -> Result<(), Fa
     let mut tasks: JoinSet<()> = JoinSet::new();
     let mut noted = effects::checkpoint(&server.ledger, NAME).await?;
     let mut follower = Follower::new(&server.ledger, noted).paced(PACE);
+    let reading = server.metrics.reading(NAME, noted);
     machine.find_due(server, noted, &mut tasks).await?;
     let mut look = tokio::time::interval(LOOK);
     loop {
@@ -105,7 +106,7 @@ async fn messages(machine: &Arc<Machine>, server: &Arc<Server>) -> Result<(), Fa
         for recorded in batch.events() {
             machine.concern(server, recorded, &mut tasks);
         }
-        server.metrics.lag(NAME, server.ledger.head() - batch.last());
+        reading.reached(batch.last());
         // A note waits in line with the appends, so there are few: what is taken up again after a
         // restart does no harm.
         if batch.last() - noted >= CHECKPOINT_EVENTS {

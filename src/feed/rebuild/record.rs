@@ -246,8 +246,8 @@ pub(crate) async fn blank(conn: &mut Conn<'_>, positions: &[i64]) -> Result<(), 
     const SQL: Sql = Sql {
         sqlite: "UPDATE views_rebuild SET reason = 'erased' \
                  WHERE stopped_at IN (SELECT value FROM json_each($1))",
-        postgres: "UPDATE views_rebuild SET reason = 'erased' WHERE stopped_at IN \
-                   (SELECT value::bigint FROM json_array_elements_text($1::json))",
+        postgres: "UPDATE views_rebuild SET reason = 'erased' WHERE stopped_at = ANY \
+                   (ARRAY(SELECT value::bigint FROM json_array_elements_text($1::json)))",
     };
     let (sql, list) = (conn.text(SQL), db::list(positions)?);
     on!(conn.again(), c => sqlx::query(sql).bind(list).execute(&mut *c).await?.rows_affected());

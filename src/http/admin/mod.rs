@@ -78,6 +78,23 @@ pub fn routes() -> Router<Arc<Server>> {
         )
         .route("/admin/v1/views/set-aside", get(views::set_aside))
         .layer(middleware::from_fn(whole))
+        .layer(middleware::map_response(worded))
+}
+
+/// Words as a problem document what the router refused by itself: a method, or a path that is no
+/// text.
+pub(super) async fn worded(response: Response) -> Response {
+    let status = response.status();
+    let kind = response.headers().get(header::CONTENT_TYPE);
+    let json = |kind: &HeaderValue| kind.as_bytes().ends_with(b"json");
+    if !status.is_client_error() || kind.is_some_and(json) {
+        return response;
+    }
+    let mut refusal = Refusal::new(status, "there is no such call").into_response();
+    if let Some(methods) = response.headers().get(header::ALLOW) {
+        refusal.headers_mut().insert(header::ALLOW, methods.clone());
+    }
+    refusal
 }
 
 /// Reads the body before the call is looked at, whoever calls.

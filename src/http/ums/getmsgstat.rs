@@ -40,6 +40,9 @@ struct DeviceInfo {
     stage: Stage,
     #[serde(skip_serializing_if = "Option::is_none")]
     ended: Option<Ending>,
+    /// Why it ended or, while it goes on over our own channel, why no vendor was a way.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<Ending>,
     #[serde(skip_serializing_if = "Option::is_none")]
     recall: Option<RecallResult>,
 }
@@ -98,6 +101,7 @@ fn device_info(device: &Device, delivery: &Delivery) -> DeviceInfo {
         status: ums::delivery_status(delivery),
         stage: delivery.stage,
         ended: delivery.ended,
+        reason: delivery.failed.or(delivery.ended),
         recall: delivery.recall.map(|(_, result)| result),
     }
 }
