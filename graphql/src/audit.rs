@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use async_graphql::{Context, Object, Result, SimpleObject};
 
-use crate::{Hidden, Later};
+use crate::{Hidden, Later, access};
 
 /// The tree as auditors read it; refusals are in words for people.
 pub trait Proofs: Send + Sync {
@@ -48,7 +48,10 @@ pub(crate) struct Audit;
 
 /// The port, for those who may see the history.
 fn proofs<'a>(ctx: &Context<'a>) -> Result<&'a Arc<dyn Proofs>> {
-    ctx.data::<Arc<dyn Proofs>>().map_err(|_| "this needs the role auditor".into())
+    ctx.data::<Arc<dyn Proofs>>().map_err(|_| {
+        access::deny(ctx, "audit");
+        "this needs the role auditor".into()
+    })
 }
 
 #[Object]

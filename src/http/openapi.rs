@@ -17,8 +17,8 @@ use utoipa::{
 
 use super::{
     admin::{
-        addresses, apps, audit, callbacks, erasures, events, export, messages, operators, owners,
-        tokens, webhooks,
+        access, addresses, apps, audit, callbacks, erasures, events, export, messages, operators,
+        owners, tokens, webhooks,
     },
     antelope::interface as antelope,
     easemob::interface as easemob,
@@ -61,6 +61,7 @@ use super::{
         erasures::list,
         events::read,
         export::read,
+        access::list,
         audit::checkpoint,
         audit::keys,
         audit::inclusion,

@@ -1,6 +1,6 @@
 //! The databases: opening, migrating, and reading the ledger's tables. On SQLite the ledger, the
-//! views and presence are three files, so that their writers never wait for each other; on
-//! PostgreSQL views and presence have a schema of their own each.
+//! views, presence and the access log are files of their own, so that their writers never wait for
+//! each other; on PostgreSQL all but the ledger have a schema of their own each.
 
 use std::{borrow::Cow, os::unix::fs::DirBuilderExt, path::Path, str::FromStr, time::Duration};
 
@@ -27,6 +27,8 @@ use super::Page;
 const READERS: u32 = 4;
 /// Connections for presence: one writes, one answers.
 const PRESENCE: u32 = 2;
+/// Connections for the access log: one writes, the others answer and remove.
+const ACCESS: u32 = 3;
 /// Pages that a writing connection keeps in memory, as SQLite words it: 32 MiB.
 const WRITER_CACHE: &str = "-32768";
 /// Prepared statements kept for each connection.
@@ -51,6 +53,8 @@ pub struct Database {
     pub views_read: Pool,
     /// Who is connected where.
     pub presence: Pool,
+    /// Who read what belongs to people.
+    pub access: Pool,
 }
 
 impl Database {
@@ -68,7 +72,9 @@ impl Database {
     /// Closes all connections.
     pub async fn close(&self) {
         let views = [&self.views_read, &self.views_write];
-        for pool in [&self.presence, views[0], views[1], &self.ledger_read, &self.ledger_write] {
+        let ledger = [&self.ledger_read, &self.ledger_write];
+        let hints = [&self.access, &self.presence];
+        for pool in hints.into_iter().chain(views).chain(ledger) {
             pool.close().await;
         }
     }
@@ -145,12 +151,16 @@ async fn open_sqlite(directory: &Path) -> Result<Database, Fault> {
     let presence = options("presence.db", SqliteSynchronous::Normal);
     let presence = open(&presence.pragma("wal_autocheckpoint", "1000"), PRESENCE).await?;
     migrator(&SQLITE_PRESENCE).run(&presence).await?;
+    let access = options("access.db", SqliteSynchronous::Full);
+    let access = open(&access.pragma("wal_autocheckpoint", "1000"), ACCESS).await?;
+    migrator(&SQLITE_ACCESS).run(&access).await?;
     Ok(Database {
         ledger_write: Pool::Sqlite(ledger_write),
         ledger_read: Pool::Sqlite(open(&ledger.pragma("query_only", "ON"), READERS).await?),
         views_write: Pool::Sqlite(views_write),
         views_read: Pool::Sqlite(open(&views.pragma("query_only", "ON"), READERS).await?),
         presence: Pool::Sqlite(presence),
+        access: Pool::Sqlite(access),
     })
 }
 
@@ -181,8 +191,11 @@ async fn open_postgres(url: &str) -> Result<Database, Fault> {
         }
     }
     migrator(&POSTGRES_LEDGER).run(&ledger_write).await?;
-    for schema in ["CREATE SCHEMA IF NOT EXISTS views_1", "CREATE SCHEMA IF NOT EXISTS presence_1"]
-    {
+    for schema in [
+        "CREATE SCHEMA IF NOT EXISTS views_1",
+        "CREATE SCHEMA IF NOT EXISTS presence_1",
+        "CREATE SCHEMA IF NOT EXISTS access_1",
+    ] {
         // Two nodes may start at once; the second finds the schema there.
         if let Err(error) = ledger_write.execute(schema).await
             && !matches!(&error, sqlx::Error::Database(e) if e.is_unique_violation())
@@ -198,12 +211,15 @@ async fn open_postgres(url: &str) -> Result<Database, Fault> {
     let presence = options.clone().options([("search_path", "presence_1")]);
     let presence = pool(presence.options(planned), PRESENCE).await?;
     migrator(&POSTGRES_PRESENCE).run(&presence).await?;
+    let access = pool(options.clone().options([("search_path", "access_1")]), ACCESS).await?;
+    migrator(&POSTGRES_ACCESS).run(&access).await?;
     Ok(Database {
         ledger_write: Pool::Postgres(ledger_write),
         ledger_read: Pool::Postgres(pool(options, READERS).await?),
         views_write: Pool::Postgres(views_write),
         views_read: Pool::Postgres(pool(views, READERS).await?),
         presence: Pool::Postgres(presence),
+        access: Pool::Postgres(access),
     })
 }
 
@@ -268,6 +284,11 @@ static POSTGRES_PRESENCE: [(i64, &str, &str); 2] = [
     (1, "presence", include_str!("../../migrations/postgres/presence/0001_presence.sql")),
     (2, "vendor_calls", include_str!("../../migrations/postgres/presence/0002_vendor_calls.sql")),
 ];
+
+static SQLITE_ACCESS: [(i64, &str, &str); 1] =
+    [(1, "access", include_str!("../../migrations/sqlite/access/0001_access.sql"))];
+static POSTGRES_ACCESS: [(i64, &str, &str); 1] =
+    [(1, "access", include_str!("../../migrations/postgres/access/0001_access.sql"))];
 
 fn migrator(scripts: &'static Scripts) -> Migrator {
     let migration = |(version, name, sql): &(i64, &'static str, &'static str)| {
