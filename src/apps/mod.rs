@@ -161,7 +161,8 @@ impl Vault<'_> {
         before: Option<&CallUrl>,
         url: String,
     ) -> Result<CallUrl, InputError> {
-        if let Some(before) = before.filter(|before| before.to_string() == url) {
+        let kept = |own: &&CallUrl| own.secret().is_some() && own.to_string() == url;
+        if let Some(before) = before.filter(kept) {
             return Ok(before.clone());
         }
         if url.ends_with("?…") {

@@ -4,6 +4,7 @@
 mod accessed;
 mod archived;
 mod erased;
+mod erased_others;
 mod replayed;
 mod sealed;
 mod tampered;
