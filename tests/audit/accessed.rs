@@ -90,8 +90,9 @@ async fn the_log_is_for_auditors_in_pages_with_filters_and_reading_it_is_logged(
     let refused = only(&all, "outcome", "refused");
     assert_eq!((&refused["code"], &refused["role"]), (&json!("403"), &json!("analyst")));
     assert_eq!(refused["operation"], "GET /admin/v1/access");
-    let again = rows(&auditor, "").await;
-    assert_eq!(only(&again, "operation", "GET /admin/v1/access"), &again[0].clone());
+    let again = rows(&auditor, "?outcome=answered").await;
+    only(&again, "operation", "GET /admin/v1/access");
+    assert_eq!(again[0]["operation"], "GET /admin/v1/access");
     // Pages go on where the last ended.
     let (mut seen, mut next) = (Vec::new(), String::new());
     loop {
