@@ -142,7 +142,7 @@ async fn whoever_reads_afterwards_is_shown_the_blank() {
     let query = format!(
         "{{ app(appId: \"demo\") {{ devices {{ nodes {{ clientId userId }} }} \
          message(id: \"{id}\") {{ events {{ type private }} }} \
-         callbacks {{ nodes {{ kind }} }} }} }}"
+         callbacks(outcome: GIVEN_UP) {{ nodes {{ kind }} }} }} }}"
     );
     let told = world.graphql(&query).await;
     let events = told["app"]["message"]["events"].as_array().unwrap();
