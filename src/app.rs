@@ -18,6 +18,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use uuid::Uuid;
 
 use crate::{
+    access::AccessLog,
     audit::{
         Audit, eraser, sealer,
         witness::{FileWitness, Witness, lies_in},
@@ -74,6 +75,10 @@ pub struct Server {
     pub master: MasterKey,
     /// What an operator watches.
     pub metrics: Arc<Metrics>,
+    /// Who read what belongs to people.
+    pub access: Arc<AccessLog>,
+    /// Days for which that is kept.
+    pub access_days: u32,
     /// The time.
     pub clock: Clock,
     /// Numbers of new messages.
@@ -172,6 +177,9 @@ impl Running {
         let easemob = Gate::new(&read, &database.ledger_write, &clock);
         let tokens = Tokens::new(read, database.ledger_write.clone(), clock.clone());
         let new_admin_token = admin_token(&tokens, config).await?;
+        let (access, writer) =
+            AccessLog::new(database.access.clone(), clock.clone(), Arc::clone(&metrics));
+        back.spawn(writer.run(stop_back.clone()));
         let ledger =
             Ledger::start(database, clock.clone(), Arc::clone(&metrics), &back, &stop_back).await?;
         let node = Uuid::now_v7();
@@ -214,6 +222,8 @@ impl Running {
             feeds: Feeds::default(),
             master,
             metrics,
+            access,
+            access_days: config.access_days,
             clock,
             ids,
             hub,
@@ -426,6 +436,7 @@ async fn chores(server: Arc<Server>, stop: CancellationToken) {
             server.tokens.remove_old().await,
             server.easemob.tokens.remove_old().await,
             calls::forget_old(hints, server.clock.now()).await,
+            server.access.remove_old(server.access_days).await,
         ] {
             if let Err(fault) = removed {
                 tracing::warn!(%fault, "old tokens or keys could not be removed");

@@ -41,6 +41,15 @@ pub struct Options {
     /// A file outside the data directory to which every signed checkpoint is appended
     #[arg(long, env = "PUSHLEDGER_WITNESS", global = true, value_name = "FILE")]
     pub witness: Option<PathBuf>,
+    /// Days for which the access log is kept, 1 to 36,500 [default: 180]
+    #[arg(
+        long,
+        env = "PUSHLEDGER_ACCESS_DAYS",
+        global = true,
+        value_name = "DAYS",
+        value_parser = clap::value_parser!(u32).range(1..=36_500)
+    )]
+    pub access_days: Option<u32>,
 }
 
 /// The options with every default filled in.
@@ -60,12 +69,19 @@ pub struct Config {
     pub callback_allow: Vec<IpNet>,
     /// The file that witnesses checkpoints, if there is one.
     pub witness: Option<PathBuf>,
+    /// Days for which the access log is kept.
+    pub access_days: u32,
     /// Devices of one chunk of a new task. No option: only the demo wants other chunks.
     pub chunk_devices: u32,
 }
 
 /// Devices of one chunk: two calls of a vendor that takes many.
 pub const CHUNK_DEVICES: u32 = 2_000;
+
+/// Days for which the access log is kept, unless the operator says otherwise.
+pub const ACCESS_DAYS: u32 = 180;
+/// Longest that it may be kept: 100 years.
+const MAX_ACCESS_DAYS: u32 = 36_500;
 
 /// The configuration file cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -94,6 +110,11 @@ impl Options {
             admin_token: self.admin_token.or(file.admin_token),
             callback_allow: self.callback_allow.or(file.callback_allow).unwrap_or_default(),
             witness: self.witness.or(file.witness),
+            access_days: self
+                .access_days
+                .or(file.access_days)
+                .unwrap_or(ACCESS_DAYS)
+                .clamp(1, MAX_ACCESS_DAYS),
             chunk_devices: CHUNK_DEVICES,
             data,
         })

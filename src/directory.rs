@@ -14,7 +14,7 @@ use chrono::{DateTime, Utc};
 use chrono_tz::Tz;
 use domain::{
     Event,
-    app::{App, AppConfig, JwtKeys, SecretRef, VendorRef},
+    app::{App, AppConfig, CallUrl, JwtKeys, SecretRef, VendorRef},
     facts::{Fact, Key},
 };
 use projections::{Fault, db::Conn};
@@ -61,6 +61,8 @@ pub struct AppEntry {
     pub tencent_token: Option<String>,
     /// Secrets that calls to its webhooks are signed with, newest first, by webhook.
     pub webhook_secrets: HashMap<Uuid, Vec<String>>,
+    /// URLs of the configuration that are sealed, whole, by reference.
+    urls: HashMap<String, String>,
     /// Whom to call back, as it is configured now.
     pub callbacks: Vec<Arc<Endpoint>>,
     /// Its push vendors that can be spoken to, in the order of its configuration.
@@ -72,6 +74,15 @@ impl AppEntry {
     #[must_use]
     pub fn id(&self) -> &str {
         &self.config.app_id
+    }
+
+    /// A URL of its configuration, whole.
+    #[must_use]
+    pub fn url(&self, url: &CallUrl) -> Option<String> {
+        match url {
+            CallUrl::Open(url) => Some(url.clone()),
+            CallUrl::Sealed { secret, .. } => self.urls.get(&secret.reference).cloned(),
+        }
     }
 
     /// Packages that may register over UMS; empty: any.
@@ -219,9 +230,13 @@ impl Directory {
             tencent_keys: Vec::new(),
             tencent_token: None,
             webhook_secrets: HashMap::new(),
+            urls: HashMap::new(),
             callbacks: Vec::new(),
             vendors: self.vendors(conn, &app.config, former).await?,
         };
+        let sealed = app.config.urls().filter_map(CallUrl::secret);
+        let sealed: Vec<&str> = sealed.map(|secret| secret.reference.as_str()).collect();
+        entry.urls = self.master.get_all(conn, &sealed).await?;
         if let Some(easemob) = &app.config.easemob {
             let secrets = self.secrets(conn, &easemob.client_secrets).await?;
             let prints = easemob.client_secrets.iter().map(|secret| secret.fingerprint.clone());
@@ -241,7 +256,7 @@ impl Directory {
             if let Some(jwt) = &ums.jwt {
                 let secrets = match &jwt.keys {
                     JwtKeys::Hs256(secrets) => self.secrets(conn, secrets).await?,
-                    JwtKeys::JwksUrl(_) => Vec::new(),
+                    JwtKeys::JwksUrl(url) => entry.url(url).into_iter().collect(),
                 };
                 let former = former.and_then(|former| former.ums_jwt.as_ref());
                 entry.ums_jwt = Some(Verifier::new(&app.config.app_id, jwt, &secrets, former));

@@ -1,5 +1,6 @@
 //! The shell: everything that touches the world. See ARCHITECTURE.md for the map.
 
+pub mod access;
 pub mod antelope;
 pub mod app;
 pub mod apps;

@@ -48,11 +48,18 @@ pub struct Metrics {
     effects_paused: Gauge,
     views_generation: Gauge,
     rebuilds: Family<RebuildLabel, Counter>,
+    accesses: Family<AccessLabel, Counter>,
+    access_failing: Gauge,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct RebuildLabel {
     outcome: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct AccessLabel {
+    what: &'static str,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -185,10 +192,24 @@ impl Default for Metrics {
             "Rebuilds of the views that ended on this node, by outcome",
             rebuilds.clone(),
         );
+        let accesses = Family::default();
+        registry.register(
+            "accesses",
+            "Rows of the access log that were written, and calls that were refused and found no room",
+            accesses.clone(),
+        );
+        let access_failing = Gauge::default();
+        registry.register(
+            "access_log_failing",
+            "1 while the access log cannot be written, and personal data is not told",
+            access_failing.clone(),
+        );
         Metrics {
             registry,
             views_generation,
             rebuilds,
+            accesses,
+            access_failing,
             effects_paused,
             seals_refused,
             callbacks,
@@ -334,6 +355,21 @@ impl Metrics {
     /// Whether this node has to refuse to seal.
     pub fn seals_refused(&self, refused: bool) {
         self.seals_refused.set(refused.into());
+    }
+
+    /// So many rows of the access log were written.
+    pub fn accesses_written(&self, rows: usize) {
+        self.accesses.get_or_create(&AccessLabel { what: "written" }).inc_by(rows as u64);
+    }
+
+    /// A call was refused that the access log has no room for.
+    pub fn access_dropped(&self) {
+        self.accesses.get_or_create(&AccessLabel { what: "dropped" }).inc();
+    }
+
+    /// Whether the access log cannot be written.
+    pub fn access_failing(&self, failing: bool) {
+        self.access_failing.set(failing.into());
     }
 
     /// A request was answered with a protocol's code, or an HTTP status.

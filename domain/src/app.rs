@@ -1,6 +1,8 @@
 //! An app: the tenant. Its events carry what it is configured to do and, of each secret, only a
 //! reference and a fingerprint.
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
@@ -85,7 +87,7 @@ pub enum JwtKeys {
     /// Secrets of HS256; several while a rotation overlaps.
     Hs256(Vec<SecretRef>),
     /// URL of a set of public keys (JWKS).
-    JwksUrl(String),
+    JwksUrl(CallUrl),
 }
 
 /// The Easemob side of an app.
@@ -175,10 +177,10 @@ pub struct AntelopeConfig {
     pub cid_ranges: Vec<(u32, u32)>,
     /// Where devices' messages are called back to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub webhook: Option<String>,
+    pub webhook: Option<CallUrl>,
     /// Where changes of devices' states are called back to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub state_webhook: Option<String>,
+    pub state_webhook: Option<CallUrl>,
 }
 
 impl AntelopeConfig {
@@ -203,7 +205,7 @@ pub struct TencentConfig {
     pub words: Vec<String>,
     /// Where the app's server is called.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub callback_url: Option<String>,
+    pub callback_url: Option<CallUrl>,
     /// What those calls are signed with.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub callback_token: Option<SecretRef>,
@@ -278,10 +280,10 @@ impl TencentConfig {
 pub struct UplinkConfig {
     /// Where uplinks go (`MsgType` 0).
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub callback_url: Option<String>,
+    pub callback_url: Option<CallUrl>,
     /// Where reports on deliveries go (`MsgType` 2).
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub report_url: Option<String>,
+    pub report_url: Option<CallUrl>,
 }
 
 impl UplinkConfig {
@@ -296,7 +298,7 @@ pub struct WebhookConfig {
     /// Its id.
     pub id: Uuid,
     /// Where it is.
-    pub url: String,
+    pub url: CallUrl,
     /// Names of the events that it wants, `device.*` for all of a family; empty: all but those
     /// about the app's own configuration.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -399,7 +401,57 @@ pub struct SecretRef {
     pub fingerprint: String,
 }
 
+/// A URL that an app's configuration names. One that may hold a credential, as it has a query, is a
+/// secret itself, and only what precedes that is in the configuration.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum CallUrl {
+    /// The whole URL.
+    Open(String),
+    /// Where it leads, and where the whole of it lies.
+    Sealed {
+        /// Its scheme, host, port and path.
+        origin: String,
+        /// The whole URL.
+        secret: SecretRef,
+    },
+}
+
+impl CallUrl {
+    /// The secret that it is, if it is one.
+    #[must_use]
+    pub fn secret(&self) -> Option<&SecretRef> {
+        match self {
+            CallUrl::Open(_) => None,
+            CallUrl::Sealed { secret, .. } => Some(secret),
+        }
+    }
+}
+
+/// The URL as everybody may see it; an ellipsis stands for what is sealed.
+impl fmt::Display for CallUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            CallUrl::Open(url) => f.write_str(url),
+            CallUrl::Sealed { origin, .. } => write!(f, "{origin}?…"),
+        }
+    }
+}
+
 impl AppConfig {
+    /// All URLs that it names.
+    pub fn urls(&self) -> impl Iterator<Item = &CallUrl> {
+        let jwks = self.ums.as_ref().and_then(|ums| match &ums.jwt.as_ref()?.keys {
+            JwtKeys::JwksUrl(url) => Some(url),
+            JwtKeys::Hs256(_) => None,
+        });
+        let antelope = self.antelope.iter().flat_map(|own| [&own.webhook, &own.state_webhook]);
+        let tencent = self.tencent.iter().map(|own| &own.callback_url);
+        let uplink = [&self.uplink.callback_url, &self.uplink.report_url];
+        let own = antelope.chain(tencent).chain(uplink).filter_map(Option::as_ref);
+        own.chain(jwks).chain(self.webhooks.iter().map(|webhook| &webhook.url))
+    }
+
     /// The protocol ids that no other app may have.
     fn public_ids(&self) -> impl Iterator<Item = &str> {
         self.ums.iter().flat_map(|ums| [ums.app_id.as_str(), ums.system_id.as_str()])

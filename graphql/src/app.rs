@@ -13,7 +13,7 @@ use projections::{
 };
 
 use crate::{
-    Hidden as _, Sources, Viewer,
+    Hidden as _, Sources,
     callback::{Callback, CallbackCount, CallbackOutcome},
     device::{Device, DeviceStatus},
     event::Event,
@@ -307,7 +307,7 @@ impl App {
         >,
     ) -> Result<Page<Event, Looked>> {
         let asked = Asked::new(first, after.as_deref())?;
-        let (sources, viewer) = (ctx.data::<Sources>()?, ctx.data::<Viewer>()?);
+        let sources = ctx.data::<Sources>()?;
         let (from, to) = positions(sources, range).await?;
         let from = from.max(asked.position(0));
         let (read, mut looked) = match stream {
@@ -345,7 +345,7 @@ impl App {
         for event in own {
             let edge = async_graphql::connection::Edge::new(
                 Cursor::from(event.position),
-                Event::new(event, viewer)?,
+                Event::new(event)?,
             );
             page.edges.push(edge);
         }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use async_graphql::{Context, Object, Result, SimpleObject};
 
 use crate::{
-    Hidden, Later, Viewer,
+    Hidden, Later, Viewer, access,
     list::{Asked, Page},
 };
 
@@ -70,7 +70,10 @@ pub(crate) struct Audit;
 
 /// The port, for those who may see the history.
 fn proofs<'a>(ctx: &Context<'a>) -> Result<&'a Arc<dyn Proofs>> {
-    ctx.data::<Arc<dyn Proofs>>().map_err(|_| "this needs the role auditor".into())
+    ctx.data::<Arc<dyn Proofs>>().map_err(|_| {
+        access::deny(ctx, "audit");
+        "this needs the role auditor".into()
+    })
 }
 
 #[Object]

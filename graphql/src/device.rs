@@ -1,11 +1,14 @@
 //! A device of the device list.
 
+use std::fmt::Display;
+
 use async_graphql::{ComplexObject, Context, Enum, Object, Result, SimpleObject};
 use chrono::{DateTime, Utc};
 use domain::device::{Channel, Status};
 
 use crate::{
     Viewer,
+    access::note,
     loaders::{Account, Online, load},
     time,
     user::User,
@@ -69,6 +72,8 @@ struct Binding {
     /// Name of the certificate that it was bound to; null: the app's own JPush.
     notifier: Option<String>,
     #[graphql(skip)]
+    device: i64,
+    #[graphql(skip)]
     token: String,
 }
 
@@ -76,7 +81,7 @@ struct Binding {
 impl Binding {
     /// The vendor's token; null for viewers who may not see it.
     async fn token(&self, ctx: &Context<'_>) -> Result<Option<&str>> {
-        private(ctx, Some(&self.token))
+        private(ctx, ("device", self.device), Some(&self.token))
     }
 }
 
@@ -94,17 +99,17 @@ impl Device {
 
     /// The terminal's id; null for viewers who may not see it.
     async fn client_id(&self, ctx: &Context<'_>) -> Result<Option<&str>> {
-        private(ctx, Some(&self.0.identity.client_id))
+        private(ctx, ("device", self.0.number), Some(&self.0.identity.client_id))
     }
 
     /// The hardware's id; null for viewers who may not see it.
     async fn device_id(&self, ctx: &Context<'_>) -> Result<Option<&str>> {
-        private(ctx, self.0.identity.device_id.as_deref())
+        private(ctx, ("device", self.0.number), self.0.identity.device_id.as_deref())
     }
 
     /// Nickname of the device; null for viewers who may not see it.
     async fn device_name(&self, ctx: &Context<'_>) -> Result<Option<&str>> {
-        private(ctx, self.0.identity.device_name.as_deref())
+        private(ctx, ("device", self.0.number), self.0.identity.device_name.as_deref())
     }
 
     /// Its user.
@@ -116,7 +121,9 @@ impl Device {
     /// Name of its user in its protocol; null for viewers who may not see it.
     async fn user_id(&self, ctx: &Context<'_>) -> Result<Option<String>> {
         let user = self.user(ctx).await?;
-        Ok(user.filter(|_| sees_private(ctx)).and_then(|user| user.0.ums_user.or(user.0.username)))
+        let name = user.and_then(|user| user.0.ums_user.or(user.0.username));
+        let of = ("device", self.0.number);
+        Ok(private(ctx, of, name.as_deref())?.map(str::to_owned))
     }
 
     /// Package name, bundle id or service name.
@@ -152,7 +159,11 @@ impl Device {
     /// The ways to it over push vendors, in order of name.
     async fn bindings(&self) -> Vec<Binding> {
         let bindings = self.0.bindings().into_iter();
-        let bindings = bindings.map(|b| Binding { notifier: b.notifier, token: b.token });
+        let bindings = bindings.map(|b| Binding {
+            notifier: b.notifier,
+            device: self.0.number,
+            token: b.token,
+        });
         bindings.collect()
     }
 
@@ -187,9 +198,18 @@ impl Device {
     }
 }
 
-/// What belongs to a person, for those who may see it.
-pub(crate) fn private<'a>(ctx: &Context<'_>, value: Option<&'a str>) -> Result<Option<&'a str>> {
-    Ok(value.filter(|_| sees_private(ctx)))
+/// What belongs to a person, for those who may see it; noted as read of its subject, by kind and
+/// number.
+pub(crate) fn private<'a>(
+    ctx: &Context<'_>,
+    (kind, which): (&str, impl Display),
+    value: Option<&'a str>,
+) -> Result<Option<&'a str>> {
+    let value = value.filter(|_| sees_private(ctx));
+    if value.is_some() {
+        note(ctx, kind, which);
+    }
+    Ok(value)
 }
 
 /// Whether the viewer may see what belongs to a person.

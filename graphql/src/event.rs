@@ -1,14 +1,15 @@
 //! An event of the ledger.
 
-use async_graphql::{Json, SimpleObject};
+use async_graphql::{ComplexObject, Context, Json, Result, SimpleObject};
 use chrono::{DateTime, Utc};
 use domain::Recorded;
 use serde_json::value::{RawValue, to_raw_value};
 
-use crate::{Viewer, time};
+use crate::{device::private, time};
 
 /// One entry of the ledger.
 #[derive(SimpleObject)]
+#[graphql(complex)]
 pub(crate) struct Event {
     /// 1, 2, 3, … without holes.
     position: i64,
@@ -30,15 +31,23 @@ pub(crate) struct Event {
     request: Option<String>,
     /// The facts.
     body: Json<Box<RawValue>>,
+    #[graphql(skip)]
+    private: Option<String>,
+}
+
+#[ComplexObject]
+impl Event {
     /// Names, tokens and payloads, with numbers as they came; null once erased, and for viewers who
     /// may not see them. What many readers of JSON fail at, such as `1e400`, makes it a string.
-    private: Option<Json<Box<RawValue>>>,
+    async fn private(&self, ctx: &Context<'_>) -> Result<Option<Json<Box<RawValue>>>> {
+        let private = private(ctx, ("event", self.position), self.private.as_deref())?;
+        Ok(private.map(|text| readable(text.to_owned())).transpose()?)
+    }
 }
 
 impl Event {
-    pub(crate) fn new(recorded: &Recorded, viewer: &Viewer) -> serde_json::Result<Event> {
+    pub(crate) fn new(recorded: &Recorded) -> serde_json::Result<Event> {
         let (body, private) = recorded.event.encode()?;
-        let private = private.filter(|_| viewer.private);
         Ok(Event {
             position: recorded.position,
             r#type: recorded.event.name(),
@@ -50,7 +59,7 @@ impl Event {
             via: recorded.metadata.via.clone(),
             request: recorded.metadata.request.clone(),
             body: Json(RawValue::from_string(body)?),
-            private: private.map(readable).transpose()?,
+            private,
         })
     }
 }

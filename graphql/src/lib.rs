@@ -2,6 +2,7 @@
 //! gives it connections, a [`Viewer`] and ports to the history, to presence and to how far the views
 //! are.
 
+pub mod access;
 mod app;
 pub mod audit;
 mod callback;
@@ -154,12 +155,21 @@ impl Query {
         #[graphql(desc = "Position to wait for, for 5 seconds at most.")] at_least: Option<i64>,
     ) -> Result<Vec<App>> {
         let (sources, viewer) = (ctx.data::<Sources>()?, ctx.data::<Viewer>()?);
-        wait_for(sources, at_least).await?;
-        let mut checkout = sources.registry.checkout().await.hidden()?;
-        let apps = projections::registry::apps(&mut checkout.conn()).await.hidden()?;
-        let visible =
-            apps.into_iter().filter(|app| !app.deleted && viewer.sees(&app.config.app_id));
-        Ok(visible.map(App).collect())
+        let apps = visible(sources, viewer, at_least).await?.into_iter();
+        Ok(apps.inspect(|app| access::into_app(ctx, &app.config.app_id)).map(App).collect())
+    }
+
+    /// Who read what belongs to people, and which calls were refused, the newest first; for
+    /// auditors. Reading it is logged too.
+    #[graphql(complexity = "first.clamp(1, 200) as usize * child_complexity")]
+    async fn access_log(
+        &self,
+        ctx: &Context<'_>,
+        filter: Option<access::AccessFilter>,
+        #[graphql(default = 50, desc = "Rows of the page, at most 200.")] first: i64,
+        #[graphql(desc = "Cursor after which the page begins.")] after: Option<String>,
+    ) -> Result<list::Page<access::Access>> {
+        access::page(ctx, filter, first, after.as_deref()).await
     }
 
     /// What is sealed, and proofs of it, for auditors.
@@ -174,9 +184,27 @@ impl Query {
         #[graphql(desc = "The id that the operator chose.")] app_id: String,
         #[graphql(desc = "Position to wait for, for 5 seconds at most.")] at_least: Option<i64>,
     ) -> Result<Option<App>> {
-        let apps = self.apps(ctx, at_least).await?;
-        Ok(apps.into_iter().find(|app| app.0.config.app_id == app_id))
+        let (sources, viewer) = (ctx.data::<Sources>()?, ctx.data::<Viewer>()?);
+        if !viewer.sees(&app_id) {
+            access::deny(ctx, "app");
+        }
+        let apps = visible(sources, viewer, at_least).await?;
+        let found = apps.into_iter().find(|app| app.config.app_id == app_id);
+        Ok(found.inspect(|_| access::into_app(ctx, &app_id)).map(App))
     }
+}
+
+/// Apps that a viewer may see, in order of id, once the views include a position.
+async fn visible(
+    sources: &Sources,
+    viewer: &Viewer,
+    at_least: Option<i64>,
+) -> Result<Vec<domain::app::App>> {
+    wait_for(sources, at_least).await?;
+    let mut checkout = sources.registry.checkout().await.hidden()?;
+    let mut apps = projections::registry::apps(&mut checkout.conn()).await.hidden()?;
+    apps.retain(|app| !app.deleted && viewer.sees(&app.config.app_id));
+    Ok(apps)
 }
 
 /// Waits until the views include a position, if one is demanded.

@@ -19,7 +19,7 @@ use futures_util::{
 use projections::{registry, task_statistics};
 
 use crate::{
-    Hidden as _, Sources, Viewer,
+    Hidden as _, Sources, Viewer, access,
     app::EventFilter,
     event::Event,
     list::TimeRange,
@@ -199,7 +199,6 @@ impl Subscription {
         >,
     ) -> Result<Told<Event>> {
         let (seat, sources) = begin(ctx, &app_id).await?;
-        let viewer = ctx.data::<Viewer>()?.clone();
         let mut heads = sources.history.heads();
         let head = heads.next().await.unwrap_or_default();
         let filter = EventFilter { app: app_id, types: types.unwrap_or_default() };
@@ -208,7 +207,7 @@ impl Subscription {
                 let _seat = &seat;
                 let told = match read {
                     Ok(recorded) if filter.wants(&recorded) => {
-                        Some(Event::new(&recorded, &viewer).map_err(Into::into))
+                        Some(Event::new(&recorded).map_err(Into::into))
                     }
                     Ok(_) => None,
                     Err(error) => Some(Err(error)),
@@ -250,9 +249,13 @@ async fn begin(ctx: &Context<'_>, app_id: &str) -> Result<(Seat, Sources)> {
         let apps = registry::apps(&mut checkout.conn()).await.hidden()?;
         apps.iter().any(|app| !app.deleted && app.config.app_id == app_id)
     };
+    if !viewer.sees(app_id) {
+        access::deny(ctx, "app");
+    }
     if !known {
         return Err("no such app".into());
     }
+    access::into_app(ctx, app_id);
     Ok((seat, sources.clone()))
 }
 

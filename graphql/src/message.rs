@@ -12,7 +12,7 @@ use projections::{
 };
 
 use crate::{
-    Hidden as _, Viewer,
+    Hidden as _,
     device::Device,
     event::Event,
     loaders::{Account, DeliveriesOf, Numbered, StreamNamed, load},
@@ -42,9 +42,8 @@ enum MessageSender {
 
 /// The events of a stream, in order.
 pub(crate) async fn history(ctx: &Context<'_>, stream: Stream) -> Result<Vec<Event>> {
-    let viewer = ctx.data::<Viewer>()?;
     let events = load(ctx, StreamNamed(stream.to_string())).await?.unwrap_or_default();
-    events.iter().map(|event| Ok(Event::new(event, viewer)?)).collect()
+    events.iter().map(|event| Ok(Event::new(event)?)).collect()
 }
 
 /// One message to one device.

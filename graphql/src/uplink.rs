@@ -7,6 +7,7 @@ use projections::uplinks::UplinkRow;
 use serde_json::value::RawValue;
 
 use crate::{
+    access::note,
     device::{Device, sees_private},
     event::readable,
     loaders::{At, Numbered, load},
@@ -57,10 +58,11 @@ impl Uplink {
             return Ok(None);
         }
         let event = load(ctx, At(self.position)).await?;
-        Ok(event.and_then(|recorded| match &recorded.event {
+        let private = event.and_then(|recorded| match &recorded.event {
             Event::UplinkReceived(e) => e.private.clone(),
             _ => None,
-        }))
+        });
+        Ok(private.inspect(|_| note(ctx, "uplink", self.position)))
     }
 }
 

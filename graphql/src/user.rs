@@ -34,22 +34,22 @@ impl User {
 
     /// Its UMS `userId`; null for viewers who may not see it.
     async fn ums_user(&self, ctx: &Context<'_>) -> Result<Option<&str>> {
-        private(ctx, self.0.ums_user.as_deref())
+        private(ctx, ("account", self.0.account), self.0.ums_user.as_deref())
     }
 
     /// Its Easemob username, in lower case; null for viewers who may not see it.
     async fn username(&self, ctx: &Context<'_>) -> Result<Option<&str>> {
-        private(ctx, self.0.username.as_deref())
+        private(ctx, ("account", self.0.account), self.0.username.as_deref())
     }
 
     /// Its Tencent `UserID`; null for viewers who may not see it.
     async fn tencent(&self, ctx: &Context<'_>) -> Result<Option<&str>> {
-        private(ctx, self.0.tencent.as_deref())
+        private(ctx, ("account", self.0.account), self.0.tencent.as_deref())
     }
 
     /// Its nickname; null for viewers who may not see it.
     async fn nickname(&self, ctx: &Context<'_>) -> Result<Option<&str>> {
-        private(ctx, self.0.nickname.as_deref())
+        private(ctx, ("account", self.0.account), self.0.nickname.as_deref())
     }
 
     /// Its devices, unregistered ones too, in order of number.

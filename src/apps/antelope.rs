@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::{
-    InputError, Vault, bad, callable,
+    InputError, Vault, bad,
     keys::{self, KeyInput, KeyOutput, NewKeys},
 };
 use crate::secrets::{SecretError, new_secret};
@@ -68,8 +68,8 @@ impl AntelopeOutput {
             app_key: new.antelope.take(),
             app_keys: keys::shown(&antelope.app_keys),
             cid_ranges: antelope.cid_ranges.clone(),
-            webhook: antelope.webhook.clone(),
-            state_webhook: antelope.state_webhook.clone(),
+            webhook: antelope.webhook.as_ref().map(ToString::to_string),
+            state_webhook: antelope.state_webhook.as_ref().map(ToString::to_string),
         }
     }
 }
@@ -102,12 +102,10 @@ impl Vault<'_> {
             antelope.cid_ranges = ranges;
         }
         ranged(&antelope.cid_ranges)?;
-        if let Some(url) = input.webhook {
-            antelope.webhook = webhook("antelope.webhook", url)?;
-        }
-        if let Some(url) = input.state_webhook {
-            antelope.state_webhook = webhook("antelope.stateWebhook", url)?;
-        }
+        let (own, state) = (antelope.webhook.take(), antelope.state_webhook.take());
+        antelope.webhook = self.url_or_none(app, "antelope.webhook", own, input.webhook).await?;
+        antelope.state_webhook =
+            self.url_or_none(app, "antelope.stateWebhook", state, input.state_webhook).await?;
         let before = antelope.app_keys;
         let wanted = keys::wanted(input.app_key, input.app_keys, &before);
         let ill = |key: &KeyInput| match key {
@@ -120,14 +118,6 @@ impl Vault<'_> {
         (antelope.app_keys, new.antelope) = self.key_list(app, before, wanted).await?;
         Ok(antelope)
     }
-}
-
-/// A URL to call back, or nowhere.
-///
-/// # Errors
-/// [`InputError::Bad`] for what is no URL.
-pub fn webhook(what: &str, url: String) -> Result<Option<String>, InputError> {
-    if url.is_empty() { Ok(None) } else { callable(what, url).map(Some) }
 }
 
 /// Whether a text can stand in a header.

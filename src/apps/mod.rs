@@ -12,7 +12,7 @@ pub mod uplink;
 pub mod vendors;
 pub mod webhooks;
 
-use domain::app::AppConfig;
+use domain::app::{AppConfig, CallUrl};
 use projections::db::Pool;
 use reqwest::Url;
 use serde::{Deserialize, Serialize};
@@ -148,6 +148,56 @@ pub fn callable(what: &str, url: String) -> Result<String, InputError> {
     Ok(url)
 }
 
+impl Vault<'_> {
+    /// A URL that could be called, in place of the one there was. What may hold a credential is
+    /// stored as a secret; the former as it is shown stands for itself.
+    ///
+    /// # Errors
+    /// [`InputError`] says which URL is wrong.
+    pub async fn url(
+        self,
+        app: &str,
+        what: &str,
+        before: Option<&CallUrl>,
+        url: String,
+    ) -> Result<CallUrl, InputError> {
+        let kept = |own: &&CallUrl| own.secret().is_some() && own.to_string() == url;
+        if let Some(before) = before.filter(kept) {
+            return Ok(before.clone());
+        }
+        if url.ends_with("?…") {
+            return Err(bad(format!("{what} is shown without its query, and needs the whole")));
+        }
+        let url = callable(what, url)?;
+        let mut open: Url = url.parse().map_err(|_| bad(format!("{what} must be a URL")))?;
+        if open.query().is_none_or(str::is_empty) {
+            return Ok(CallUrl::Open(url));
+        }
+        open.set_query(None);
+        let before: Vec<_> = before.and_then(CallUrl::secret).cloned().into_iter().collect();
+        let (secret, _) = self.store(app, &before, &url).await?;
+        Ok(CallUrl::Sealed { origin: open.into(), secret })
+    }
+
+    /// The same, or nowhere for an empty text.
+    ///
+    /// # Errors
+    /// [`InputError`] says which URL is wrong.
+    pub async fn url_or_none(
+        self,
+        app: &str,
+        what: &str,
+        before: Option<CallUrl>,
+        new: Option<String>,
+    ) -> Result<Option<CallUrl>, InputError> {
+        match new {
+            None => Ok(before),
+            Some(url) if url.is_empty() => Ok(None),
+            Some(url) => self.url(app, what, before.as_ref(), url).await.map(Some),
+        }
+    }
+}
+
 /// The configuration of a new app, with every secret stored.
 ///
 /// # Errors
@@ -203,7 +253,8 @@ impl Vault<'_> {
             config.tencent = Some(self.merge_tencent(app, before, tencent, &mut keys).await?);
         }
         if let Some(uplink) = input.uplink {
-            config.uplink = uplink.over(&config.uplink)?;
+            let before = std::mem::take(&mut config.uplink);
+            config.uplink = self.merge_uplink(&config.app_id, before, uplink).await?;
         }
         if let Some(vendors) = input.vendors {
             config.vendors = self.replace_vendors(&config.app_id, &config.vendors, vendors).await?;

@@ -5,9 +5,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::{
-    InputError, Vault,
-    antelope::webhook,
-    bad,
+    InputError, Vault, bad,
     keys::{self, KeyInput, KeyOutput, NewKeys},
     named,
 };
@@ -90,7 +88,7 @@ impl TencentOutput {
             secret_keys: keys::shown(&tencent.secret_keys),
             admin: tencent.admin.clone(),
             words: tencent.words.clone(),
-            callback_url: tencent.callback_url.clone(),
+            callback_url: tencent.callback_url.as_ref().map(ToString::to_string),
             callback_token: token.and_then(|t| keys::shown(std::slice::from_ref(t)).pop()),
             callbacks: tencent.callbacks.iter().map(|own| own.command().to_owned()).collect(),
             retries: tencent.retries,
@@ -132,9 +130,8 @@ impl Vault<'_> {
         if let Some(words) = input.words {
             tencent.words = listed(&words)?;
         }
-        if let Some(url) = input.callback_url {
-            tencent.callback_url = webhook("tencent.callbackUrl", url)?;
-        }
+        let (what, before) = ("tencent.callbackUrl", tencent.callback_url.take());
+        tencent.callback_url = self.url_or_none(app, what, before, input.callback_url).await?;
         if let Some(names) = input.callbacks {
             tencent.callbacks = known(&names)?;
         }

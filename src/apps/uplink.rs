@@ -1,11 +1,11 @@
 //! Where an app is called back about uplinks and deliveries, as an operator words it: section
 //! `uplink`.
 
-use domain::app::UplinkConfig;
+use domain::app::{CallUrl, UplinkConfig};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::{InputError, antelope::webhook};
+use super::{InputError, Vault};
 
 /// Where an app is called back, as UCloud words it. What is absent keeps its value.
 #[derive(Debug, Default, Deserialize, ToSchema)]
@@ -29,19 +29,19 @@ pub struct UplinkOutput {
     pub report_url: Option<String>,
 }
 
-impl UplinkInput {
+impl Vault<'_> {
     /// The section after a change.
-    ///
-    /// # Errors
-    /// [`InputError::Bad`] says what is no URL.
-    pub fn over(self, before: &UplinkConfig) -> Result<UplinkConfig, InputError> {
-        let url = |what: &str, new: Option<String>, old: &Option<String>| match new {
-            Some(url) => webhook(what, url),
-            None => Ok(old.clone()),
-        };
+    pub(super) async fn merge_uplink(
+        self,
+        app: &str,
+        before: UplinkConfig,
+        input: UplinkInput,
+    ) -> Result<UplinkConfig, InputError> {
+        let UplinkConfig { callback_url, report_url } = before;
+        let (called, reports) = (input.callback_url, input.report_url);
         Ok(UplinkConfig {
-            callback_url: url("uplink.callbackUrl", self.callback_url, &before.callback_url)?,
-            report_url: url("uplink.reportUrl", self.report_url, &before.report_url)?,
+            callback_url: self.url_or_none(app, "uplink.callbackUrl", callback_url, called).await?,
+            report_url: self.url_or_none(app, "uplink.reportUrl", report_url, reports).await?,
         })
     }
 }
@@ -50,7 +50,10 @@ impl UplinkOutput {
     /// What is shown of a configuration.
     #[must_use]
     pub fn of(config: &UplinkConfig) -> UplinkOutput {
-        let UplinkConfig { callback_url, report_url } = config.clone();
-        UplinkOutput { callback_url, report_url }
+        let shown = |url: &Option<CallUrl>| url.as_ref().map(ToString::to_string);
+        UplinkOutput {
+            callback_url: shown(&config.callback_url),
+            report_url: shown(&config.report_url),
+        }
     }
 }

@@ -11,7 +11,7 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::{
-    InputError, Vault, bad, callable,
+    InputError, Vault, bad,
     keys::{self, KeyOutput},
 };
 use crate::{
@@ -78,7 +78,7 @@ impl WebhookOutput {
     pub fn of(webhook: &WebhookConfig, secret: Option<String>) -> WebhookOutput {
         WebhookOutput {
             id: webhook.id,
-            url: webhook.url.clone(),
+            url: webhook.url.to_string(),
             events: webhook.events.clone(),
             disabled: webhook.disabled,
             secret,
@@ -97,7 +97,7 @@ impl Vault<'_> {
         app: &str,
         input: WebhookInput,
     ) -> Result<(WebhookConfig, String), InputError> {
-        let url = callable("url", input.url)?;
+        let url = self.url(app, "url", None, input.url).await?;
         wanted(&input.events)?;
         let (secret, value) = self.webhook_secret(app, &[], input.secret).await?;
         let (id, events, secrets) = (Uuid::now_v7(), input.events, vec![secret]);

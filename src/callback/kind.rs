@@ -9,7 +9,7 @@ use std::{sync::Arc, time::Duration};
 use bytes::Bytes;
 use domain::{
     Recorded,
-    app::{TencentConfig, WebhookConfig},
+    app::{CallUrl, TencentConfig, WebhookConfig},
     callback::{Kind, Policy, Reason, Verdict},
 };
 use projections::Fault;
@@ -84,8 +84,8 @@ pub(super) struct Call {
 pub fn endpoints(master: &MasterKey, entry: &AppEntry) -> Vec<Arc<Endpoint>> {
     let config = &entry.config;
     let app = || config.app_id.clone();
-    let of_app = |kind: Kind, url: &Option<String>, wire_id: &str, secrets: &[String]| {
-        let url = url.clone()?;
+    let of_app = |kind: Kind, url: &Option<CallUrl>, wire_id: &str, secrets: &[String]| {
+        let url = entry.url(url.as_ref()?)?;
         let print = master.fingerprint(&[b"receiver", app().as_bytes(), kind.name().as_bytes()]);
         let receiver = Uuid::parse_str(&print[..32]).unwrap_or_default();
         let (wire_id, secrets) = (wire_id.to_owned(), secrets.to_vec());
@@ -110,7 +110,8 @@ pub fn endpoints(master: &MasterKey, entry: &AppEntry) -> Vec<Arc<Endpoint>> {
         kind: Kind::Webhook,
         receiver: own.id,
         app: app(),
-        url: own.url.clone(),
+        // All were opened with the app.
+        url: entry.url(&own.url).unwrap_or_default(),
         wire_id: String::new(),
         secrets: entry.webhook_secrets.get(&own.id).cloned().unwrap_or_default(),
         webhook: Some(own.clone()),

@@ -349,13 +349,12 @@ pub(super) fn policy(tencent: Option<&TencentConfig>, usual: Policy) -> Policy {
 /// # Errors
 /// [`Fault::Stored`] never in practice: for a URL that is none.
 pub(crate) fn question(
-    tencent: &TencentConfig,
+    (tencent, url): (&TencentConfig, &str),
     token: Option<&str>,
     (payload, id, strategy): (&Payload, MessageId, Strategy),
     caller: &str,
     now: i64,
 ) -> Result<(Url, String), Fault> {
-    let url = tencent.callback_url.as_deref().unwrap_or_default();
     let url: Url = url.parse().map_err(|cause| Fault::stored("URL", cause))?;
     let about = about(TencentCallback::BeforeSend, caller, REST);
     let query = query(&tencent.sdk_app_id.to_string(), &about, token, now / 1_000_000);

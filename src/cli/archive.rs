@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{Failure, Offline, print_json, say};
+use super::{Failure, Offline, access::log_read, print_json, say};
 use crate::{
     audit::{
         archive::{self, Carried, Locked},
@@ -44,6 +44,11 @@ impl Export {
     }
 
     async fn write(&self, offline: &Offline, config: &Config) -> Result<i64, Failure> {
+        let fields: &[&str] = match self.credentials {
+            true => &["private", "credentials"],
+            false => &["private"],
+        };
+        log_read(offline.ledger.database(), "export", None, fields).await?;
         seal(offline, config).await?;
         let master_key = match &self.passphrase_file {
             Some(file) => {
@@ -113,7 +118,13 @@ impl Import {
         }
         let database = Database::open(&config.database).await?;
         let now = Clock::System.now();
-        let done = archive::import(&database, &self.directory, &self.keys, now).await;
+        let done = match log_read(&database, "import", None, &["private"]).await {
+            Ok(()) => {
+                let done = archive::import(&database, &self.directory, &self.keys, now).await;
+                done.map_err(Failure::from)
+            }
+            Err(failure) => Err(failure),
+        };
         database.close().await;
         print_json(&done?)?;
         say("Effects are paused: once the ledger that this came from is gone for good, \

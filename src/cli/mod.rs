@@ -1,5 +1,6 @@
 //! The command line. One file a command; each opens what it needs and nothing more.
 
+mod access;
 mod app;
 mod archive;
 mod as_of;
@@ -53,6 +54,8 @@ enum Command {
     Sign(sign::Sign),
     /// Print events as JSON lines, or a view as it was.
     Replay(replay::Replay),
+    /// Print who read what belongs to people, and which calls were refused.
+    Access(access::Access),
     /// See and rotate the keys that sign checkpoints.
     Audit(audit::Command),
     /// Check the ledger, or an export of it, from the first event to the last.
@@ -97,6 +100,7 @@ async fn run(cli: Cli) -> Result<(), Failure> {
         Command::Token(token) => token.run(config).await,
         Command::Sign(sign) => sign.run(),
         Command::Replay(replay) => replay.run(config).await,
+        Command::Access(access) => access.run(config).await,
         Command::Audit(audit) => audit.run(config).await,
         Command::Verify(verify) => verify.run(config).await,
         Command::Export(export) => export.run(config).await,

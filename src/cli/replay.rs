@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 
 use super::{
     Failure, Offline,
+    access::log_read,
     as_of::{self, View},
     print_json,
 };
@@ -78,7 +79,7 @@ impl FromStr for Moment {
 }
 
 /// A time as RFC 3339 words it, in µs since the epoch.
-fn time(text: &str) -> Result<i64, String> {
+pub(super) fn time(text: &str) -> Result<i64, String> {
     let time = chrono::DateTime::parse_from_rfc3339(text);
     time.map(|time| time.timestamp_micros()).map_err(|error| error.to_string())
 }
@@ -86,15 +87,31 @@ fn time(text: &str) -> Result<i64, String> {
 impl Replay {
     pub(crate) async fn run(self, config: Config) -> Result<(), Failure> {
         let offline = Offline::open(&config).await?;
-        let done = match (self.as_of, self.view) {
+        let done = self.logged(&offline).await;
+        offline.close().await;
+        done
+    }
+
+    /// What was asked for, once it is logged where it tells what belongs to people.
+    async fn logged(self, offline: &Offline) -> Result<(), Failure> {
+        let fields: &[&str] = match self.view {
+            Some(View::Devices) => &["devices"],
+            // The others know devices by number.
+            Some(_) => &[],
+            None if self.without_private => &[],
+            None => &["private"],
+        };
+        if !fields.is_empty() {
+            let app = self.apps.first().filter(|_| self.apps.len() == 1).map(String::as_str);
+            log_read(offline.ledger.database(), "replay", app, fields).await?;
+        }
+        match (self.as_of, self.view) {
             (Some(moment), Some(view)) => match as_of::position(&offline.ledger, moment).await {
                 Ok(position) => as_of::print(&offline.ledger, view, position).await,
                 Err(failure) => Err(failure),
             },
-            _ => self.print(&offline).await,
-        };
-        offline.close().await;
-        done
+            _ => self.print(offline).await,
+        }
     }
 
     async fn print(self, offline: &Offline) -> Result<(), Failure> {

@@ -30,6 +30,7 @@ use futures_util::{
 };
 use graphql::{
     Later, Schema, Seats, Viewer,
+    access::{AccessOutcome, AccessRow, Accesses, Reading, Seen, Wanted},
     audit::{ConsistencyProof, InclusionProof, Proofs, Proven, SetAside},
 };
 use projections::Fault;
@@ -40,6 +41,7 @@ use super::{
     body,
 };
 use crate::{
+    access::{self, AccessLog, Denied, Following, Origin, Outcome},
     app::Server,
     audit::{Audit, NoProof},
     feed::set_aside,
@@ -72,6 +74,7 @@ pub(super) async fn explorer(State(server): State<Arc<Server>>, request: Request
         Ok(upgrade) => upgrade.protocols([PROTOCOL]),
         Err(refused) => return refused.into_response(),
     };
+    let origin = Origin::noted(&parts.extensions);
     if upgrade.selected_protocol().is_none() {
         let only = format!("subscriptions speak {PROTOCOL}");
         return Refusal::new(StatusCode::BAD_REQUEST, &only).into_response();
@@ -87,7 +90,7 @@ pub(super) async fn explorer(State(server): State<Arc<Server>>, request: Request
     upgrade
         .max_message_size(MAX_BODY_BYTES)
         .max_frame_size(MAX_BODY_BYTES)
-        .on_upgrade(move |socket| follow(server, socket, seat))
+        .on_upgrade(move |socket| follow(server, origin, socket, seat))
 }
 
 /// Answers a query. With the header `Ledger-Position` it includes at least that position; the
@@ -104,7 +107,7 @@ async fn run(server: &Arc<Server>, request: Request) -> Result<Response, Refusal
     let body = body::read(body, MAX_BODY_BYTES).await;
     let operator = operator(server, &parts.headers).await?;
     if operator.role == Role::Uplink {
-        return Err(Refusal::new(StatusCode::FORBIDDEN, "this token may only hand in uplinks"));
+        return Err(Refusal::forbidden(&operator, "this token may only hand in uplinks"));
     }
     if let Some(position) = parts.headers.get("ledger-position") {
         let position = position.to_str().ok().and_then(|text| text.parse().ok());
@@ -120,15 +123,27 @@ async fn run(server: &Arc<Server>, request: Request) -> Result<Response, Refusal
         .map_err(|error| Refusal::new(StatusCode::BAD_REQUEST, &error.to_string()))?;
     let included = server.views.position();
     query = query.data(viewer(&operator));
-    if let Some(proofs) = proofs(server, &operator) {
-        query = query.data(proofs);
+    if let Some((proofs, accesses)) = for_auditors(server, &operator) {
+        query = query.data(proofs).data(accesses);
     }
+    let (seen, name) = (Arc::new(Seen::default()), operation("query", &query));
+    query = query.data(Arc::clone(&seen));
     let run = server.schema.execute(query);
     let answer = tokio::time::timeout(MAX_RUN, run).await;
     let answer = answer.map_err(|_| {
         Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "the query took longer than 10 seconds")
     })?;
     log_faults(&answer);
+    let origin = Origin::noted(&parts.extensions);
+    let reading = seen.take();
+    denied(server, &origin, &operator, &reading);
+    if reading.values > 0 {
+        let mut access = origin.read_by(&operator).with(reading.values);
+        access.operation = name;
+        let access = access.of(app_of(&operator, &reading));
+        let access = access.reading(reading.fields).about(reading.subjects);
+        server.access.read(access).await?;
+    }
     let answer = answer.extension("ledgerPosition", included.into());
     let mut response = Json(answer).into_response();
     response.headers_mut().insert("ledger-position", HeaderValue::from(included));
@@ -143,13 +158,95 @@ fn log_faults(answer: &Answer) {
     }
 }
 
-/// The history for those who may check it.
-fn proofs(server: &Server, operator: &Operator) -> Option<Arc<dyn Proofs>> {
+/// Longest name of an operation that is logged, in characters.
+const MAX_OPERATION: usize = 64;
+
+/// The operation as it is logged: its kind and the name that the caller gave it.
+fn operation(kind: &str, query: &Query) -> String {
+    let name = query.operation_name.as_deref().unwrap_or_default();
+    let plain = name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
+    match !name.is_empty() && name.len() <= MAX_OPERATION && plain {
+        true => format!("{kind} {name}"),
+        false => kind.to_owned(),
+    }
+}
+
+/// The one app that was looked into, or that the operator is bound to.
+fn app_of(operator: &Operator, reading: &Reading) -> Option<String> {
+    let one = reading.apps.first().filter(|_| reading.apps.len() == 1);
+    operator.app.clone().or_else(|| one.cloned())
+}
+
+/// Logs what an operator asked for and may not read.
+fn denied(server: &Server, origin: &Origin, operator: &Operator, reading: &Reading) {
+    for what in &reading.denied {
+        let operation = Some(format!("query {what}"));
+        let (operator, app) = (Some(operator.clone()), operator.app.clone());
+        let code = Some("403".to_owned());
+        server.access.refused(origin.refused(Denied { operator, app, code, operation }));
+    }
+}
+
+/// The tree and the access log, for those who may read them.
+fn for_auditors(
+    server: &Server,
+    operator: &Operator,
+) -> Option<(Arc<dyn Proofs>, Arc<dyn Accesses>)> {
     match operator.role {
         Role::Admin | Role::Auditor => {
-            Some(Arc::new(Checked { audit: server.audit.clone(), ledger: server.ledger.clone() }))
+            let log = Arc::clone(&server.access);
+            let checked = Checked { audit: server.audit.clone(), ledger: server.ledger.clone() };
+            Some((Arc::new(checked), Arc::new(Logged(log))))
         }
         Role::Analyst | Role::Uplink => None,
+    }
+}
+
+/// The access log as the query API reads it.
+struct Logged(Arc<AccessLog>);
+
+impl Accesses for Logged {
+    fn page(&self, wanted: Wanted) -> Later<'_, Vec<AccessRow>> {
+        let asked = access::store::Asked {
+            app: wanted.app,
+            caller: wanted.caller,
+            outcome: wanted.outcome.map(|outcome| match outcome {
+                AccessOutcome::Answered => Outcome::Answered,
+                AccessOutcome::Refused => Outcome::Refused,
+            }),
+            from: wanted.from,
+            to: wanted.to,
+            before: wanted.before,
+            limit: wanted.limit,
+        };
+        Box::pin(async move {
+            let rows = self.0.page(&asked).await?.into_iter();
+            Ok(rows.map(access_row).collect())
+        })
+    }
+}
+
+fn access_row(row: access::Row) -> AccessRow {
+    AccessRow {
+        number: row.number,
+        at: row.at,
+        last_at: row.last_at,
+        outcome: match row.outcome {
+            Outcome::Answered => AccessOutcome::Answered,
+            Outcome::Refused => AccessOutcome::Refused,
+        },
+        caller: row.caller,
+        role: row.role,
+        address: row.address,
+        request: row.request,
+        via: row.via,
+        operation: row.operation,
+        app: row.app,
+        fields: row.fields,
+        subjects: row.subjects,
+        records: row.records,
+        calls: row.calls,
+        code: row.code,
     }
 }
 
@@ -225,7 +322,13 @@ fn viewer(operator: &Operator) -> Viewer {
 
 /// The schema for subscriptions alone: a query has its own way in, with a bound on its run.
 #[derive(Clone)]
-struct Followed(Schema);
+struct Followed {
+    schema: Schema,
+    server: Arc<Server>,
+    origin: Origin,
+    /// Who follows, once that is known.
+    who: Arc<OnceLock<Operator>>,
+}
 
 impl Executor for Followed {
     async fn execute(&self, _: Query) -> Answer {
@@ -249,7 +352,59 @@ impl Executor for Followed {
             let answer = refused("queries go by POST");
             return stream::once(async { answer }).boxed();
         }
-        Executor::execute_stream(&self.0, request, session).inspect(log_faults).boxed()
+        let (seen, mut access) = (Arc::new(Seen::default()), self.origin.answered(String::new()));
+        access.operation = operation("subscription", &request);
+        if let Some(who) = self.who.get() {
+            (access.caller, access.role) = access::operator(who);
+        }
+        let follower = Follower {
+            server: Arc::clone(&self.server),
+            origin: self.origin.clone(),
+            who: self.who.get().cloned(),
+            seen: Arc::clone(&seen),
+            access: Some(access),
+            following: None,
+        };
+        let request = request.data(seen);
+        let answers = Executor::execute_stream(&self.schema, request, session).inspect(log_faults);
+        let begin = (answers.boxed(), follower);
+        stream::unfold(begin, |(mut answers, mut follower)| async move {
+            let answer = answers.next().await?;
+            Some((follower.logged(answer).await, (answers, follower)))
+        })
+        .boxed()
+    }
+}
+
+/// One subscription, as the access log sees it.
+struct Follower {
+    server: Arc<Server>,
+    origin: Origin,
+    who: Option<Operator>,
+    seen: Arc<Seen>,
+    /// What it is logged as, until something private is read.
+    access: Option<access::Access>,
+    following: Option<Following>,
+}
+
+impl Follower {
+    /// An answer whose private part is logged, or what is said in its place.
+    async fn logged(&mut self, answer: Answer) -> Answer {
+        let reading = self.seen.take();
+        let Some(who) = &self.who else { return answer };
+        denied(&self.server, &self.origin, who, &reading);
+        if reading.values == 0 {
+            return answer;
+        }
+        if let Some(access) = self.access.take() {
+            let access = access.of(app_of(who, &reading));
+            self.following = Some(self.server.access.following(access));
+        }
+        let Some(following) = &mut self.following else { return answer };
+        match following.told(reading.values, reading.fields, reading.subjects).await {
+            Ok(()) => answer,
+            Err(unlogged) => refused(&unlogged.to_string()),
+        }
     }
 }
 
@@ -258,8 +413,14 @@ fn refused(why: &str) -> Answer {
 }
 
 /// One connection, until either side ends it.
-async fn follow(server: Arc<Server>, socket: WebSocket, _seat: OwnedSemaphorePermit) {
+async fn follow(
+    server: Arc<Server>,
+    origin: Origin,
+    socket: WebSocket,
+    _seat: OwnedSemaphorePermit,
+) {
     let (mut sink, incoming) = socket.split();
+    let who = Arc::new(OnceLock::new());
     let (token, heard) = (Arc::new(OnceLock::new()), Arc::new(AtomicBool::new(true)));
     let noted = Arc::clone(&heard);
     let incoming = incoming.take_while(|message| {
@@ -276,12 +437,14 @@ async fn follow(server: Arc<Server>, socket: WebSocket, _seat: OwnedSemaphorePer
         std::future::ready(text)
     });
     let (asked, known) = (Arc::clone(&server), Arc::clone(&token));
+    let (caller, from) = (Arc::clone(&who), origin.clone());
+    let (schema, following) = (server.schema.clone(), Arc::clone(&server));
     let answers = Subscriptions::new(
-        Followed(server.schema.clone()),
+        Followed { schema, server: following, origin, who },
         Box::pin(incoming),
         WebSocketProtocols::GraphQLWS,
     )
-    .on_connection_init(move |payload| admit(asked, payload, known));
+    .on_connection_init(move |payload| admit(asked, from, payload, known, caller));
     let mut answers = std::pin::pin!(answers);
     let (stop, init) = (server.stop_token(), tokio::time::sleep(PATIENCE));
     let (mut init, mut beat) = (std::pin::pin!(init), tokio::time::interval(BEAT));
@@ -322,12 +485,22 @@ async fn follow(server: Arc<Server>, socket: WebSocket, _seat: OwnedSemaphorePer
 /// The viewer behind the token of a `connection_init`.
 async fn admit(
     server: Arc<Server>,
+    origin: Origin,
     payload: serde_json::Value,
     known: Arc<OnceLock<String>>,
+    who: Arc<OnceLock<Operator>>,
 ) -> async_graphql::Result<Data> {
     let given = ["authorization", "Authorization"].map(|name| payload[name].as_str());
     let given = given.into_iter().flatten().next().and_then(|text| text.strip_prefix("Bearer "));
-    let refused = || async_graphql::Error::new("a known bearer token is needed");
+    let deny = |operator: Option<&Operator>| {
+        let code = Some(if operator.is_some() { "403" } else { "401" }.to_owned());
+        let denied = Denied { operator: operator.cloned(), code, ..Denied::default() };
+        server.access.refused(origin.refused(denied));
+    };
+    let refused = || {
+        deny(None);
+        async_graphql::Error::new("a known bearer token is needed")
+    };
     let token = given.ok_or_else(refused)?.trim();
     let operator = server.tokens.operator(token).await.map_err(|fault| {
         tracing::error!(%fault, "a token could not be looked up");
@@ -335,12 +508,15 @@ async fn admit(
     })?;
     let operator = operator.ok_or_else(refused)?;
     if operator.role == Role::Uplink {
+        deny(Some(&operator));
         return Err(async_graphql::Error::new("this token may only hand in uplinks"));
     }
     // There is one init a connection.
     let _ = known.set(token.to_owned());
     let mut data = Data::default();
     data.insert(viewer(&operator));
+    // There is one init a connection.
+    let _ = who.set(operator);
     data.insert(Seats::new(MAX_SEATS));
     Ok(data)
 }

@@ -15,7 +15,7 @@ use std::sync::Arc;
 
 use axum::{
     Router,
-    extract::{MatchedPath, Request},
+    extract::{MatchedPath, Request, State},
     http::{HeaderValue, StatusCode},
     middleware::{self, Next},
     response::{IntoResponse, Response},
@@ -24,7 +24,11 @@ use axum::{
 use tracing::Instrument;
 use uuid::Uuid;
 
-use crate::{app::Server, socket};
+use crate::{
+    access::{Denied, Origin},
+    app::Server,
+    socket,
+};
 
 pub use graphql::MAX_FOLLOWERS;
 
@@ -52,16 +56,17 @@ pub fn router(server: Arc<Server>) -> Router {
         .merge(uplink::routes())
         .merge(easemob::routes())
         .fallback(not_found)
-        .with_state(server)
-        .layer(middleware::from_fn(identify))
+        .with_state(Arc::clone(&server))
+        .layer(middleware::from_fn_with_state(server, identify))
 }
 
 async fn not_found() -> Response {
     admin::Refusal::new(StatusCode::NOT_FOUND, "no such path").into_response()
 }
 
-/// Gives every request an id, its caller's if that is sane, and a span to log in.
-async fn identify(mut request: Request, next: Next) -> Response {
+/// Gives every request an id, its caller's if that is sane, and a span to log in; and logs who is
+/// refused.
+async fn identify(State(server): State<Arc<Server>>, mut request: Request, next: Next) -> Response {
     let given = request.headers().get("x-request-id").and_then(|id| id.to_str().ok());
     let sane = |id: &&str| (1..=MAX_REQUEST_ID).contains(&id.len());
     let id: Arc<str> = match given.filter(sane) {
@@ -71,7 +76,15 @@ async fn identify(mut request: Request, next: Next) -> Response {
     let path = request.extensions().get::<MatchedPath>().map(|path| path.as_str().to_owned());
     let span = tracing::info_span!("request", id = %id, path = path.unwrap_or_default());
     request.extensions_mut().insert(RequestId(Arc::clone(&id)));
+    let origin = Origin::of(&request, RequestId(Arc::clone(&id)));
+    request.extensions_mut().insert(origin.clone());
     let mut response = next.run(request).instrument(span).await;
+    let denied = response.extensions_mut().remove::<Denied>();
+    if denied.is_some() || origin.is_refusal(response.status()) {
+        let mut denied = denied.unwrap_or_default();
+        denied.code.get_or_insert_with(|| response.status().as_str().to_owned());
+        server.access.refused(origin.refused(denied));
+    }
     // An answer that is given again has the id of the first.
     if let Ok(id) = HeaderValue::from_str(&id) {
         response.headers_mut().entry("x-request-id").or_insert(id);

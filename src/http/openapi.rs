@@ -17,8 +17,8 @@ use utoipa::{
 
 use super::{
     admin::{
-        addresses, apps, audit, callbacks, erasures, events, export, messages, operators, owners,
-        tokens, views, webhooks,
+        access, addresses, apps, audit, callbacks, erasures, events, export, messages, operators,
+        owners, tokens, views, webhooks,
     },
     antelope::interface as antelope,
     easemob::interface as easemob,
@@ -65,6 +65,7 @@ use super::{
         views::set_aside,
         events::read,
         export::read,
+        access::list,
         audit::checkpoint,
         audit::keys,
         audit::inclusion,

@@ -123,14 +123,14 @@ async fn take(
 ) -> Result<Response, Refusal> {
     let operator = operator(server, headers).await?;
     if !matches!(operator.role, Role::Admin | Role::Uplink) {
-        return Err(Refusal::new(StatusCode::FORBIDDEN, "this needs the role uplink or admin"));
+        return Err(Refusal::forbidden(&operator, "this needs the role uplink or admin"));
     }
     let id = headers.get("x-app-id").and_then(|id| id.to_str().ok()).unwrap_or_default();
-    let app = match operator.sees(id) {
-        true => server.directory.app(id).await?,
-        false => None,
-    };
-    let app = app.ok_or_else(|| bad("X-App-Id must name an app of this token"))?;
+    let none = || bad("X-App-Id must name an app of this token");
+    if !operator.sees(id) {
+        return Err(none().of(&operator, operator.app.as_deref()));
+    }
+    let app = server.directory.app(id).await?.ok_or_else(none)?;
     let input: UplinksInput = serde_json::from_slice(body).map_err(bad)?;
     if !(1..=MAX_MESSAGES).contains(&input.messages.len()) {
         return Err(bad(format!("messages must have 1 to {MAX_MESSAGES} items")));

@@ -62,7 +62,7 @@ struct Claims {
 }
 
 impl Verifier {
-    /// A verifier for an app's configuration and the secrets that it refers to. Keys that the
+    /// A verifier for an app's configuration and the secrets, or the URL, that it refers to. Keys that the
     /// former verifier fetched from the same URL are kept.
     #[must_use]
     pub fn new(
@@ -76,10 +76,13 @@ impl Verifier {
                 let key = |secret: &String| DecodingKey::from_secret(secret.as_bytes());
                 Keys::Hs256(secrets.iter().map(key).collect())
             }
-            JwtKeys::JwksUrl(url) => Keys::Jwks(match former.map(|former| &former.keys) {
-                Some(Keys::Jwks(known)) if known.url() == url => Arc::clone(known),
-                Some(Keys::Jwks(_) | Keys::Hs256(_)) | None => Arc::new(KeySet::new(app, url)),
-            }),
+            JwtKeys::JwksUrl(_) => {
+                let url = secrets.first().map_or("", String::as_str);
+                Keys::Jwks(match former.map(|former| &former.keys) {
+                    Some(Keys::Jwks(known)) if known.url() == url => Arc::clone(known),
+                    Some(Keys::Jwks(_) | Keys::Hs256(_)) | None => Arc::new(KeySet::new(app, url)),
+                })
+            }
         };
         Verifier { keys, issuer: config.issuer.clone(), audience: config.audience.clone() }
     }

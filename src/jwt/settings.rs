@@ -6,7 +6,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 use utoipa::ToSchema;
 
 use crate::apps::{
-    InputError, Vault, bad, callable,
+    InputError, Vault, bad,
     keys::{KeyInput, KeyOutput, shown, wanted},
     named,
 };
@@ -60,7 +60,7 @@ impl JwtOutput {
     pub fn of(config: &JwtConfig, secret: Option<String>) -> JwtOutput {
         let (hs256_secrets, jwks_url) = match &config.keys {
             JwtKeys::Hs256(secrets) => (Some(shown(secrets)), None),
-            JwtKeys::JwksUrl(url) => (None, Some(url.clone())),
+            JwtKeys::JwksUrl(url) => (None, Some(url.to_string())),
         };
         let (issuer, audience) = (config.issuer.clone(), config.audience.clone());
         JwtOutput { hs256_secret: secret, hs256_secrets, jwks_url, issuer, audience }
@@ -89,9 +89,10 @@ pub async fn replace(
     {
         claim.iter().try_for_each(|claim| named(what, claim, MAX_CLAIM))?;
     }
-    let before: &[SecretRef] = match before.map(|before| &before.keys) {
-        Some(JwtKeys::Hs256(secrets)) => secrets,
-        Some(JwtKeys::JwksUrl(_)) | None => &[],
+    let (before, before_url): (&[SecretRef], _) = match before.map(|before| &before.keys) {
+        Some(JwtKeys::Hs256(secrets)) => (secrets, None),
+        Some(JwtKeys::JwksUrl(url)) => (&[], Some(url)),
+        None => (&[], None),
     };
     let secrets = match (input.hs256_secret, input.hs256_secrets) {
         (None, None) => None,
@@ -106,7 +107,10 @@ pub async fn replace(
             let (list, told) = vault.key_list(app, before.to_vec(), Some(secrets)).await?;
             (JwtKeys::Hs256(list), told)
         }
-        (None, Some(url)) => (JwtKeys::JwksUrl(callable("ums.jwt.jwksUrl", url)?), None),
+        (None, Some(url)) => {
+            let url = vault.url(app, "ums.jwt.jwksUrl", before_url, url).await?;
+            (JwtKeys::JwksUrl(url), None)
+        }
         (Some(_), Some(_)) | (None, None) => {
             return Err(bad("ums.jwt needs either hs256Secret or hs256Secrets, or jwksUrl"));
         }

@@ -1,6 +1,7 @@
 //! The databases: opening, migrating, and reading the ledger's tables. On SQLite the ledger, the
-//! views and presence are three files, so that their writers never wait for each other; on
-//! PostgreSQL views and presence have a schema of their own each. Views come in [`generations`].
+//! views, presence and the access log are files of their own, so that their writers never wait for
+//! each other; on PostgreSQL all but the ledger have a schema of their own each. Views come in
+//! [`generations`].
 
 use std::{borrow::Cow, os::unix::fs::DirBuilderExt, path::Path, str::FromStr, time::Duration};
 
@@ -31,6 +32,8 @@ use super::{
 pub(super) const READERS: u32 = 4;
 /// Connections for presence: one writes, one answers.
 const PRESENCE: u32 = 2;
+/// Connections for the access log: one writes, the others answer and remove.
+const ACCESS: u32 = 3;
 /// Pages that a writing connection keeps in memory, as SQLite words it: 32 MiB.
 const WRITER_CACHE: &str = "-32768";
 /// Prepared statements kept for each connection.
@@ -57,6 +60,8 @@ pub struct Database {
     pub generations: Generations,
     /// Who is connected where.
     pub presence: Pool,
+    /// Who read what belongs to people.
+    pub access: Pool,
 }
 
 impl Database {
@@ -73,6 +78,7 @@ impl Database {
 
     /// Closes all connections.
     pub async fn close(&self) {
+        self.access.close().await;
         self.presence.close().await;
         self.views.close().await;
         self.ledger_read.close().await;
@@ -170,12 +176,16 @@ async fn open_sqlite(directory: &Path) -> Result<Database, Fault> {
     let presence = sqlite_pool(presence.pragma("wal_autocheckpoint", "1000"), PRESENCE).await?;
     migrator(&SQLITE_PRESENCE).run(&presence).await?;
     let ledger_read = sqlite_pool(ledger.pragma("query_only", "ON"), READERS).await?;
+    let access = sqlite_options(&directory.join("access.db"), SqliteSynchronous::Full);
+    let access = sqlite_pool(access.pragma("wal_autocheckpoint", "1000"), ACCESS).await?;
+    migrator(&SQLITE_ACCESS).run(&access).await?;
     Ok(Database {
         ledger_write,
         ledger_read: Pool::Sqlite(ledger_read),
         views: LiveViews::new(views),
         generations,
         presence: Pool::Sqlite(presence),
+        access: Pool::Sqlite(access),
     })
 }
 
@@ -201,15 +211,20 @@ async fn open_postgres(url: &str) -> Result<Database, Fault> {
     let views = generations::live(&Pool::Postgres(ledger_write.clone())).await?;
     let views = generations.open(views).await?;
     create_schema(&ledger_write, "CREATE SCHEMA IF NOT EXISTS presence_1").await?;
+    create_schema(&ledger_write, "CREATE SCHEMA IF NOT EXISTS access_1").await?;
     let presence = options.clone().options([("search_path", "presence_1")]);
     let presence = postgres_pool(presence.options(PLANNED), PRESENCE).await?;
     migrator(&POSTGRES_PRESENCE).run(&presence).await?;
+    let access = options.clone().options([("search_path", "access_1")]);
+    let access = postgres_pool(access, ACCESS).await?;
+    migrator(&POSTGRES_ACCESS).run(&access).await?;
     Ok(Database {
         ledger_write: Pool::Postgres(ledger_write),
         ledger_read: Pool::Postgres(postgres_pool(options, READERS).await?),
         views: LiveViews::new(views),
         generations,
         presence: Pool::Postgres(presence),
+        access: Pool::Postgres(access),
     })
 }
 
@@ -289,6 +304,11 @@ static POSTGRES_PRESENCE: [(i64, &str, &str); 2] = [
     (1, "presence", include_str!("../../migrations/postgres/presence/0001_presence.sql")),
     (2, "vendor_calls", include_str!("../../migrations/postgres/presence/0002_vendor_calls.sql")),
 ];
+
+static SQLITE_ACCESS: [(i64, &str, &str); 1] =
+    [(1, "access", include_str!("../../migrations/sqlite/access/0001_access.sql"))];
+static POSTGRES_ACCESS: [(i64, &str, &str); 1] =
+    [(1, "access", include_str!("../../migrations/postgres/access/0001_access.sql"))];
 
 pub(super) fn migrator(scripts: &'static Scripts) -> Migrator {
     let migration = |(version, name, sql): &(i64, &'static str, &'static str)| {

@@ -110,7 +110,7 @@ async fn ended(world: &World, task: MessageId) {
 }
 
 /// An operator of a role, bound to an app or to none.
-async fn operator(world: &World, role: &str, app: Option<&str>) -> Admin {
+pub async fn operator(world: &World, role: &str, app: Option<&str>) -> Admin {
     let body = json!({ "name": "an operator", "role": role, "appId": app });
     let (status, body, _) = world.admin.post("/admin/v1/operators", Some(&body)).await.unwrap();
     assert_eq!(status, 201, "{body}");
@@ -118,7 +118,7 @@ async fn operator(world: &World, role: &str, app: Option<&str>) -> Admin {
 }
 
 /// The whole answer to a query, once the views include everything.
-async fn answer(world: &World, operator: &Admin, query: &str) -> Value {
+pub async fn answer(world: &World, operator: &Admin, query: &str) -> Value {
     let head = world.head().await;
     world.running.server.views.reached(head, PATIENCE).await.unwrap();
     let body = json!({ "query": query });

@@ -214,3 +214,45 @@ async fn a_receiver_whose_calls_come_to_nothing_is_called_again_after_its_pause_
     assert!(calls[16].at - calls[15].at >= 10_000_000, "{} µs", calls[16].at - calls[15].at);
     world.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_url_with_a_query_is_a_secret_and_is_called_whole() {
+    let world = World::new().await;
+    let server = receiver(&world).await;
+    let (url, hooked) = (server.url("/in?key=zq-secret-1"), server.url("/hook?key=zq-secret-2"));
+    let (_, app, _) = {
+        let change = json!({ "uplink": { "callbackUrl": url } });
+        world.admin.patch("/admin/v1/apps/demo", Some(&change)).await.unwrap()
+    };
+    let shown = app["uplink"]["callbackUrl"].as_str().unwrap().to_owned();
+    assert_eq!(shown, server.url("/in?…"));
+    let id = hook(&world, &hooked).await;
+    // What is shown, given back, stands for what there is; elsewhere it stands for nothing.
+    configure(&world, json!({ "uplink": { "callbackUrl": shown } })).await;
+    let elsewhere = json!({ "uplink": { "reportUrl": shown } });
+    let (status, refused, _) =
+        world.admin.patch("/admin/v1/apps/demo", Some(&elsewhere)).await.unwrap();
+    assert_eq!(status, 400, "{refused}");
+    hand_in(&world.url, &[("gw-1", "1", "first")]).await;
+    let mut targets: Vec<_> = called(&server, 2).await.into_iter().map(|c| c.target).collect();
+    targets.sort_unstable();
+    assert_eq!(targets, ["/hook?key=zq-secret-2", "/in?key=zq-secret-1"]);
+    // Nobody is shown it: neither readers of the configuration nor of events.
+    let query = "{ app(appId: \"demo\") { events(first: 100) { nodes { type body } } } }";
+    let told = world.graphql(query).await.to_string();
+    assert!(told.contains("app.changed"), "{told}");
+    let (_, app, _) = world.admin.get("/admin/v1/apps/demo", None).await.unwrap();
+    let (_, hooks, _) = world.admin.get(PATH, None).await.unwrap();
+    assert!(hooks.to_string().contains(&id), "{hooks}");
+    let pool = &world.running.server.ledger.database().ledger_read;
+    let events = crate::harness::dump(pool, "events").await.join("\n");
+    let apps = crate::harness::dump(pool, "apps").await.join("\n");
+    for text in [told, app.to_string(), hooks.to_string(), events, apps] {
+        assert!(!text.contains("zq-secret"), "{text}");
+    }
+    // It outlives a restart.
+    let world = world.restart().await;
+    hand_in(&world.url, &[("gw-2", "1", "second")]).await;
+    called(&server, 4).await;
+    world.stop().await;
+}

@@ -14,7 +14,7 @@ use projections::db::{Conn, Pool};
 use pushledger::{
     app::Running,
     clock::Clock,
-    config::{CHUNK_DEVICES, Config},
+    config::{ACCESS_DAYS, CHUNK_DEVICES, Config},
 };
 use serde_json::{Value, json};
 use sim::{Admin, Caller, Device, DeviceOptions, Incoming};
@@ -89,6 +89,7 @@ impl Place {
             admin_token: Some(ADMIN_TOKEN.to_owned()),
             callback_allow: vec!["127.0.0.1/32".parse().unwrap()],
             witness: None,
+            access_days: ACCESS_DAYS,
             chunk_devices: CHUNK_DEVICES,
         }
     }

@@ -166,6 +166,7 @@ async fn main() -> Result<(), Failure> {
         admin_token: Some(TOKEN.to_owned()),
         callback_allow: vec!["127.0.0.1/32".parse()?],
         witness: None,
+        access_days: pushledger::config::ACCESS_DAYS,
         chunk_devices: CHUNK_DEVICES,
     };
     let running = Running::start(&config, Clock::System).await?;

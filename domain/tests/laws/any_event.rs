@@ -6,7 +6,7 @@ use domain::{
     Event,
     account::{AccountClosed, AccountLinked, AccountOpened, AccountPrivate},
     app::{
-        AntelopeConfig, AppChanged, AppConfig, AppCreated, AppDeleted, DeliveryConfig,
+        AntelopeConfig, AppChanged, AppConfig, AppCreated, AppDeleted, CallUrl, DeliveryConfig,
         EasemobConfig, EasemobLimits, JwtConfig, JwtKeys, SecretRef, TencentCallback,
         TencentConfig, UmsConfig, UplinkConfig, VendorRef, WebhookConfig,
     },
@@ -55,13 +55,15 @@ fn id() -> impl Strategy<Value = Uuid> {
 }
 
 fn secrets() -> impl Strategy<Value = Vec<SecretRef>> {
-    let secret =
-        (text(), text()).prop_map(|(reference, fingerprint)| SecretRef { reference, fingerprint });
-    vec(secret, 0..3)
+    vec(secret(), 0..3)
+}
+
+fn secret() -> impl Strategy<Value = SecretRef> {
+    (text(), text()).prop_map(|(reference, fingerprint)| SecretRef { reference, fingerprint })
 }
 
 fn jwt() -> impl Strategy<Value = JwtConfig> {
-    let keys = prop_oneof![secrets().prop_map(JwtKeys::Hs256), text().prop_map(JwtKeys::JwksUrl)];
+    let keys = prop_oneof![secrets().prop_map(JwtKeys::Hs256), url().prop_map(JwtKeys::JwksUrl)];
     (keys, of(text()), of(text())).prop_map(|(keys, issuer, audience)| JwtConfig {
         keys,
         issuer,
@@ -98,13 +100,20 @@ fn config() -> impl Strategy<Value = AppConfig> {
     })
 }
 
+fn url() -> impl Strategy<Value = CallUrl> {
+    (text(), of(secret())).prop_map(|(url, secret)| match secret {
+        Some(secret) => CallUrl::Sealed { origin: url, secret },
+        None => CallUrl::Open(url),
+    })
+}
+
 fn uplink_config() -> impl Strategy<Value = UplinkConfig> {
-    (of(text()), of(text()))
+    (of(url()), of(url()))
         .prop_map(|(callback_url, report_url)| UplinkConfig { callback_url, report_url })
 }
 
 fn webhook() -> impl Strategy<Value = WebhookConfig> {
-    (id(), text(), vec(text(), 0..3), secrets(), any::<bool>()).prop_map(
+    (id(), url(), vec(text(), 0..3), secrets(), any::<bool>()).prop_map(
         |(id, url, events, secrets, disabled)| WebhookConfig { id, url, events, secrets, disabled },
     )
 }
@@ -148,7 +157,7 @@ fn easemob() -> impl Strategy<Value = EasemobConfig> {
 
 fn antelope() -> impl Strategy<Value = AntelopeConfig> {
     let ranges = vec(any::<(u32, u32)>(), 0..3);
-    (text(), secrets(), ranges, of(text()), of(text())).prop_map(
+    (text(), secrets(), ranges, of(url()), of(url())).prop_map(
         |(app_id, app_keys, cid_ranges, webhook, state_webhook)| AntelopeConfig {
             app_id,
             app_keys,
@@ -162,7 +171,7 @@ fn antelope() -> impl Strategy<Value = AntelopeConfig> {
 fn tencent() -> impl Strategy<Value = TencentConfig> {
     let callbacks = proptest::sample::subsequence(TencentCallback::ALL.to_vec(), 0..5);
     let lists = (secrets(), vec(text(), 0..3), callbacks);
-    (any::<u32>(), text(), lists, of(text()), any::<(u8, bool)>()).prop_map(
+    (any::<u32>(), text(), lists, of(url()), any::<(u8, bool)>()).prop_map(
         |(sdk_app_id, admin, (secret_keys, words, callbacks), callback_url, numbers)| {
             TencentConfig {
                 sdk_app_id,

@@ -3,7 +3,7 @@
 use domain::{
     Rejection, Stream,
     app::{
-        AppChanged, AppConfig, AppCreated, AppDeleted, ChangeApp, CreateApp, DeleteApp,
+        AppChanged, AppConfig, AppCreated, AppDeleted, CallUrl, ChangeApp, CreateApp, DeleteApp,
         EasemobConfig, EasemobLimits, JwtConfig, JwtKeys, SecretRef, UmsConfig, VendorRef,
     },
     device::Binding,
@@ -262,7 +262,7 @@ fn an_app_that_changes_how_its_own_tokens_are_checked_is_changed() {
         config
     };
     let secrets = || with(JwtKeys::Hs256(vec![secret("jwt")]));
-    let url = || with(JwtKeys::JwksUrl("https://keys.example.com".to_owned()));
+    let url = || with(JwtKeys::JwksUrl(CallUrl::Open("https://keys.example.com".to_owned())));
     given([created(config("a"))])
         .when(change(secrets(), None))
         .then([changed(secrets())])

@@ -12,7 +12,7 @@ use domain::{
     Event,
     account::{AccountClosed, AccountOpened, AccountPrivate},
     app::{
-        AntelopeConfig, AppChanged, AppConfig, AppCreated, AppDeleted, DeliveryConfig,
+        AntelopeConfig, AppChanged, AppConfig, AppCreated, AppDeleted, CallUrl, DeliveryConfig,
         EasemobConfig, EasemobLimits, JwtConfig, JwtKeys, SecretRef, UmsConfig, UplinkConfig,
         VendorRef,
     },
@@ -132,7 +132,7 @@ fn easemob_config() -> AppConfig {
 }
 
 /// An app that speaks Antelope.
-fn antelope_config(webhook: Option<String>) -> AppConfig {
+fn antelope_config(webhook: Option<&str>) -> AppConfig {
     let antelope = AntelopeConfig {
         app_id: text("Demo"),
         app_keys: vec![
@@ -140,8 +140,8 @@ fn antelope_config(webhook: Option<String>) -> AppConfig {
             secret("secret/4", "76543210fedcba98"),
         ],
         cid_ranges: vec![(5_000_000, 5_009_999), (4_000_000_000, u32::MAX)],
-        state_webhook: webhook.clone().map(|url| url + "/state"),
-        webhook,
+        state_webhook: webhook.map(|url| CallUrl::Open(format!("{url}/state"))),
+        webhook: webhook.map(|url| CallUrl::Open(url.to_owned())),
     };
     AppConfig { antelope: Some(antelope), ..bare_config() }
 }
@@ -193,7 +193,7 @@ fn apps() -> Vec<(&'static str, Event)> {
         vec![secret("secret/0190", "0f1e2d3c4b5a6978"), secret("secret/0191", "8796a5b4c3d2e1f0")];
     let hs256 = JwtConfig { keys: JwtKeys::Hs256(secrets), issuer: None, audience: None };
     let jwks = JwtConfig {
-        keys: JwtKeys::JwksUrl(text("https://login.example.com/keys.json?v=\"1\"")),
+        keys: JwtKeys::JwksUrl(CallUrl::Open(text("https://login.example.com/keys.json?v=\"1\""))),
         issuer: Some(text("https://login.example.com/")),
         audience: Some(text("push")),
     };
@@ -204,7 +204,7 @@ fn apps() -> Vec<(&'static str, Event)> {
         ("antelope", AppCreated { config: antelope_config(None) }.into()),
         (
             "antelope",
-            AppChanged { config: antelope_config(Some(text("https://example.com/hook"))) }.into(),
+            AppChanged { config: antelope_config(Some("https://example.com/hook")) }.into(),
         ),
         ("hs256", AppCreated { config: signing_config(hs256) }.into()),
         ("", AppChanged { config: config() }.into()),

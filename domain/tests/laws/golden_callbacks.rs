@@ -2,7 +2,7 @@
 
 use domain::{
     Event,
-    app::{AppChanged, AppConfig, SecretRef, UplinkConfig, WebhookConfig},
+    app::{AppChanged, AppConfig, CallUrl, SecretRef, UplinkConfig, WebhookConfig},
     callback::{self, CallbacksCalled, CallbacksReplayed, Group, Reason},
     cid::Cid,
     erasure::{ErasedDevice, ErasurePrivate, Grounds, SubjectErased},
@@ -107,17 +107,23 @@ pub(crate) fn erasures() -> Vec<(&'static str, Event)> {
 }
 
 pub(crate) fn configured(bare: AppConfig) -> Vec<(&'static str, Event)> {
-    vec![(
+    let sealed = CallUrl::Sealed {
+        origin: text("https://example.com/uplink"),
+        secret: secret("secret/6", "8899aabbccddeeff"),
+    };
+    let sealed = UplinkConfig { callback_url: Some(sealed), report_url: None };
+    let sealed = AppChanged { config: AppConfig { uplink: sealed, ..bare.clone() } };
+    let open = (
         "callbacks",
         AppChanged {
             config: AppConfig {
                 uplink: UplinkConfig {
-                    callback_url: Some(text("https://example.com/uplink")),
-                    report_url: Some(text("https://example.com/report")),
+                    callback_url: Some(CallUrl::Open(text("https://example.com/uplink"))),
+                    report_url: Some(CallUrl::Open(text("https://example.com/report"))),
                 },
                 webhooks: vec![WebhookConfig {
                     id: HOOK,
-                    url: text("https://example.com/hook"),
+                    url: CallUrl::Open(text("https://example.com/hook")),
                     events: vec![text("uplink.received"), text("device.*")],
                     secrets: vec![secret("secret/5", "0011223344556677")],
                     disabled: true,
@@ -126,5 +132,6 @@ pub(crate) fn configured(bare: AppConfig) -> Vec<(&'static str, Event)> {
             },
         }
         .into(),
-    )]
+    );
+    vec![open, ("sealed-url", sealed.into())]
 }

@@ -4,7 +4,7 @@
 use domain::{
     Event,
     account::{AccountClosed, AccountLinked, AccountOpened, AccountPrivate},
-    app::{AppChanged, AppConfig, AppCreated, SecretRef, TencentCallback, TencentConfig},
+    app::{AppChanged, AppConfig, AppCreated, CallUrl, SecretRef, TencentCallback, TencentConfig},
     chat::{Chat, MessageFiltered},
     cid::{DeviceLinked, Linked},
     device::{Channel, DeviceBound, DeviceUpdated, Endpoint, Identity, Profile},
@@ -43,7 +43,7 @@ fn configs(bare: AppConfig) -> [AppConfig; 2] {
     };
     let rich = TencentConfig {
         words: vec![text("坏")],
-        callback_url: Some(text("https://example.com/im")),
+        callback_url: Some(CallUrl::Open(text("https://example.com/im"))),
         callback_token: Some(secret("secret/7")),
         callbacks: TencentCallback::ALL.to_vec(),
         retries: 3,

@@ -15,14 +15,17 @@ use utoipa::ToSchema;
 
 use super::{Refusal, operator};
 use crate::{
+    access::Origin,
     app::Server,
     audit::{NoProof, Proof},
-    tokens::Role,
+    tokens::{Operator, Role},
 };
 
 /// A call by somebody who may read the history: an auditor or an admin.
 pub struct Reader {
     pub(super) server: Arc<Server>,
+    pub(super) operator: Operator,
+    pub(super) origin: Origin,
 }
 
 impl FromRequestParts<Arc<Server>> for Reader {
@@ -34,9 +37,12 @@ impl FromRequestParts<Arc<Server>> for Reader {
     ) -> Result<Reader, Refusal> {
         let operator = operator(server, &parts.headers).await?;
         match operator.role {
-            Role::Admin | Role::Auditor => Ok(Reader { server: Arc::clone(server) }),
+            Role::Admin | Role::Auditor => {
+                let (server, origin) = (Arc::clone(server), Origin::noted(&parts.extensions));
+                Ok(Reader { server, operator, origin })
+            }
             Role::Analyst | Role::Uplink => {
-                Err(Refusal::new(StatusCode::FORBIDDEN, "this needs the role auditor"))
+                Err(Refusal::forbidden(&operator, "this needs the role auditor"))
             }
         }
     }

@@ -2,7 +2,12 @@
 //! up again anywhere, by long poll or as server-sent events. Each is the document that webhooks
 //! get.
 
-use std::{collections::VecDeque, convert::Infallible, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeSet, VecDeque},
+    convert::Infallible,
+    sync::Arc,
+    time::Duration,
+};
 
 use axum::{
     Json,
@@ -24,7 +29,13 @@ use tokio::{
 use utoipa::ToSchema;
 
 use super::{Call, One, Refusal};
-use crate::{app::Server, callback::document, feed::follow::Follower, tokens::Role};
+use crate::{
+    access::{Following, MAX_SUBJECTS},
+    app::Server,
+    callback::document,
+    feed::follow::Follower,
+    tokens::Role,
+};
 
 /// Events of one answer.
 const MAX_EVENTS: usize = 1_000;
@@ -145,13 +156,19 @@ pub async fn read(
         looked: Instant::now(),
         _permit: permit.map_err(many)?,
     };
+    let access = call.origin.read_by(&call.operator).of(app.id().to_owned());
     if live {
-        return Ok(stream_of(reader));
+        let following = call.server.access.following(access);
+        return Ok(stream_of(reader, following));
     }
     let mut reader = reader;
     let told = reader.some(Duration::from_secs(wait)).await?;
     if !reader.may_read().await? {
         return Err(Refusal::new(StatusCode::UNAUTHORIZED, "this token is not valid any more"));
+    }
+    if !told.is_empty() {
+        let about = told.iter().map(|(position, ..)| format!("event:{position}"));
+        call.server.access.read(access.with(told.len()).about(about)).await?;
     }
     let raw = |(_, _, text): Told| RawValue::from_string(text);
     let events: Result<_, _> = told.into_iter().map(raw).collect();
@@ -243,13 +260,13 @@ impl Reader {
 }
 
 /// Events as they happen, until the reader goes or may not read any more, or the server stops.
-fn stream_of(reader: Reader) -> Response {
-    let begin = (reader, Vec::<Told>::new().into_iter());
-    let events = stream::unfold(begin, |(mut reader, mut told)| async move {
+fn stream_of(reader: Reader, following: Following) -> Response {
+    let begin = (reader, following, Vec::<Told>::new().into_iter());
+    let events = stream::unfold(begin, |(mut reader, mut following, mut told)| async move {
         loop {
             if let Some((position, name, text)) = told.next() {
                 let event = Sent::default().id(position.to_string()).event(name).data(text);
-                return Some((Ok::<_, Infallible>(event), (reader, told)));
+                return Some((Ok::<_, Infallible>(event), (reader, following, told)));
             }
             if reader.server.stopping() {
                 return None;
@@ -260,7 +277,14 @@ fn stream_of(reader: Reader) -> Response {
                 Err(fault) => Err(fault),
             };
             match more {
-                Ok(more) => told = more.into_iter(),
+                Ok(more) if more.is_empty() => {}
+                Ok(more) => {
+                    let about = |(position, ..): &Told| format!("event:{position}");
+                    let about = more.iter().take(MAX_SUBJECTS).map(about).collect();
+                    // Without the log the reader is cut off, and goes on from there later.
+                    following.told(more.len(), BTreeSet::new(), about).await.ok()?;
+                    told = more.into_iter();
+                }
                 Err(fault) => {
                     tracing::error!(%fault, "a feed of events broke off");
                     return None;

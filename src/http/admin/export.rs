@@ -19,7 +19,7 @@ use graphql::statistics::{
 use projections::db::from_name;
 use serde::{Deserialize, de::DeserializeOwned};
 
-use super::{One, Refusal, operator};
+use super::{One, Refusal, operator, seen};
 use crate::{app::Server, query::MAX_WAIT, tokens::Role};
 
 /// Buckets that are read at once.
@@ -72,15 +72,10 @@ pub async fn read(
     match operator.role {
         Role::Admin | Role::Analyst => {}
         Role::Auditor | Role::Uplink => {
-            let refused = "this needs the role analyst or admin";
-            return Err(Refusal::new(StatusCode::FORBIDDEN, refused));
+            return Err(Refusal::forbidden(&operator, "this needs the role analyst or admin"));
         }
     }
-    let found = match operator.sees(&app_id) {
-        true => server.directory.app(&app_id).await?,
-        false => None,
-    };
-    let app = found.ok_or_else(|| Refusal::new(StatusCode::NOT_FOUND, "no such app"))?;
+    let app = seen(&server, &operator, &app_id).await?;
     let Query(wanted) = wanted.map_err(Refusal::bad)?;
     if let Some(position) = wanted.at_least {
         let reached = server.views.reached(position, MAX_WAIT).await;

@@ -1,6 +1,7 @@
 //! The admin API, `/admin/v1/*`: apps, tokens, owners, recalls. Callers are operators with bearer
 //! tokens; refusals are problem documents (RFC 9457).
 
+pub mod access;
 pub mod addresses;
 pub mod apps;
 pub mod audit;
@@ -35,6 +36,7 @@ use super::{
     body::{self, NoBody},
 };
 use crate::{
+    access::{Denied, Origin, Unlogged},
     app::Server,
     apps::{InputError, Vault},
     directory::AppEntry,
@@ -66,6 +68,7 @@ pub fn routes() -> Router<Arc<Server>> {
         .route(&below("/webhooks/{webhook_id}/enable"), post(webhooks::enable))
         .route(&below("/messages/{message_id}/recall"), post(messages::recall))
         .route(&below("/messages/{message_id}/replace"), post(messages::replace))
+        .route("/admin/v1/access", get(access::list))
         .route("/admin/v1/audit/checkpoint", get(audit::checkpoint))
         .route("/admin/v1/audit/keys", get(audit::keys))
         .route("/admin/v1/audit/inclusion", get(audit::inclusion))
@@ -123,6 +126,9 @@ pub struct Refusal {
     status: u16,
     /// What is wrong, for people.
     detail: String,
+    /// Who is refused, if it is a refusal of who calls.
+    #[serde(skip)]
+    denied: Option<Box<Denied>>,
 }
 
 impl Refusal {
@@ -131,7 +137,19 @@ impl Refusal {
     pub fn new(status: StatusCode, detail: &str) -> Refusal {
         let title = status.canonical_reason().unwrap_or_default().to_owned();
         let detail = detail.to_owned();
-        Refusal { kind: "about:blank", title, status: status.as_u16(), detail }
+        Refusal { kind: "about:blank", title, status: status.as_u16(), detail, denied: None }
+    }
+
+    /// What the role of an operator is not for.
+    pub(super) fn forbidden(operator: &Operator, detail: &str) -> Refusal {
+        Refusal::new(StatusCode::FORBIDDEN, detail).of(operator, None)
+    }
+
+    /// The same, noted as the refusal of an operator, to whom an app is not shown.
+    pub(super) fn of(mut self, operator: &Operator, app: Option<&str>) -> Refusal {
+        let (operator, app) = (Some(operator.clone()), app.map(str::to_owned));
+        self.denied = Some(Box::new(Denied { operator, app, ..Denied::default() }));
+        self
     }
 
     fn bad(detail: impl ToString) -> Refusal {
@@ -165,7 +183,16 @@ impl IntoResponse for Refusal {
             let scheme = HeaderValue::from_static("Bearer");
             response.headers_mut().insert(header::WWW_AUTHENTICATE, scheme);
         }
+        if let Some(denied) = self.denied {
+            response.extensions_mut().insert(*denied);
+        }
         response
+    }
+}
+
+impl From<Unlogged> for Refusal {
+    fn from(unlogged: Unlogged) -> Self {
+        Refusal::new(StatusCode::SERVICE_UNAVAILABLE, &unlogged.to_string())
     }
 }
 
@@ -235,6 +262,19 @@ pub(super) async fn operator(server: &Server, headers: &HeaderMap) -> Result<Ope
     server.tokens.operator(token.trim()).await?.ok_or_else(refused)
 }
 
+/// An app that an operator may see; one it may not see is not there.
+async fn seen(
+    server: &Server,
+    operator: &Operator,
+    app_id: &str,
+) -> Result<Arc<AppEntry>, Refusal> {
+    let none = || Refusal::new(StatusCode::NOT_FOUND, "no such app");
+    if !operator.sees(app_id) {
+        return Err(none().of(operator, operator.app.as_deref()));
+    }
+    server.directory.app(app_id).await?.ok_or_else(none)
+}
+
 /// An authenticated admin call.
 pub struct Call {
     server: Arc<Server>,
@@ -242,6 +282,7 @@ pub struct Call {
     metadata: Metadata,
     path: String,
     headers: HeaderMap,
+    origin: Origin,
     sealed: Sealed,
 }
 
@@ -251,7 +292,7 @@ impl FromRequestParts<Arc<Server>> for Call {
     async fn from_request_parts(parts: &mut Parts, server: &Arc<Server>) -> Result<Call, Refusal> {
         let operator = operator(server, &parts.headers).await?;
         if operator.role != Role::Admin {
-            return Err(Refusal::new(StatusCode::FORBIDDEN, "this needs the role admin"));
+            return Err(Refusal::forbidden(&operator, "this needs the role admin"));
         }
         let metadata = Metadata {
             actor: format!("operator:{}", operator.number),
@@ -261,7 +302,8 @@ impl FromRequestParts<Arc<Server>> for Call {
         };
         let (path, headers) = (parts.uri.path().to_owned(), parts.headers.clone());
         let (server, sealed) = (Arc::clone(server), Sealed::default());
-        Ok(Call { server, operator, metadata, path, headers, sealed })
+        let origin = Origin::noted(&parts.extensions);
+        Ok(Call { server, operator, metadata, path, headers, origin, sealed })
     }
 }
 
@@ -291,17 +333,13 @@ impl Call {
     fn everywhere(&self) -> Result<(), Refusal> {
         match &self.operator.app {
             None => Ok(()),
-            Some(_) => Err(Refusal::new(StatusCode::FORBIDDEN, "this token is bound to one app")),
+            Some(_) => Err(Refusal::forbidden(&self.operator, "this token is bound to one app")),
         }
     }
 
     /// An app that the operator may touch; one it may not see is not there.
     async fn app(&self, app_id: &str) -> Result<Arc<AppEntry>, Refusal> {
-        let found = match self.operator.sees(app_id) {
-            true => self.server.directory.app(app_id).await?,
-            false => None,
-        };
-        found.ok_or_else(|| Refusal::new(StatusCode::NOT_FOUND, "no such app"))
+        seen(&self.server, &self.operator, app_id).await
     }
 
     /// The body as JSON, refused with what is wrong in it.

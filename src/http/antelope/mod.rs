@@ -22,6 +22,7 @@ use axum::{
 use serde_json::{Map, Value};
 
 use crate::{
+    access::Denied,
     app::Server,
     http::{RequestId, body},
     ledger::Done,
@@ -57,6 +58,7 @@ pub fn routes() -> Router<Arc<Server>> {
 async fn serve(State(server): State<Arc<Server>>, request: Request) -> Response {
     let id = request.extensions().get::<RequestId>().cloned().unwrap_or_default();
     let found = find(request.method(), request.uri().path());
+    let app_id = request.headers().get("x-app-id").cloned();
     let answered = dispatch(&server, request, &found, &id).await;
     let (response, code) = match answered {
         Ok((fields, position)) => {
@@ -66,7 +68,20 @@ async fn serve(State(server): State<Arc<Server>>, request: Request) -> Response 
             }
             (response, StatusCode::OK)
         }
-        Err(problem) => (refusal(&problem, &id), problem.status()),
+        Err(problem) => {
+            let mut response = refusal(&problem, &id);
+            if matches!(problem, Problem::Denied(_) | Problem::NotYours) {
+                let app_id = app_id.as_ref().and_then(|id| id.to_str().ok()).unwrap_or_default();
+                let app = server.directory.antelope(app_id).await.ok().flatten();
+                let operation = match found {
+                    Found::Call(call) => Some(format!("{} {}", call.method(), call.path())),
+                    Found::OtherMethods(_) | Found::Nothing => None,
+                };
+                let app = app.map(|app| app.id().to_owned());
+                response.extensions_mut().insert(Denied { app, operation, ..Denied::default() });
+            }
+            (response, problem.status())
+        }
     };
     if let Found::Call(interface) = found {
         let route = format!("{} {}", interface.method(), interface.path());

@@ -7,7 +7,7 @@ use domain::Rejection;
 use projections::Fault;
 
 use super::interface::{Family, Interface};
-use crate::{easemob::passwords::PasswordError, ledger::Refused};
+use crate::{access::Denied as AccessDenied, easemob::passwords::PasswordError, ledger::Refused};
 
 /// How long a caller that finds the queue full should wait, in seconds.
 const BUSY_SECONDS: u32 = 1;
@@ -148,6 +148,18 @@ impl Answer {
         let (status, name) = (StatusCode::SERVICE_UNAVAILABLE, "service_unavailable");
         let answer = Answer::new(status, name, "ServiceUnavailableException", description);
         Answer { retry_after: Some(BUSY_SECONDS), ..answer }
+    }
+}
+
+/// Whether it is a refusal of who calls, for the access log.
+#[must_use]
+pub fn of_caller(problem: &Problem, code: &str) -> Option<AccessDenied> {
+    let code = Some(code.to_owned());
+    match problem {
+        Problem::Denied(_) | Problem::BadGrant(_) => {
+            Some(AccessDenied { code, ..AccessDenied::default() })
+        }
+        _ => None,
     }
 }
 

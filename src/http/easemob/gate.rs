@@ -17,11 +17,13 @@ use domain::{
 use uuid::Uuid;
 
 use super::{
+    Reply,
     errors::{Denied, Problem},
     fields::{Fields, username},
     interface::{Family, Interface},
 };
 use crate::{
+    access::{Access, Origin},
     app::Server,
     directory::AppEntry,
     easemob::tokens::{self, Holder},
@@ -62,6 +64,8 @@ pub struct Call {
     /// When it began, in µs since the epoch.
     pub started: i64,
     metadata: Metadata,
+    caller: Caller,
+    origin: Origin,
 }
 
 impl Call {
@@ -89,7 +93,7 @@ impl Call {
         let per_second = group.per_second(&easemob.limits);
         let taken = server.easemob.limiter.take(app.id(), group, per_second, started);
         taken.map_err(Problem::TooOften)?;
-        let query = Query::try_from_uri(&parts.uri);
+        let (query, origin) = (Query::try_from_uri(&parts.uri), Origin::noted(&parts.extensions));
         let host = parts.headers.get(header::HOST).and_then(|host| host.to_str().ok());
         let metadata = Metadata {
             actor: if let Caller::User(..) = caller { "terminal" } else { "cloud" }.to_owned(),
@@ -106,8 +110,27 @@ impl Call {
             headers: parts.headers,
             started,
             metadata,
+            caller,
+            origin,
             app,
         })
+    }
+
+    /// Logs what the app's server is about to be told of people. A user reads what is its own.
+    pub(super) fn tells(&self, server: &Server, reply: &Reply) -> Result<(), Problem> {
+        if self.caller != Caller::App || !self.interface.tells_of_people() {
+            return Ok(());
+        }
+        let entities = reply.entities.iter().flatten();
+        let about = entities.filter_map(|one| Some(format!("account:{}", one["uuid"].as_str()?)));
+        let access = self.origin.answered(format!("app:{}", self.app.id()));
+        let records = reply.entities.as_ref().map_or(1, Vec::len);
+        let access = Access {
+            role: Some("cloud".to_owned()),
+            operation: self.interface.route(),
+            ..access.of(self.app.id().to_owned()).with(records).about(about)
+        };
+        server.access.told(access).map_err(|_| Problem::Busy)
     }
 
     /// The app's Easemob side.

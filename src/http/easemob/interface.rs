@@ -196,6 +196,50 @@ impl Interface {
         self.row().2
     }
 
+    /// Method and pattern of its whole path.
+    #[must_use]
+    pub fn route(self) -> String {
+        format!("{} /{{org}}/{{app}}/{}", self.method(), self.path())
+    }
+
+    /// Whether its answer names people, or says what they do.
+    #[must_use]
+    pub fn tells_of_people(self) -> bool {
+        match self {
+            Interface::ListUsers
+            | Interface::User
+            | Interface::UserStatus
+            | Interface::UsersStatus
+            | Interface::Bindings
+            | Interface::Members
+            | Interface::Member => true,
+            Interface::Token
+            | Interface::RegisterUsers
+            | Interface::RemoveUsers
+            | Interface::RemoveUser
+            | Interface::Bind
+            | Interface::CreateLabel
+            | Interface::Labels
+            | Interface::Label
+            | Interface::DeleteLabel
+            | Interface::AddMembers
+            | Interface::RemoveMembers
+            | Interface::PushSync
+            | Interface::PushAsync
+            | Interface::PushSingle
+            | Interface::PushLabel
+            | Interface::PushList
+            | Interface::PushEveryone
+            | Interface::KeepMessage
+            | Interface::Message
+            | Interface::MessageByPost
+            | Interface::Broadcast
+            | Interface::Task
+            | Interface::TaskStatistics
+            | Interface::CancelTask => false,
+        }
+    }
+
     /// The limit that it shares.
     #[must_use]
     pub fn group(self) -> Group {

@@ -112,6 +112,14 @@ async fn serve(State(server): State<Arc<Server>>, request: Request) -> Response 
                 tracing::debug!(error = code, "a call was refused");
             }
             let mut response = refusal(&answer, started, duration());
+            if let Some(mut denied) = errors::of_caller(&problem, code) {
+                let mut names = path.split('/');
+                let (org, name) = (names.next(), names.next());
+                let app = server.directory.easemob(org.unwrap_or(""), name.unwrap_or("")).await;
+                denied.app = app.ok().flatten().map(|app| app.id().to_owned());
+                denied.operation = found.map(Interface::route);
+                response.extensions_mut().insert(denied);
+            }
             if let Problem::NoMethod(methods) = &problem {
                 let methods: Vec<_> = methods.iter().map(|method| method.as_str()).collect();
                 put(&mut response, header::ALLOW, &methods.join(", "));
@@ -120,8 +128,7 @@ async fn serve(State(server): State<Arc<Server>>, request: Request) -> Response 
         }
     };
     if let Some(interface) = found {
-        let route = format!("{} /{{org}}/{{app}}/{}", interface.method(), interface.path());
-        server.metrics.answered(&route, code);
+        server.metrics.answered(&interface.route(), code);
     }
     if response.status() == StatusCode::UNAUTHORIZED {
         put(&mut response, header::WWW_AUTHENTICATE, "Bearer");
@@ -185,6 +192,7 @@ async fn dispatch(
         Interface::TaskStatistics => task::statistics(server, &call).await,
         Interface::CancelTask => task::cancel(server, &call).await,
     }?;
+    call.tells(server, &reply)?;
     Ok((call, reply))
 }
 

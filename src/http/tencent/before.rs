@@ -43,7 +43,9 @@ pub(super) async fn ask(
     }
     let caller = call.caller.as_deref().unwrap_or_default();
     let (token, now) = (call.app.tencent_token.as_deref(), server.clock.now());
-    let (url, body) = question(tencent, token, (payload, id, strategy), caller, now)?;
+    let own = tencent.callback_url.as_ref().and_then(|url| call.app.url(url)).unwrap_or_default();
+    let message = (&*payload, id, strategy);
+    let (url, body) = question((tencent, &own), token, message, caller, now)?;
     let mut request = Request::new(Method::POST, url);
     let json = HeaderValue::from_static("application/json; charset=utf-8");
     request.headers_mut().insert(CONTENT_TYPE, json);

@@ -143,6 +143,15 @@ impl From<InputError> for Problem {
 }
 
 impl Problem {
+    /// Whether it is a refusal of who calls.
+    #[must_use]
+    pub fn is_of_caller(&self) -> bool {
+        matches!(
+            self,
+            Problem::UnknownApp | Problem::NoIdentifier | Problem::Sig(_) | Problem::NotAdmin
+        )
+    }
+
     /// The code that it is answered with, by a call or by none.
     #[must_use]
     pub fn code(&self, interface: Option<Interface>) -> u32 {

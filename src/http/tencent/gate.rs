@@ -13,6 +13,7 @@ use uuid::Uuid;
 
 use super::errors::Problem;
 use crate::{
+    access::{Access, Origin},
     app::Server,
     directory::AppEntry,
     http::RequestId,
@@ -29,6 +30,7 @@ pub struct Call {
     pub caller: Option<String>,
     body: Bytes,
     metadata: Metadata,
+    origin: Origin,
 }
 
 impl Call {
@@ -50,7 +52,26 @@ impl Call {
             request: Some(request.0.to_string()),
             ..Metadata::default()
         };
-        Ok(Call { app, caller, body, metadata })
+        let origin = Origin::noted(&parts.extensions);
+        Ok(Call { app, caller, body, metadata, origin })
+    }
+
+    /// Logs what the app's server is about to be told of accounts.
+    pub fn tells(
+        &self,
+        server: &Server,
+        operation: &str,
+        records: usize,
+        accounts: [Uuid; 2],
+    ) -> Result<(), Problem> {
+        let about = accounts.map(|account| format!("account:{account}"));
+        let access = self.origin.answered(format!("app:{}", self.app.id()));
+        let access = Access {
+            role: Some("cloud".to_owned()),
+            operation: format!("POST {operation}"),
+            ..access.of(self.app.id().to_owned()).with(records).about(about)
+        };
+        server.access.told(access).map_err(|_| Problem::Busy)
     }
 
     /// The app's Tencent side.

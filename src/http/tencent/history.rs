@@ -19,6 +19,7 @@ use super::{
     errors::Problem,
     fields::{optional, user},
     gate::Call,
+    interface::Interface,
 };
 use crate::{app::Server, ledger::Refused};
 
@@ -132,6 +133,9 @@ pub(super) async fn roam(server: &Server, call: &Call) -> Result<Reply, Problem>
     let last = rows.last().map(|row| (row.chat.time, row.chat.key()));
     rows.reverse();
     let list = shown(server, &rows).await?;
+    if !list.is_empty() {
+        call.tells(server, Interface::GetRoamMsg.path(), list.len(), [account, peer])?;
+    }
     let (last_time, last_key) = last.unwrap_or_default();
     Ok(Reply::of(
         json!({

@@ -11,12 +11,12 @@ mod history;
 pub mod interface;
 mod send;
 
-use std::sync::Arc;
+use std::{collections::HashMap, sync::Arc};
 
 use axum::{
     Router,
     body::Body,
-    extract::{Request, State},
+    extract::{Query, Request, State},
     http::{HeaderValue, Method, header},
     response::Response,
     routing::any,
@@ -24,6 +24,7 @@ use axum::{
 use serde_json::{Map, Value, json};
 
 use crate::{
+    access::Denied,
     app::Server,
     http::{RequestId, body},
     ledger::Done,
@@ -61,11 +62,26 @@ pub fn routes() -> Router<Arc<Server>> {
 async fn serve(State(server): State<Arc<Server>>, request: Request) -> Response {
     let id = request.extensions().get::<RequestId>().cloned().unwrap_or_default();
     let found = find(request.uri().path());
+    let query = Query::<HashMap<String, String>>::try_from_uri(request.uri());
+    let app_id = query.ok().and_then(|Query(query)| query.get("sdkappid")?.parse::<u32>().ok());
+    let mut denied = None;
     let answered = dispatch(&server, request, found, &id).await;
     let (reply, code) = match answered {
         Ok(reply) => (reply, 0),
         Err(problem) => {
             let code = problem.code(found);
+            if problem.is_of_caller() {
+                let app = match app_id {
+                    Some(id) => server.directory.tencent(id).await.ok().flatten(),
+                    None => None,
+                };
+                denied = Some(Denied {
+                    app: app.map(|app| app.id().to_owned()),
+                    code: Some(code.to_string()),
+                    operation: found.map(|interface| format!("POST {}", interface.path())),
+                    ..Denied::default()
+                });
+            }
             (refusal(&problem, code), code)
         }
     };
@@ -74,7 +90,11 @@ async fn serve(State(server): State<Arc<Server>>, request: Request) -> Response 
         let code = if OWN_CODES.contains(&code) { *OWN_CODES.start() } else { code };
         server.metrics.answered(&format!("POST {}", interface.path()), &code.to_string());
     }
-    answer(reply)
+    let mut response = answer(reply);
+    if let Some(denied) = denied {
+        response.extensions_mut().insert(denied);
+    }
+    response
 }
 
 async fn dispatch(

@@ -89,6 +89,41 @@ pub enum Interface {
     CloudStatus,
 }
 
+impl Code {
+    /// Whether it says that nobody knows the caller, or that the caller may not do that.
+    #[must_use]
+    pub fn is_of_caller(self) -> bool {
+        match self {
+            Code::AppRefused
+            | Code::BadSign
+            | Code::UnknownToken
+            | Code::ExpiredToken
+            | Code::ForeignToken
+            | Code::IllegalUser
+            | Code::WrongBindKey => true,
+            Code::Success
+            | Code::Unavailable
+            | Code::Internal
+            | Code::Missing
+            | Code::WrongType
+            | Code::OutOfRange
+            | Code::Rule
+            | Code::WrongLength
+            | Code::WrongInterface
+            | Code::NotAuthorised
+            | Code::Duplicate
+            | Code::UnknownDeviceType
+            | Code::UnsupportedChannel
+            | Code::UnsupportedPackage
+            | Code::NotRegistered
+            | Code::NoSuchMessage
+            | Code::IllegalTransition
+            | Code::NoOwner
+            | Code::NobodyRegistered => false,
+        }
+    }
+}
+
 impl Interface {
     /// All of them.
     pub const ALL: [Interface; 12] = [

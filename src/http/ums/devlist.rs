@@ -61,6 +61,10 @@ pub(super) async fn devlist(server: &Server, call: &Call) -> Result<Reply, Probl
     };
     let registered = devices.iter().filter(|device| device.registered());
     let list: Vec<_> = registered.map(|device| info(&call.app, &user, device)).collect();
+    if !list.is_empty() {
+        let about = account.map(|account| format!("account:{account}"));
+        call.tells(server, list.len(), about)?;
+    }
     Reply::data(&list)
 }
 

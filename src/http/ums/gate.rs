@@ -16,6 +16,7 @@ use super::{
     sign::sign,
 };
 use crate::{
+    access::{Access, Origin},
     app::Server,
     directory::AppEntry,
     http::RequestId,
@@ -39,6 +40,7 @@ pub struct Call {
     pub body: Bytes,
     user: Result<Option<String>, Code>,
     metadata: Metadata,
+    origin: Origin,
 }
 
 impl Call {
@@ -48,6 +50,7 @@ impl Call {
         interface: Interface,
         headers: &HeaderMap,
         body: Bytes,
+        origin: Origin,
         request_id: RequestId,
     ) -> Result<Call, Problem> {
         let header = |name| text(headers, name);
@@ -77,7 +80,7 @@ impl Call {
             },
         };
         let client_id = client_id.to_owned();
-        Ok(Call { app, interface, client_id, body, user, metadata })
+        Ok(Call { app, interface, client_id, body, user, metadata, origin })
     }
 
     /// The fields of the body.
@@ -110,6 +113,22 @@ impl Call {
             Ok(None) => Err(domain::Rejection::IllegalUser.into()),
             Err(code) => Err(Problem::Gateway(*code)),
         }
+    }
+
+    /// Logs what the app's cloud is about to be told of people. A terminal reads what is its own.
+    pub fn tells(
+        &self,
+        server: &Server,
+        records: usize,
+        about: impl IntoIterator<Item = String>,
+    ) -> Result<(), Problem> {
+        if !self.interface.of_cloud() {
+            return Ok(());
+        }
+        let access = self.origin.answered(format!("app:{}", self.app.id()));
+        let access = access.of(self.app.id().to_owned()).with(records).about(about);
+        let told = server.access.told(Access { role: Some("cloud".to_owned()), ..access });
+        told.map_err(|_| Problem::Gateway(Code::Unavailable))
     }
 
     /// The id under which this call is logged.

@@ -73,7 +73,8 @@ pub(super) async fn getmsgstat(server: &Server, call: &Call) -> Result<Reply, Pr
     let share = |(_, device): &(String, Device)| {
         message.deliveries.get(&device.number).map(|delivery| device_info(device, delivery))
     };
-    let devices = devices.iter().filter_map(share).collect();
+    let devices: Vec<_> = devices.iter().filter_map(share).collect();
+    call.tells(server, devices.len(), [format!("message:{id}")])?;
     Reply::data(&message_info(&call.app, id, &message, user, devices))
 }
 

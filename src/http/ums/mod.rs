@@ -28,6 +28,7 @@ use axum::{
 use serde::Serialize;
 
 use crate::{
+    access::{Denied, Origin},
     app::Server,
     http::{RequestId, body},
     ledger::Done,
@@ -76,6 +77,7 @@ pub fn routes() -> Router<Arc<Server>> {
 }
 
 async fn answer(server: &Arc<Server>, interface: Interface, request: Request) -> Response {
+    let app_id = request.headers().get("appId").cloned();
     let answered = dispatch(server, interface, request).await;
     let code = match &answered {
         Ok(_) => Code::Success,
@@ -96,7 +98,18 @@ async fn answer(server: &Arc<Server>, interface: Interface, request: Request) ->
             } else {
                 tracing::debug!(path = interface.path(), code = code.code(), "a call was refused");
             }
-            envelope(StatusCode::OK, code, "null")
+            let mut response = envelope(StatusCode::OK, code, "null");
+            if code.is_of_caller() {
+                let app_id = app_id.as_ref().and_then(|id| id.to_str().ok()).unwrap_or_default();
+                let app = match interface.of_cloud() {
+                    true => server.directory.ums_system(app_id).await,
+                    false => server.directory.ums_app(app_id).await,
+                };
+                let app = app.ok().flatten().map(|app| app.id().to_owned());
+                let code = Some(code.code().to_owned());
+                response.extensions_mut().insert(Denied { app, code, ..Denied::default() });
+            }
+            response
         }
     }
 }
@@ -110,7 +123,9 @@ async fn dispatch(
     let request_id = parts.extensions.get::<RequestId>().cloned().unwrap_or_default();
     let body = body::read(body, MAX_BODY_BYTES).await;
     let body = body.map_err(|_| codes::Input::WrongLength)?;
-    let call = Call::authenticate(server, interface, &parts.headers, body, request_id).await?;
+    let origin = Origin::noted(&parts.extensions);
+    let call =
+        Call::authenticate(server, interface, &parts.headers, body, origin, request_id).await?;
     match interface {
         Interface::Register => register::register(server, &call).await,
         Interface::Unregister => unreg::unreg(server, &call).await,
