@@ -6,7 +6,7 @@ use domain::{
     Event, Rejection,
     account::RegisterUser,
     device::{Bind, BindDevice},
-    label::{ChangeMembers, CreateLabel},
+    label::{ChangeMembers, CreateLabel, DeleteLabel},
     route::Strategy,
     task::TaskAudience,
 };
@@ -218,16 +218,44 @@ async fn change(world: &World, usernames: &[&str], join: bool) {
     ledger.execute(Lane::Interactive, context(), command).await.unwrap();
 }
 
+/// Creates the label `vip`.
+async fn vip(world: &World) {
+    let (app, name) = ("demo".to_owned(), "vip".to_owned());
+    let (description, most, new_label) = (String::new(), 9, Uuid::now_v7());
+    let command = CreateLabel { app, name, description, most, new_label };
+    world.running.server.ledger.execute(Lane::Interactive, context(), command).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_label_that_was_deleted_before_the_task_starts_is_nobody() {
+    let Post { world, jpush } = Post::new().await;
+    user(&world, "ann", true).await;
+    vip(&world).await;
+    change(&world, &["ann"], true).await;
+    let start_at = Some(world.clock.now() + 5_000_000);
+    let new = task(TaskAudience::Label("vip".to_owned()), Strategy::VendorOnly);
+    let id = create(&world, pushledger::delivery::tasks::NewTask { start_at, ..new }).await;
+    let command = DeleteLabel { app: "demo".to_owned(), name: "vip".to_owned() };
+    world.running.server.ledger.execute(Lane::Interactive, context(), command).await.unwrap();
+    // The name's next label is another one.
+    vip(&world).await;
+    change(&world, &["ann"], true).await;
+    let started = until_task(&world, id, |s| s.task.started_at.is_some());
+    world.clock.advance(Duration::from_secs(5));
+    started.await;
+    let done = until_task(&world, id, finished).await;
+    assert_eq!((done.task.users, done.targets()), (Some(0), 0));
+    assert_eq!(jpush.accepted("push-ann"), 0);
+    world.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_label_is_who_is_in_it_when_the_task_starts() {
     let Post { world, jpush } = Post::new().await;
     for (username, bound) in [("ann", true), ("bob", true), ("eve", true), ("zoe", false)] {
         user(&world, username, bound).await;
     }
-    let (app, name) = ("demo".to_owned(), "vip".to_owned());
-    let (description, most, new_label) = (String::new(), 9, Uuid::now_v7());
-    let command = CreateLabel { app, name, description, most, new_label };
-    world.running.server.ledger.execute(Lane::Interactive, context(), command).await.unwrap();
+    vip(&world).await;
     change(&world, &["ann", "bob", "zoe"], true).await;
     // Within a lease, so that it is one server's to the end.
     let start_at = Some(world.clock.now() + 5_000_000);

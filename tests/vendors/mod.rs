@@ -2,6 +2,7 @@
 //! it does when a vendor refuses, fails or is away, and that nothing is lost or sent twice.
 //! [`each`] runs over all vendors ([`line`] is an app with any of them); the rest has JPush.
 
+mod crossing;
 mod each;
 mod faults;
 mod held;

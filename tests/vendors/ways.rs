@@ -48,7 +48,7 @@ async fn registered(post: &Post) {
 }
 
 /// A device that takes and acknowledges whatever comes.
-fn living(mut device: Device) -> JoinHandle<()> {
+pub(super) fn living(mut device: Device) -> JoinHandle<()> {
     tokio::spawn(async move { while device.next().await.is_some() {} })
 }
 

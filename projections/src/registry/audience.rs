@@ -152,7 +152,7 @@ pub async fn targets_at(
 /// Registered devices of accounts that a statement gives as `m`, as of position `$2`. A device's
 /// rows that are past and the one that is not are in two indexes.
 macro_rules! devices_of {
-    ($accounts:literal) => {
+    ($accounts:expr) => {
         concat!(
             "SELECT d.number, d.account FROM ",
             $accounts,
@@ -167,6 +167,15 @@ macro_rules! devices_of {
     };
 }
 
+/// Who is in the label `$1` as of position `$2`: nobody in one that was deleted.
+macro_rules! members {
+    () => {
+        "label_members WHERE label = $1 AND from_position <= $2 \
+         AND (to_position IS NULL OR to_position > $2) AND label IN (SELECT label FROM labels \
+         WHERE label = $1 AND (to_position IS NULL OR to_position > $2))"
+    };
+}
+
 /// Numbers of the devices of a label's users, or of some users, as of a position, in order, and how
 /// many users these are; `None` for everyone, whose devices come in pages ([`targets_after`]).
 ///
@@ -177,10 +186,7 @@ pub async fn named_targets(
     audience: &Audience,
     as_of: i64,
 ) -> Result<Option<(Vec<i64>, Users)>, Fault> {
-    const OF_LABEL: &str = devices_of!(
-        "(SELECT account FROM label_members WHERE label = $1 AND from_position <= $2 \
-         AND (to_position IS NULL OR to_position > $2)) m"
-    );
+    const OF_LABEL: &str = devices_of!(concat!("(SELECT account FROM ", members!(), ") m"));
     const OF_USERS: Sql = Sql {
         sqlite: devices_of!("(SELECT value AS account FROM json_each($1)) m"),
         postgres: devices_of!(
@@ -208,8 +214,7 @@ pub async fn named_targets(
 }
 
 async fn members(conn: &mut Conn<'_>, label: &str, as_of: i64) -> Result<u64, Fault> {
-    const SQL: &str = "SELECT COUNT(*) FROM label_members WHERE label = $1 \
-         AND from_position <= $2 AND (to_position IS NULL OR to_position > $2)";
+    const SQL: &str = concat!("SELECT COUNT(*) FROM ", members!());
     let (count,): (i64,) = on!(conn.again(), c => {
         sqlx::query_as(SQL).bind(label).bind(as_of).fetch_one(&mut *c).await?
     });

@@ -6,7 +6,6 @@ use std::{
     collections::{BTreeMap, VecDeque},
     ops::Range,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
 };
 
 use domain::{
@@ -135,40 +134,6 @@ impl VendorLane {
     fn health(&self) -> MutexGuard<'_, Health> {
         // Nothing that holds the lock can panic half-way, so a poisoned one is still whole.
         self.health.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Sends one batch until the vendor's word is final for each token, or the message expires.
-    pub(super) async fn send(
-        &self,
-        server: &Server,
-        template: &Template,
-        tokens: &[&str],
-        (message, expires_at): (MessageId, i64),
-    ) -> Vec<Said> {
-        let mut said: Vec<Option<Said>> = vec![None; tokens.len()];
-        let mut open: Vec<usize> = (0..tokens.len()).collect();
-        let mut key: Option<String> = None;
-        for attempt in 1.. {
-            let left: Vec<&str> = open.iter().map(|at| tokens[*at]).collect();
-            let turn = Turn { message, attempt, expires_at };
-            let once = self.once(server, template, &left, turn, &mut key).await;
-            let (mut again, mut pause) = (Vec::new(), 0);
-            for (at, once) in open.into_iter().zip(once) {
-                match once {
-                    Once::Said(word) => said[at] = Some(word),
-                    Once::Again(wait) => {
-                        again.push(at);
-                        pause = wait.max(pause);
-                    }
-                }
-            }
-            if again.is_empty() {
-                break;
-            }
-            open = again;
-            server.clock.sleep(Duration::from_micros(pause.unsigned_abs())).await;
-        }
-        said.into_iter().flatten().collect()
     }
 
     /// Returns once the next call may begin, or a message has expired.

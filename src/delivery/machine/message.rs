@@ -22,11 +22,11 @@ use projections::{
     Fault,
     registry::audience::{TargetRow, targets_at},
 };
-use tokio::sync::OwnedSemaphorePermit;
 
 use super::{
     Machine, burial,
-    lane::{Said, VendorLane},
+    lane::{Once, Said, Turn, VendorLane},
+    room::Place,
     shown,
     wording::Wording,
 };
@@ -59,7 +59,7 @@ pub(super) async fn deliver(
     machine: &Machine,
     server: &Arc<Server>,
     (app, id): (&str, MessageId),
-    room: OwnedSemaphorePermit,
+    place: Place,
 ) -> Result<(), Fault> {
     let choosing = machine.choosing.acquire().await;
     let entry = server.directory.app(app).await.map_err(|e| Fault::stored("app", e))?;
@@ -113,7 +113,7 @@ pub(super) async fn deliver(
         || message.strategy == Strategy::PresentOnly;
     let silent = if waits { silent } else { Vec::new() };
     // What only waits to be over leaves its place to what vendors are to be asked for.
-    let _room = (message.resend.is_none() || !vendor.is_empty()).then_some(room);
+    let _place = (message.resend.is_none() || !vendor.is_empty()).then_some(place);
     let (asked, heard) = tokio::join!(job.ask(vendor), job.after_silence(machine, silent));
     asked.and(heard)
 }
@@ -193,6 +193,11 @@ impl Job<'_> {
             while let Some(again) = calls.next().await {
                 left.extend(again);
             }
+            drop(calls);
+            if !left.is_empty() {
+                let wanted = self.still_wanted().await?;
+                left.retain(|candidate| wanted(candidate.number));
+            }
         }
         Ok(())
     }
@@ -207,6 +212,7 @@ impl Job<'_> {
         let said = self.said(&lane, &batch, wording).await;
         let (mut steps, mut again) = (Vec::new(), Vec::new());
         for ((candidate, binding), said) in batch.into_iter().zip(said) {
+            let Some(said) = said else { continue };
             if said.bury {
                 let cause = (self.entry.id(), Some(self.message.position));
                 burial::bury(self.server, cause, candidate.number, binding, &said).await;
@@ -231,15 +237,69 @@ impl Job<'_> {
         again
     }
 
-    async fn said(&self, lane: &VendorLane, batch: &[Bound], wording: &Wording) -> Vec<Said> {
-        match wording.of(lane, self.server.clock.now()) {
-            Ok(template) => {
-                let tokens: Vec<&str> = batch.iter().map(|(_, b)| b.token.as_str()).collect();
-                let about = (self.id, self.message.expires_at);
-                lane.send(self.server, &template, &tokens, about).await
+    /// Asks a vendor about a batch until its word is final for each device, or the message expires;
+    /// none for a device that needs no vendor any more, as it was reached another way, is gone, or
+    /// the message was taken back.
+    async fn said(
+        &self,
+        lane: &VendorLane,
+        batch: &[Bound],
+        wording: &Wording,
+    ) -> Vec<Option<Said>> {
+        let template = match wording.of(lane, self.server.clock.now()) {
+            Ok(template) => template,
+            Err(said) => return vec![Some(said); batch.len()],
+        };
+        let mut said: Vec<Option<Said>> = vec![None; batch.len()];
+        let mut open: Vec<usize> = (0..batch.len()).collect();
+        let mut key: Option<String> = None;
+        for attempt in 1.. {
+            let tokens: Vec<&str> = open.iter().map(|at| batch[*at].1.token.as_str()).collect();
+            let turn = Turn { message: self.id, attempt, expires_at: self.message.expires_at };
+            let once = lane.once(self.server, &template, &tokens, turn, &mut key).await;
+            let (mut again, mut pause) = (Vec::new(), 0);
+            for (at, once) in open.into_iter().zip(once) {
+                match once {
+                    Once::Said(word) => said[at] = Some(word),
+                    Once::Again(wait) => {
+                        again.push(at);
+                        pause = wait.max(pause);
+                    }
+                }
             }
-            Err(said) => vec![said; batch.len()],
+            if again.is_empty() {
+                break;
+            }
+            self.server.clock.sleep(Duration::from_micros(pause.unsigned_abs())).await;
+            open = match self.still_wanted().await {
+                Ok(wanted) => {
+                    let wanted = |at: &usize| wanted(batch[*at].0.number);
+                    again.iter().copied().filter(wanted).collect()
+                }
+                // Twice is better than never.
+                Err(fault) => {
+                    tracing::warn!(%fault, message = %self.id, "a message could not be looked at");
+                    again.clone()
+                }
+            };
+            if open.is_empty() {
+                break;
+            }
+            // A part that is sent again is another call than the whole.
+            if open.len() < again.len() {
+                key = None;
+            }
         }
+        said
+    }
+
+    /// Which devices wait for a vendor, as the ledger has it now.
+    async fn still_wanted(&self) -> Result<impl Fn(i64) -> bool + use<>, Fault> {
+        let message = found(self.server.ledger.fact(Key::Message(self.id)).await?)?;
+        Ok(move |number| {
+            let delivery = message.as_ref().and_then(|message| message.deliveries.get(&number));
+            delivery.is_some_and(Delivery::wants_vendor)
+        })
     }
 
     /// What a vendor shows: an Easemob `pushMessage`, or the payload of another protocol as data.

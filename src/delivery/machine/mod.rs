@@ -10,6 +10,7 @@ mod burial;
 mod chunk;
 mod lane;
 mod message;
+mod room;
 mod task;
 mod wording;
 
@@ -41,11 +42,12 @@ use crate::{
     feed::{effects, follow::Follower},
 };
 use lane::VendorLane;
+use room::Room;
 
 /// Name of the checkpoint.
 pub const NAME: &str = "vendors";
-/// Messages that are worked on at once; others wait in the views.
-const MESSAGES: usize = 16_384;
+/// Messages that are worked on at once, half of them of one app; others wait in the views.
+const MESSAGES: usize = 32_768;
 /// Messages that wait at once until no more answers are to be hoped for, beside those worked on.
 const UNANSWERED: usize = 16_384;
 /// Messages whose way is chosen at once.
@@ -119,7 +121,7 @@ async fn messages(machine: &Arc<Machine>, server: &Arc<Server>) -> Result<(), Fa
 /// What the tasks of one run share.
 struct Machine {
     lanes: Mutex<HashMap<(String, String), Arc<VendorLane>>>,
-    room: Arc<Semaphore>,
+    room: Arc<Room>,
     /// Places of what was sent now or never and waits for its answers.
     unanswered: Semaphore,
     choosing: Semaphore,
@@ -143,7 +145,7 @@ impl Default for Machine {
     fn default() -> Machine {
         Machine {
             lanes: Mutex::default(),
-            room: Arc::new(Semaphore::new(MESSAGES)),
+            room: Room::of(MESSAGES),
             unanswered: Semaphore::new(UNANSWERED),
             choosing: Semaphore::new(CHOOSING),
             sender: OnceCell::new(),
@@ -178,7 +180,7 @@ impl Machine {
         id: MessageId,
         tasks: &mut JoinSet<()>,
     ) {
-        let Ok(room) = Arc::clone(&self.room).try_acquire_owned() else {
+        let Some(place) = self.room.enter(&app) else {
             self.spilled.store(true, Ordering::Release);
             return;
         };
@@ -188,7 +190,7 @@ impl Machine {
         let (under_way, server) = (UnderWay(Arc::clone(self), id), Arc::clone(server));
         tasks.spawn(async move {
             let machine = &under_way.0;
-            if let Err(fault) = message::deliver(machine, &server, (&app, id), room).await {
+            if let Err(fault) = message::deliver(machine, &server, (&app, id), place).await {
                 tracing::error!(%fault, message = %id, "a message could not be delivered; it is tried again");
                 machine.spilled.store(true, Ordering::Release);
             }

@@ -35,6 +35,7 @@ use super::{
     Machine,
     chunk::{self, Begin},
     lane::VendorLane,
+    room::Room,
     shown,
     wording::Wording,
 };
@@ -48,8 +49,9 @@ use crate::{
 
 /// Chunks of one task that are sent at once; those that wait for a vendor are not counted.
 const CHUNKS: usize = 8;
-/// Tasks that are worked on at once.
-const TASKS: usize = 16;
+/// Tasks that are worked on at once, half of them of one app. One that waits for its vendor needs
+/// little.
+const TASKS: usize = 128;
 /// Longest time between two looks for tasks that are due.
 const LOOK: Duration = Duration::from_secs(2);
 /// Time between two looks at what was committed.
@@ -67,8 +69,9 @@ pub(super) async fn run(machine: &Arc<Machine>, server: &Arc<Server>) -> Result<
     let mut follower = Follower::new(&server.ledger, head).paced(PACE);
     let mut jobs: JoinSet<MessageId> = JoinSet::new();
     let mut running: Running = HashMap::new();
+    let room = Room::of(TASKS);
     loop {
-        let next = take_up(machine, server, &mut jobs, &mut running).await?;
+        let next = take_up(machine, server, &room, &mut jobs, &mut running).await?;
         loop {
             tokio::select! {
                 batch = follower.next() => {
@@ -108,6 +111,7 @@ fn ended(recorded: &Recorded) -> Option<MessageId> {
 async fn take_up(
     machine: &Arc<Machine>,
     server: &Arc<Server>,
+    room: &Arc<Room>,
     jobs: &mut JoinSet<MessageId>,
     running: &mut Running,
 ) -> Result<Option<i64>, Fault> {
@@ -116,7 +120,7 @@ async fn take_up(
     drop(checkout);
     let mut next = None;
     for row in open {
-        if running.contains_key(&row.task) || running.len() >= TASKS {
+        if running.contains_key(&row.task) {
             continue;
         }
         let now = server.clock.now();
@@ -124,6 +128,8 @@ async fn take_up(
             next = Some(next.map_or(start_at, |next: i64| next.min(start_at)));
             continue;
         }
+        // It is looked for again when another ends.
+        let Some(place) = room.enter(&row.app) else { continue };
         let cancelled = CancellationToken::new();
         let (id, token) = (row.task, cancelled.clone());
         let (machine, server) = (Arc::clone(machine), Arc::clone(server));
@@ -133,6 +139,7 @@ async fn take_up(
                 tracing::error!(%fault, %task, "a task could not go on; it is taken up again");
                 tokio::time::sleep(PAUSE).await;
             }
+            drop(place);
             task
         });
         running.insert(id, (token, job.id()));
