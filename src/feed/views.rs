@@ -19,7 +19,7 @@ use super::{
     follow::{Batch, Follower},
 };
 use crate::{
-    ledger::{Database, Ledger},
+    ledger::{Database, Ledger, Stored},
     metrics::Metrics,
 };
 
@@ -101,6 +101,12 @@ pub async fn start(ledger: &Ledger, now: i64) -> Result<(Views, Runner), Fault> 
             }
         }
     };
+    // What is away could not be folded again.
+    if let Some(away) = ledger.away().await?
+        && (!same || position < away.last)
+    {
+        return Err(away.fault());
+    }
     if !same {
         // Paused first: after a crash in between the views still say that the ledger went back.
         let mut ledger = database.ledger_write.begin().await?;
@@ -236,6 +242,28 @@ impl Gatherer {
         }
         self.partial.take().ok_or_else(|| Fault::stored("page", "empty"))
     }
+}
+
+/// Folds events that are away into views that have read nothing yet: rows in order, from position 1.
+///
+/// # Errors
+/// [`Fault`] when the database fails, or the views have read other events.
+pub async fn fold_rows(database: &Database, rows: &[Stored]) -> Result<(), Fault> {
+    for page in rows.chunks(PAGE_EVENTS) {
+        let (Some(first), Some(last)) = (page.first(), page.last()) else { continue };
+        let (first, last) = (first.position, last.position);
+        let mut gathered = Gathered { events: Vec::new(), unreadable: Vec::new(), first, last };
+        for row in page {
+            match row.recorded() {
+                Ok(event) => gathered.events.push(event),
+                Err(error) => gathered.unreadable.push((row.position, error)),
+            }
+        }
+        if let Folded::Elsewhere(_) = fold_page(database, &gathered).await? {
+            return Err(Fault::stored("views", "somebody else folds them"));
+        }
+    }
+    Ok(())
 }
 
 enum Folded {

@@ -38,7 +38,7 @@ async fn ledger() -> (Place, Backdoor) {
 
 async fn verified(place: &Place) -> Result<Report, NotVerified> {
     let bare = Bare::open(place).await;
-    let report = verify::live(&bare.ledger, None, &[]).await;
+    let report = verify::live(&bare.ledger, None, &[], None).await;
     bare.close().await;
     report
 }
