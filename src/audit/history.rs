@@ -79,9 +79,16 @@ struct Chunk {
 
 #[derive(Debug)]
 enum Kept {
-    Message { accepted: i64, deliveries: Vec<Delivery> },
+    Message {
+        accepted: i64,
+        deliveries: Vec<Delivery>,
+    },
     Chunk(Chunk),
-    Task { started: Option<i64>, devices: u64, chunks: u64 },
+    Task {
+        started: Option<i64>,
+        devices: u64,
+        chunks: u64,
+    },
     /// What it was is not known: its beginning is away.
     Away,
 }

@@ -288,8 +288,26 @@ pub async fn live(
     trusted: &[Verifier],
     detached: Option<Opened>,
 ) -> Result<Report, NotVerified> {
+    let away = ledger.away().await?;
+    let verified = as_it_is(ledger, witness, trusted, detached, away.clone()).await;
+    match verified {
+        Err(_) if ledger.away().await? != away => {
+            let what = "events were detached or attached meanwhile; do it again afterwards";
+            Err(NotVerified::Other(what.to_owned()))
+        }
+        verified => verified,
+    }
+}
+
+async fn as_it_is(
+    ledger: &Ledger,
+    witness: Option<Arc<dyn Witness>>,
+    trusted: &[Verifier],
+    detached: Option<Opened>,
+    away: Option<Away>,
+) -> Result<Report, NotVerified> {
     let head = head(ledger).await?;
-    let away = ledger.away().await?.filter(|_| detached.is_none());
+    let away = away.filter(|_| detached.is_none());
     let mut judge = Judge::new(Some(History::new(Part::default())));
     let last = signed_by(ledger, witness, trusted, &mut judge).await?;
     let mut pages = read(ledger.clone(), head.position, true, detached.clone());
@@ -514,9 +532,8 @@ fn read(
                 }
                 page => page.map(|page| (page, Vec::new())),
             };
-            let page = page.map(|(page, sealed)| {
-                tokio::task::spawn_blocking(move || look(page, &sealed))
-            });
+            let page =
+                page.map(|(page, sealed)| tokio::task::spawn_blocking(move || look(page, &sealed)));
             let failed = page.is_err();
             if pages.send(page).await.is_err() || failed {
                 return;
@@ -545,24 +562,25 @@ pub(super) async fn rows(
     to: i64,
     detached: Option<Opened>,
 ) -> Result<mpsc::Receiver<Result<Vec<Stored>, NotVerified>>, NotVerified> {
-    let away = match (ledger.away().await?, detached) {
-        (Some(away), Some(opened)) => {
-            archive::holds(&opened, &away)?;
-            Some((away, opened))
-        }
-        _ => None,
-    };
+    let away = ledger.away().await?;
+    if let (Some(away), Some(opened)) = (&away, &detached) {
+        archive::holds(opened, away)?;
+    }
     let (pages, receiver) = mpsc::channel(PAGES_AHEAD);
     tokio::spawn(async move {
         // Before the first there is nothing; should somebody have put something there, it is seen.
         let mut after = i64::MIN;
-        if let Some((away, opened)) = away {
-            let first = some(&ledger, after, 1).await.map(Option::unwrap_or_default);
-            if pages.send(first.map_err(Into::into)).await.is_err() {
+        if let Some(away) = away {
+            // Nothing else is left of the beginning; if somebody put something there, it is seen too.
+            let first = some(&ledger, after, away.last.min(to)).await;
+            let first = first.map(Option::unwrap_or_default).map_err(Into::into);
+            if pages.send(first).await.is_err() {
                 return;
             }
-            let mut own = opened.rows(2, away.last.min(to));
-            while let Some(page) = own.recv().await {
+            let mut own = detached.map(|opened| opened.rows(2, away.last.min(to)));
+            while let Some(own) = &mut own
+                && let Some(page) = own.recv().await
+            {
                 if pages.send(page).await.is_err() {
                     return;
                 }

@@ -5,7 +5,11 @@ use std::path::PathBuf;
 
 use super::{Failure, Offline, say};
 use crate::{
-    audit::{archive, verify}, clock::Clock, config::Config, feed::effects, ledger::Database,
+    audit::{archive, verify},
+    clock::Clock,
+    config::Config,
+    feed::effects,
+    ledger::Database,
 };
 
 /// Throw the views away; the next start makes them again.

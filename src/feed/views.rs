@@ -90,6 +90,12 @@ pub async fn start(ledger: &Ledger, now: i64) -> Result<(Views, Runner), Fault> 
     let database = ledger.database();
     let mut tx = database.views_write.begin().await?;
     let (position, event_id) = checkpoint(&mut tx.conn()).await?;
+    // What is away could not be folded again, nor be compared.
+    if let Some(away) = ledger.away().await?
+        && position <= away.last
+    {
+        return Err(away.fault());
+    }
     let same = match (position, event_id) {
         (0, _) => true,
         (position, event_id) => {
@@ -101,13 +107,10 @@ pub async fn start(ledger: &Ledger, now: i64) -> Result<(Views, Runner), Fault> 
             }
         }
     };
-    // What is away could not be folded again.
-    if let Some(away) = ledger.away().await?
-        && (!same || position < away.last)
-    {
-        return Err(away.fault());
-    }
     if !same {
+        if let Some(away) = ledger.away().await? {
+            return Err(away.fault());
+        }
         // Paused first: after a crash in between the views still say that the ledger went back.
         let mut ledger = database.ledger_write.begin().await?;
         effects::pause(&mut ledger.conn(), "the ledger was rolled back", now).await?;

@@ -46,11 +46,7 @@ pub(super) async fn missing(conn: &mut Conn<'_>, position: i64) -> Fault {
 
 /// Refuses to read streams of which a version after some one is away. What is away of a stream is its
 /// beginning, so that only of one that does not begin where it was asked for anybody has to ask.
-pub(super) async fn lacks(
-    conn: &mut Conn<'_>,
-    streams: &[&str],
-    after: i64,
-) -> Result<(), Fault> {
+pub(super) async fn lacks(conn: &mut Conn<'_>, streams: &[&str], after: i64) -> Result<(), Fault> {
     const SQL: Sql = Sql {
         sqlite: "SELECT stream FROM detached_streams WHERE version > $2 \
                  AND stream IN (SELECT value FROM json_each($1)) LIMIT 1",
@@ -90,10 +86,7 @@ pub(super) async fn push(
 }
 
 /// The last position up to another at which a stream began that is away, and when that was.
-pub(super) async fn began(
-    conn: &mut Conn<'_>,
-    position: i64,
-) -> Result<Option<(i64, i64)>, Fault> {
+pub(super) async fn began(conn: &mut Conn<'_>, position: i64) -> Result<Option<(i64, i64)>, Fault> {
     const SQL: &str = "SELECT first, recorded_at FROM detached_streams WHERE first <= $1 \
          ORDER BY first DESC LIMIT 1";
     Ok(on!(conn.again(), c => {

@@ -347,7 +347,7 @@ impl Ledger {
     /// [`Fault`] when the database fails.
     pub async fn before(&self, time: i64) -> Result<i64, Fault> {
         let mut checkout = self.inner.database.ledger_read.checkout().await?;
-        let (mut before, mut after) = (0, self.head() + 1);
+        let (mut before, mut after, mut answer) = (0, self.head() + 1, 0);
         while after - before > 1 {
             let middle = before + (after - before) / 2;
             let (found, at) = match store::recorded_at(&mut checkout.conn(), middle).await? {
@@ -358,12 +358,12 @@ impl Ledger {
                 },
             };
             match at {
-                Some(at) if at < time => before = middle,
+                Some(at) if at < time => (before, answer) = (middle, found),
                 Some(_) => after = found,
                 None => after = middle,
             }
         }
-        Ok(before)
+        Ok(answer)
     }
 
     /// The time by which this node records events, in µs.

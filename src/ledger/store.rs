@@ -2,7 +2,10 @@
 //! views and presence are three files, so that their writers never wait for each other; on
 //! PostgreSQL views and presence have a schema of their own each.
 
-use std::{borrow::Cow, collections::HashSet, os::unix::fs::DirBuilderExt, path::Path, str::FromStr, time::Duration};
+use std::{
+    borrow::Cow, collections::HashSet, os::unix::fs::DirBuilderExt, path::Path, str::FromStr,
+    time::Duration,
+};
 
 use domain::{
     Event, Recorded, Stream,
@@ -374,7 +377,10 @@ pub(super) async fn read(conn: &mut Conn<'_>, after: i64, limit: i64) -> Result<
 
 /// The first number that is missing among some that should follow each other.
 fn hole(after: i64, numbers: impl Iterator<Item = i64>) -> Option<i64> {
-    numbers.zip(after.saturating_add(1)..).find(|(number, expected)| number != expected).map(|(_, at)| at)
+    numbers
+        .zip(after.saturating_add(1)..)
+        .find(|(number, expected)| number != expected)
+        .map(|(_, at)| at)
 }
 
 /// The events at some positions, in order.
@@ -425,7 +431,11 @@ pub(crate) async fn read_stream(
 }
 
 /// Events of a stream that are not away, whatever its beginning.
-pub(super) async fn read_stream_here(conn: &mut Conn<'_>, stream: &str, limit: i64) -> Result<Page, Fault> {
+pub(super) async fn read_stream_here(
+    conn: &mut Conn<'_>,
+    stream: &str,
+    limit: i64,
+) -> Result<Page, Fault> {
     const SQL: Sql = select_events!("WHERE stream = $1 ORDER BY version LIMIT $2");
     let sql = conn.text(SQL);
     Ok(page(on!(conn.again(), c => {

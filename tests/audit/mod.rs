@@ -2,6 +2,7 @@
 //! whoever alters, removes, inserts or rolls back anything is found out.
 
 mod archived;
+mod detached;
 mod erased;
 mod replayed;
 mod sealed;

@@ -154,7 +154,7 @@ async fn limit(ledger: &Ledger, exported: i64) -> Result<Limit, NotVerified> {
         ("SELECT position FROM checkpoint", "the views have not read further"),
         ("SELECT MIN(position) FROM pending", "a device still has to get the message there"),
         (
-            "SELECT MIN(m.position) FROM messages m JOIN deliveries d ON d.message = m.id \
+            "SELECT MIN(m.position) FROM messages m JOIN deliveries d ON d.message = m.message \
              WHERE d.due > 0",
             "a delivery of the message there is under way",
         ),
@@ -336,7 +336,8 @@ async fn put_back(
 pub async fn fold(ledger: &Ledger, directory: &Path) -> Result<(), NotVerified> {
     let Some(away) = ledger.away().await? else { return Ok(()) };
     let opened = of_this(ledger, directory, &[]).await?;
-    let mut pages = verify::rows(ledger.clone(), away.last, Some(opened)).await?;
+    // With the first that is here: by its id the views know the ledger again.
+    let mut pages = verify::rows(ledger.clone(), away.last + 1, Some(opened)).await?;
     while let Some(page) = pages.recv().await {
         views::fold_rows(ledger.database(), &page?).await?;
     }

@@ -76,6 +76,10 @@ impl Export {
         if directory.join(MANIFEST).exists() {
             return Err(other(format!("{} holds an export already", directory.display())));
         }
+        let away = ledger.away().await?;
+        if let Some(away) = away.filter(|_| self.detached.is_none()) {
+            return Err(away.fault().into());
+        }
         let events = signed(last.size);
         let Written { ranges, chain, recorded_at } = self.events(ledger, directory, events).await?;
         let lines = keys.iter().map(|key| format!("{} {}\n", key.from_size, key.verifier(&origin)));

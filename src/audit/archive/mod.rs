@@ -11,8 +11,8 @@ mod export;
 mod import;
 
 pub use credentials::{Carried, Locked, master_key};
-pub use detach::{Limit, Moved, attach, compact, detach, fold};
 pub(super) use detach::holds;
+pub use detach::{Limit, Moved, attach, compact, detach, fold};
 pub use export::{Export, write};
 pub use import::import;
 

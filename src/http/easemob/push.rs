@@ -2,7 +2,6 @@
 //! device of the users that it names.
 
 use domain::{
-    Stream,
     message::{MessageId, MessagePrivate, Protocol, RawJson},
     notification::Notification,
     push::{Destinations, Mode, PushMessage, PushSender},

@@ -1,7 +1,6 @@
 //! `msgPush` and `msgPushtry`, of terminals and of clouds: one domain command with four faces.
 
 use domain::{
-    Stream,
     message::{MessageId, MessagePrivate, Protocol, RawJson},
     push::{Destinations, Mode, PushMessage, PushSender},
     route::Strategy,
