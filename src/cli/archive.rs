@@ -13,7 +13,7 @@ use crate::{
     clock::Clock,
     config::Config,
     feed::effects::{self, LEASE, Lease},
-    ledger::Database,
+    ledger::{Database, Ledger},
     secrets::MasterKey,
 };
 
@@ -31,6 +31,9 @@ pub(crate) struct Export {
     /// A file with a passphrase, under which the master key comes along.
     #[arg(long, value_name = "FILE", requires = "credentials")]
     passphrase_file: Option<PathBuf>,
+    /// `jsonl`, which can be restored and verified, or `parquet`, for analysis alone.
+    #[arg(long, value_enum, default_value = "jsonl")]
+    format: Format,
     /// The export that holds what is detached; the new one then holds all.
     #[arg(long, value_name = "DIR")]
     detached: Option<PathBuf>,
@@ -62,9 +65,33 @@ impl Export {
         {
             return Err(format!("{}, or name it by --detached", away.fault()).into());
         }
+        if let Format::Parquet = self.format {
+            return parquet(&offline.ledger, &self.directory, detached).await;
+        }
         let export = archive::Export { carried, detached, ..archive::Export::default() };
         Ok(export.write(&offline.ledger, &self.directory).await?)
     }
+}
+
+/// In what form events are written.
+#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+enum Format {
+    Jsonl,
+    Parquet,
+}
+
+#[cfg(feature = "parquet")]
+async fn parquet(
+    ledger: &Ledger,
+    directory: &Path,
+    detached: Option<Opened>,
+) -> Result<i64, Failure> {
+    Ok(archive::write_parquet(ledger, directory, detached).await?)
+}
+
+#[cfg(not(feature = "parquet"))]
+async fn parquet(_: &Ledger, _: &Path, _: Option<Opened>) -> Result<i64, Failure> {
+    std::future::ready(Err("this program was built without the feature `parquet`".into())).await
 }
 
 /// The passphrase in a file, without the end of its line.

@@ -9,12 +9,16 @@ mod credentials;
 mod detach;
 mod export;
 mod import;
+#[cfg(feature = "parquet")]
+mod parquet;
 
 pub use credentials::{Carried, Locked, master_key};
 pub(super) use detach::holds;
 pub use detach::{Limit, Moved, attach, compact, detach, fold};
 pub use export::{Export, write};
 pub use import::import;
+#[cfg(feature = "parquet")]
+pub use parquet::write_parquet;
 
 use std::{
     fs::File,
