@@ -297,7 +297,7 @@ async fn an_import_that_is_killed_leaves_nothing_and_can_be_repeated() {
         let mut import = command(&place);
         import.arg("import").arg(&export).stdout(std::process::Stdio::null());
         let mut import = import.spawn().unwrap();
-        tokio::time::sleep(std::time::Duration::from_millis(step * 10)).await;
+        tokio::time::sleep(std::time::Duration::from_millis(step * step * 5)).await;
         let ended = import.try_wait().unwrap();
         import.kill().unwrap();
         import.wait().unwrap();

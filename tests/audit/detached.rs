@@ -214,7 +214,7 @@ async fn a_detaching_or_attaching_that_is_cut_off_leaves_nothing_half_done_and_g
     for round in 0..2 {
         for step in 1_u64.. {
             let bare = Bare::open(&place).await;
-            let cut = Duration::from_millis(step * 2);
+            let cut = Duration::from_millis(step * step * 2);
             let done = match round {
                 0 => {
                     let to = Some((2 + step as i64 * 9).min(head - 1));
