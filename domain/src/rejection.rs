@@ -111,4 +111,7 @@ pub enum Rejection {
         /// The message that it created, if it was a push.
         message: Option<MessageId>,
     },
+    /// What it is about is over, and its events were moved out of the ledger.
+    #[error("the events that this is about are detached, in an export")]
+    Detached,
 }

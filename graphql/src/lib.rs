@@ -22,7 +22,8 @@ mod words;
 use std::{collections::HashSet, pin::Pin, sync::Arc, time::Duration};
 
 use async_graphql::{
-    Context, EmptyMutation, Error, Object, Result, Schema as GenericSchema, dataloader::DataLoader,
+    Context, EmptyMutation, Error, ErrorExtensions, Object, Result, Schema as GenericSchema,
+    dataloader::DataLoader,
 };
 use domain::Recorded;
 use futures_util::{future::BoxFuture, stream::BoxStream};
@@ -224,10 +225,14 @@ trait Hidden<T> {
 
 impl<T, F: Into<Arc<Fault>>> Hidden<T> for std::result::Result<T, F> {
     fn hidden(self) -> Result<T> {
-        self.map_err(|fault| Error {
-            message: "internal error".to_owned(),
-            source: Some(fault.into()),
-            extensions: None,
+        self.map_err(|fault| {
+            let fault: Arc<Fault> = fault.into();
+            if let Fault::Detached { .. } = *fault {
+                let error = Error::new(fault.to_string());
+                return error.extend_with(|_, more| more.set("code", "DETACHED"));
+            }
+            let message = "internal error".to_owned();
+            Error { message, source: Some(fault), extensions: None }
         })
     }
 }

@@ -40,6 +40,14 @@ pub enum Fault {
         /// Why.
         cause: String,
     },
+    /// What was asked for needs events that were moved into an export.
+    #[error("the events from 2 to {last} are detached, in the export {export}: attach it first")]
+    Detached {
+        /// The last position that is away.
+        last: i64,
+        /// The name of the export's folder.
+        export: String,
+    },
 }
 
 impl Fault {

@@ -27,7 +27,7 @@ use crate::{
         follow::{Batch, Follower},
         rebuild, set_aside,
     },
-    ledger::{Ledger, record},
+    ledger::{Ledger, record, store::read_stream},
 };
 
 /// Name of the duty, of its lease and checkpoint, and in the metrics.
@@ -40,6 +40,8 @@ const DEVICE_EVENTS: i64 = 100_000;
 const CHECKPOINT_EVENTS: i64 = 10_000;
 /// Pause between two looks at the ledger while many events come.
 const PACE: Duration = Duration::from_millis(100);
+/// How often it is looked whether what was away is back.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
 /// Tries at emptying a write-ahead log that somebody still reads, and the pause between them.
 const TRIES: usize = 100;
 const PAUSE: Duration = Duration::from_millis(50);
@@ -59,10 +61,24 @@ pub async fn run(server: &Arc<Server>, stop: CancellationToken) -> Result<(), Fa
         erased.add(&row.app, row.position, &row.erased);
     }
     drop(checkout);
+    // An erasure is not done while events are away; once they are back all is looked through again.
+    let mut owed = false;
     loop {
         let batch = tokio::select! {
             () = stop.cancelled() => return Ok(()),
             batch = follower.next() => batch?,
+            () = tokio::time::sleep(LOOK_AGAIN), if owed => {
+                if ledger.away().await?.is_none() {
+                    let last = follower.position();
+                    let blanked = sweep(server, &mut erased, last, &stop).await?;
+                    let Some(blanked) = blanked else { return Ok(()) };
+                    clean(ledger).await?;
+                    effects::advance(ledger, NAME, last).await?;
+                    tracing::info!(events = blanked, "what was away is back, and blanked");
+                    (noted, owed) = (last, false);
+                }
+                continue;
+            }
         };
         let last = batch.last();
         let new = added(&mut erased, &batch);
@@ -70,7 +86,13 @@ pub async fn run(server: &Arc<Server>, stop: CancellationToken) -> Result<(), Fa
             let blanked = sweep(server, &mut erased, last, &stop).await?;
             let Some(blanked) = blanked else { return Ok(()) };
             clean(ledger).await?;
-            tracing::info!(subjects = new, events = blanked, "subjects were erased");
+            match ledger.away().await? {
+                None => tracing::info!(subjects = new, events = blanked, "subjects were erased"),
+                Some(away) => {
+                    tracing::warn!(why = %away.fault(), "an erasure is not done");
+                    owed = true;
+                }
+            }
         } else if !erased.is_empty() {
             let late = batch.events().iter().filter(|e| erased.concerned(e)).cloned();
             let late: Vec<Recorded> = late.collect();
@@ -79,7 +101,7 @@ pub async fn run(server: &Arc<Server>, stop: CancellationToken) -> Result<(), Fa
                 clean(ledger).await?;
             }
         }
-        if new > 0 || last - noted >= CHECKPOINT_EVENTS {
+        if !owed && (new > 0 || last - noted >= CHECKPOINT_EVENTS) {
             effects::advance(ledger, NAME, last).await?;
             noted = last;
         }
@@ -130,7 +152,8 @@ async fn sweep(
     stop: &CancellationToken,
 ) -> Result<Option<usize>, Fault> {
     let ledger = &server.ledger;
-    let (mut after, mut blanked) = (0, 0);
+    let away = ledger.away().await?.map_or(0, |away| away.last);
+    let (mut after, mut blanked) = (away, 0);
     let mut devices: HashSet<Uuid> = HashSet::new();
     while after < last {
         if stop.is_cancelled() {
@@ -154,8 +177,11 @@ async fn sweep(
         let mut tx = ledger.database().ledger_write.begin().await?;
         lock(&mut tx.conn()).await?;
         let name = Stream::Device(stream).to_string();
-        let page =
-            crate::ledger::store::read_stream(&mut tx.conn(), &name, 0, DEVICE_EVENTS).await?;
+        let page = match read_stream(&mut tx.conn(), &name, 0, DEVICE_EVENTS).await {
+            // Its rows are made again when its beginning is back.
+            Err(Fault::Detached { .. }) => continue,
+            page => page?,
+        };
         registry::fold_device_again(&mut tx.conn(), stream, &page.events, &all).await?;
         tx.commit().await?;
     }

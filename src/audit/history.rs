@@ -79,9 +79,18 @@ struct Chunk {
 
 #[derive(Debug)]
 enum Kept {
-    Message { accepted: i64, deliveries: Vec<Delivery> },
+    Message {
+        accepted: i64,
+        deliveries: Vec<Delivery>,
+    },
     Chunk(Chunk),
-    Task { started: Option<i64>, devices: u64, chunks: u64 },
+    Task {
+        started: Option<i64>,
+        devices: u64,
+        chunks: u64,
+    },
+    /// What it was is not known: its beginning is away.
+    Away,
 }
 
 #[derive(Debug)]
@@ -143,6 +152,24 @@ impl History {
         if let Some(recorded) = event.recorded {
             self.judge(event.name, recorded)?;
         }
+        self.bound();
+        Ok(())
+    }
+
+    /// The first versions of a stream are away, and are not judged.
+    pub(super) fn away(&mut self, name: Name, version: i64) {
+        if self.part.has(name) {
+            let entry = self.streams.entry(name).or_insert_with(|| {
+                self.bytes += STREAM_BYTES;
+                Entry { version: 0, kept: None }
+            });
+            (entry.version, entry.kept) = (version, Some(Box::new(Kept::Away)));
+            self.bound();
+        }
+    }
+
+    /// Leaves half of the streams for another pass if there are too many.
+    fn bound(&mut self) {
         if self.bytes > self.limit && self.part.bits < 32 {
             let (kept, left) = self.part.halves();
             (self.part, self.bytes) = (kept, 0);
@@ -155,7 +182,6 @@ impl History {
             });
             self.streams.shrink_to_fit();
         }
-        Ok(())
     }
 
     fn keep(&mut self, name: Name, kept: Kept) {
@@ -178,13 +204,16 @@ impl History {
             Event::DeliveriesAdvanced(e) => match self.kept(name) {
                 Some(Kept::Message { accepted, deliveries }) => advanced(*accepted, deliveries, e)?,
                 Some(Kept::Chunk(chunk)) => chunk.advance(e)?,
+                Some(Kept::Away) => {}
                 Some(Kept::Task { .. }) | None => {
                     return Err("steps of deliveries that nothing accepted".to_owned());
                 }
             },
             Event::RecallRequested(e) => {
-                let Some(Kept::Message { accepted, deliveries }) = self.kept(name) else {
-                    return Err("a recall of a message that nothing accepted".to_owned());
+                let (accepted, deliveries) = match self.kept(name) {
+                    Some(Kept::Message { accepted, deliveries }) => (accepted, deliveries),
+                    Some(Kept::Away) => return Ok(()),
+                    _ => return Err("a recall of a message that nothing accepted".to_owned()),
                 };
                 same_push(*accepted, e.accepted)?;
                 for recalled in &e.results {
@@ -199,6 +228,7 @@ impl History {
                 Some(Kept::Task { started: started @ None, .. }) => {
                     *started = Some(recorded.position);
                 }
+                Some(Kept::Away) => {}
                 _ => return Err("the start of a task that was not waiting for it".to_owned()),
             },
             Event::ChunkDelivered(e) => self.chunk(name, recorded, e)?,
@@ -216,6 +246,7 @@ impl History {
                         ));
                     }
                 }
+                Some(Kept::Away) => {}
                 _ => return Err("the end of a task that nothing created".to_owned()),
             },
             // Nothing of these is counted here.
@@ -273,6 +304,7 @@ impl History {
                 }
                 chunk.attempted(e)?;
             }
+            Some(Kept::Away) => {}
             _ => {
                 let task = Name::of(&Stream::Task(*task).to_string());
                 match self.kept(task) {
@@ -282,6 +314,7 @@ impl History {
                         *devices += many;
                         *chunks += 1;
                     }
+                    Some(Kept::Away) => {}
                     _ => return Err("a chunk of a task that had not started".to_owned()),
                 }
                 let states = vec![State::default(); numbers.len()];
@@ -297,7 +330,7 @@ impl History {
 
 fn weight(kept: Option<&Kept>) -> usize {
     match kept {
-        None | Some(Kept::Task { .. }) => 0,
+        None | Some(Kept::Task { .. } | Kept::Away) => 0,
         Some(Kept::Message { deliveries, .. }) => deliveries.len() * size_of::<Delivery>(),
         Some(Kept::Chunk(chunk)) => chunk.states.len() * (size_of::<i64>() + size_of::<State>()),
     }

@@ -136,3 +136,11 @@ pub(super) async fn leaves(conn: &mut Conn<'_>, first: u64, last: u64) -> Result
     }
     Ok(leaves)
 }
+
+/// The leaves of the events from one position to another; fewer where tiles lack.
+pub(super) async fn of(conn: &mut Conn<'_>, first: i64, last: i64) -> Result<Vec<Hash>, Fault> {
+    let (first, last) = (unsigned(first - 1), unsigned(last - 1));
+    let all = leaves(conn, first, last).await?;
+    let (skip, many) = (first as usize % TILE_WIDTH, (last - first) as usize + 1);
+    Ok(all.into_iter().skip(skip).take(many).collect())
+}

@@ -14,15 +14,16 @@ use tokio::{sync::mpsc, task::JoinHandle};
 use uuid::Uuid;
 
 use super::{
-    Checkpoints, NoProof, archive,
+    Checkpoints, NoProof,
+    archive::{self, Opened},
     history::{History, Name, Named, Part},
     keys,
-    merkle::{Hash, TILE_WIDTH, Tile, Tree},
+    merkle::{Hash, Tile, Tree},
     note::{Checkpoint, Verifier},
     tiles,
     witness::Witness,
 };
-use crate::ledger::{Ledger, Stored};
+use crate::ledger::{Away, Ledger, Stored};
 
 /// Events of a page.
 pub(super) const PAGE: usize = 4_096;
@@ -84,6 +85,17 @@ pub struct Report {
     pub unknown: u64,
     /// How often the ledger was read.
     pub passes: u64,
+    /// Events that are away, of which only the leaves were checked, as the tree has them.
+    #[serde(skip_serializing_if = "none")]
+    pub away: u64,
+    /// The name of the export that holds them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub away_in: Option<String>,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands the field over as it is")]
+fn none(number: &u64) -> bool {
+    *number == 0
 }
 
 /// An event with what could be computed of it alone.
@@ -208,6 +220,15 @@ impl Judge {
         self.roots()
     }
 
+    /// The next event, of which only the leaf is here.
+    fn pass(&mut self, leaf: Hash) -> Result<(), Wrong> {
+        self.last += 1;
+        self.chain = Sha256::new().chain_update(self.chain).chain_update(leaf).finalize().into();
+        self.tree.push(leaf, |_| {});
+        self.report.away += 1;
+        self.roots()
+    }
+
     /// Compares the roots that are due at this size.
     fn roots(&mut self) -> Result<(), Wrong> {
         let size = self.tree.size();
@@ -249,8 +270,15 @@ struct Head {
     chain: Vec<u8>,
 }
 
+/// How far the roots are known that the tree has to have.
+struct Roots {
+    known: u64,
+    last: u64,
+}
+
 /// Checks a live ledger up to its head as it is now. With `trusted` keys the last checkpoint has to
-/// be signed by one of them; else by one that the ledger itself lists.
+/// be signed by one of them; else by one that the ledger itself lists. Of what is away the leaves are
+/// checked, and all of it if the export that holds it is given.
 ///
 /// # Errors
 /// [`NotVerified`] says what is wrong first.
@@ -258,16 +286,45 @@ pub async fn live(
     ledger: &Ledger,
     witness: Option<Arc<dyn Witness>>,
     trusted: &[Verifier],
+    detached: Option<Opened>,
+) -> Result<Report, NotVerified> {
+    let away = ledger.away().await?;
+    let verified = as_it_is(ledger, witness, trusted, detached, away.clone()).await;
+    match verified {
+        Err(_) if ledger.away().await? != away => {
+            let what = "events were detached or attached meanwhile; do it again afterwards";
+            Err(NotVerified::Other(what.to_owned()))
+        }
+        verified => verified,
+    }
+}
+
+async fn as_it_is(
+    ledger: &Ledger,
+    witness: Option<Arc<dyn Witness>>,
+    trusted: &[Verifier],
+    detached: Option<Opened>,
+    away: Option<Away>,
 ) -> Result<Report, NotVerified> {
     let head = head(ledger).await?;
+    let away = away.filter(|_| detached.is_none());
     let mut judge = Judge::new(Some(History::new(Part::default())));
     let last = signed_by(ledger, witness, trusted, &mut judge).await?;
-    let mut pages = read(ledger.clone(), head.position, true);
-    let mut looked_for = 0;
+    let mut pages = read(ledger.clone(), head.position, true, detached.clone());
+    let mut roots = Roots { known: 0, last };
     while let Some(page) = pages.recv().await {
         for event in &looked(page?).await? {
-            if judge.tree.size() >= looked_for && looked_for < last {
-                looked_for = more_roots(ledger, looked_for, last, &mut judge).await?;
+            if let Some(away) = &away
+                && judge.last == 1
+                && event.stored.position > 1
+            {
+                if let Some(history) = &mut judge.history {
+                    begun(ledger, history).await?;
+                }
+                pass_over(ledger, away, &mut judge, &mut roots).await?;
+            }
+            if judge.tree.size() >= roots.known && roots.known < last {
+                roots.known = more_roots(ledger, roots.known, last, &mut judge).await?;
             }
             judge.take(event, |_| {})?;
         }
@@ -280,7 +337,22 @@ pub async fn live(
         return Err(Wrong::new(first.min(head.position), reason).into());
     }
     beyond(ledger).await?;
-    finish(judge, || read(ledger.clone(), head.position, false)).await
+    let again = || read(ledger.clone(), head.position, false, detached.clone());
+    let report = finish(judge, again, away.as_ref().map(|_| ledger)).await?;
+    Ok(Report { away_in: away.map(|away| away.export), ..report })
+}
+
+/// Has a history know of the streams whose beginnings are away.
+async fn begun(ledger: &Ledger, history: &mut History) -> Result<(), Fault> {
+    let mut after = 0;
+    loop {
+        let page = ledger.detached_streams(after, PAGE as i64).await?;
+        let Some((last, ..)) = page.last() else { return Ok(()) };
+        after = *last;
+        for (_, stream, version) in &page {
+            history.away(Name::of(stream), *version);
+        }
+    }
 }
 
 /// Checks an export, and that the trees of some checkpoints are in it. With `trusted` keys its own
@@ -303,23 +375,28 @@ pub async fn export(
         }
     }
     opened.ends(&judge)?;
-    finish(judge, || opened.read()).await
+    finish(judge, || opened.read(), None).await
 }
 
-/// Judges the parts of the history that were left, each in a pass of its own over all pages.
-async fn finish<E>(
+/// Judges the parts of the history that were left, each in a pass of its own over all pages. `lacking`
+/// is the ledger, if the beginning of it is not among them.
+async fn finish(
     judge: Judge,
-    pages: impl Fn() -> mpsc::Receiver<Result<Page, E>>,
-) -> Result<Report, NotVerified>
-where
-    NotVerified: From<E>,
-{
+    pages: impl Fn() -> mpsc::Receiver<Result<Page, NotVerified>>,
+    lacking: Option<&Ledger>,
+) -> Result<Report, NotVerified> {
     let (mut report, mut parts) = judge.report();
     while let Some(part) = parts.pop() {
         let mut history = History::new(part);
         let mut pages = pages();
+        let mut lacking = lacking;
         while let Some(page) = pages.recv().await {
             for event in &looked(page?).await? {
+                if event.stored.position > 1
+                    && let Some(ledger) = lacking.take()
+                {
+                    begun(ledger, &mut history).await?;
+                }
                 again(&mut history, event)?;
             }
         }
@@ -436,21 +513,27 @@ async fn beyond(ledger: &Ledger) -> Result<(), NotVerified> {
 }
 
 /// Reads a live ledger up to a position, ahead of the judge.
-fn read(ledger: Ledger, to: i64, with_tiles: bool) -> mpsc::Receiver<Result<Page, Fault>> {
+fn read(
+    ledger: Ledger,
+    to: i64,
+    with_tiles: bool,
+    detached: Option<Opened>,
+) -> mpsc::Receiver<Result<Page, NotVerified>> {
     let (pages, receiver) = mpsc::channel(PAGES_AHEAD);
     tokio::spawn(async move {
-        // Before the first there is nothing; should somebody have put something there, it is seen.
-        let mut after = i64::MIN;
-        while after < to {
-            let page = next(&ledger, after, to, with_tiles).await;
-            if let Ok(None) = page {
-                return;
-            }
-            let page = page.map(Option::unwrap_or_default);
-            let page = page.map(|(page, sealed)| {
-                after = page.last().map_or(to, |last| last.position);
-                tokio::task::spawn_blocking(move || look(page, &sealed))
-            });
+        let mut rows = match rows(ledger.clone(), to, detached).await {
+            Ok(rows) => rows,
+            Err(failed) => return drop(pages.send(Err(failed)).await),
+        };
+        while let Some(page) = rows.recv().await {
+            let page = match page {
+                Ok(page) if with_tiles => {
+                    sealed(&ledger, &page).await.map(|sealed| (page, sealed)).map_err(Into::into)
+                }
+                page => page.map(|page| (page, Vec::new())),
+            };
+            let page =
+                page.map(|(page, sealed)| tokio::task::spawn_blocking(move || look(page, &sealed)));
             let failed = page.is_err();
             if pages.send(page).await.is_err() || failed {
                 return;
@@ -460,25 +543,96 @@ fn read(ledger: Ledger, to: i64, with_tiles: bool) -> mpsc::Receiver<Result<Page
     receiver
 }
 
-type Rows = (Vec<Stored>, Vec<Hash>);
+/// The leaves of some rows that are sealed.
+async fn sealed(ledger: &Ledger, page: &[Stored]) -> Result<Vec<Hash>, Fault> {
+    let (Some(first), Some(last)) = (page.first(), page.last()) else { return Ok(Vec::new()) };
+    // Where some are missing the leaves are those of others; but that is judged first.
+    let span = last.position.saturating_sub(first.position);
+    if first.position < 1 || span >= PAGE as i64 {
+        return Ok(Vec::new());
+    }
+    let mut checkout = ledger.database().ledger_read.checkout().await?;
+    tiles::of(&mut checkout.conn(), first.position, last.position).await
+}
 
-/// The next rows up to a position, and the leaves of them that are sealed.
-async fn next(
-    ledger: &Ledger,
-    after: i64,
+/// Reads the rows of a ledger up to a position, page by page, ahead of whoever takes them; those
+/// that are away from the export that holds them, if it is at hand.
+pub(super) async fn rows(
+    ledger: Ledger,
     to: i64,
-    with_tiles: bool,
-) -> Result<Option<Rows>, Fault> {
+    detached: Option<Opened>,
+) -> Result<mpsc::Receiver<Result<Vec<Stored>, NotVerified>>, NotVerified> {
+    let away = ledger.away().await?;
+    if let (Some(away), Some(opened)) = (&away, &detached) {
+        archive::holds(opened, away)?;
+    }
+    let (pages, receiver) = mpsc::channel(PAGES_AHEAD);
+    tokio::spawn(async move {
+        // Before the first there is nothing; should somebody have put something there, it is seen.
+        let mut after = i64::MIN;
+        if let Some(away) = away {
+            // Nothing else is left of the beginning; if somebody put something there, it is seen too.
+            let first = some(&ledger, after, away.last.min(to)).await;
+            let first = first.map(Option::unwrap_or_default).map_err(Into::into);
+            if pages.send(first).await.is_err() {
+                return;
+            }
+            let mut own = detached.map(|opened| opened.rows(2, away.last.min(to)));
+            while let Some(own) = &mut own
+                && let Some(page) = own.recv().await
+            {
+                if pages.send(page).await.is_err() {
+                    return;
+                }
+            }
+            after = away.last;
+        }
+        while after < to {
+            let page = match some(&ledger, after, to).await {
+                Ok(Some(page)) => Ok(page),
+                Ok(None) => return,
+                Err(fault) => Err(fault.into()),
+            };
+            after = page.iter().flatten().last().map_or(to, |last: &Stored| last.position);
+            if pages.send(page).await.is_err() {
+                return;
+            }
+        }
+    });
+    Ok(receiver)
+}
+
+/// The next rows up to a position.
+async fn some(ledger: &Ledger, after: i64, to: i64) -> Result<Option<Vec<Stored>>, Fault> {
     let mut page = ledger.read_stored(after, PAGE as i64).await?;
     page.retain(|stored| stored.position <= to);
-    let (Some(first), Some(last)) = (page.first(), page.last()) else { return Ok(None) };
-    if !with_tiles || first.position < 1 {
-        return Ok(Some((page, Vec::new())));
+    Ok(Some(page).filter(|page| !page.is_empty()))
+}
+
+/// Takes what is away by its leaves, which the tree has.
+async fn pass_over(
+    ledger: &Ledger,
+    away: &Away,
+    judge: &mut Judge,
+    roots: &mut Roots,
+) -> Result<(), NotVerified> {
+    while judge.last < away.last {
+        let first = judge.last + 1;
+        let last = away.last.min(judge.last + PAGE as i64);
+        let mut checkout = ledger.database().ledger_read.checkout().await?;
+        let leaves = tiles::of(&mut checkout.conn(), first, last).await?;
+        drop(checkout);
+        if leaves.len() as i64 != last - first + 1 {
+            let missing = first + leaves.len() as i64;
+            return Err(Wrong::new(missing, "it is away, and its leaf is not in the tree").into());
+        }
+        for leaf in leaves {
+            if judge.tree.size() >= roots.known && roots.known < roots.last {
+                roots.known = more_roots(ledger, roots.known, roots.last, judge).await?;
+            }
+            judge.pass(leaf)?;
+        }
     }
-    let index = |stored: &Stored| tiles::unsigned(stored.position) - 1;
-    let (first, last) = (index(first), index(last));
-    let mut checkout = ledger.database().ledger_read.checkout().await?;
-    let sealed = tiles::leaves(&mut checkout.conn(), first, last).await?;
-    let skip = first as usize % TILE_WIDTH;
-    Ok(Some((page, sealed.into_iter().skip(skip).collect())))
+    judge.recorded_at = away.recorded_at;
+    Ok(())
 }

@@ -146,7 +146,8 @@ async fn look(engine: &Arc<Engine>, receiver: &Arc<Receiver>) -> Result<(), Faul
     }
     let (rows, next) = due(engine, receiver, &wanted, now).await?;
     let positions: Vec<i64> = rows.iter().map(|row| row.position).collect();
-    let events = server.ledger.read_at(&positions).await?.events;
+    // What was detached is given up like what cannot be read; it must not hold up the others.
+    let events = server.ledger.read_here(&positions).await?.events;
     let events: HashMap<i64, &Recorded> = events.iter().map(|own| (own.position, own)).collect();
     let configured = engine.endpoint(receiver).is_some();
     let mut took = false;
@@ -178,7 +179,7 @@ async fn look(engine: &Arc<Engine>, receiver: &Arc<Receiver>) -> Result<(), Faul
             }
             Ok(_) if !configured => Reason::NotConfigured,
             Ok(_) if event.is_some() => Reason::Erased,
-            Ok(_) | Err(Fault::Stored { .. }) => Reason::Unreadable,
+            Ok(_) | Err(Fault::Stored { .. } | Fault::Detached { .. }) => Reason::Unreadable,
             Err(fault) => return Err(fault),
         };
         engine.settle_at(receiver, row.position, true, given_up(calls, reason)).await;

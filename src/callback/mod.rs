@@ -289,7 +289,7 @@ impl Engine {
                     let share = Share::new(&self.budget, bytes);
                     return Some(Worded::Said(What::Said(entries), share));
                 }
-                Err(fault @ Fault::Stored { .. }) => {
+                Err(fault @ (Fault::Stored { .. } | Fault::Detached { .. })) => {
                     tracing::error!(%fault, position = recorded.position, "no callback can be made");
                     return Some(Worded::Never);
                 }

@@ -161,7 +161,7 @@ impl Receiver {
         loop {
             match kind::entries(self.kind, &engine.server, recorded).await {
                 Ok(entries) => return Ok(entries),
-                Err(fault @ Fault::Stored { .. }) => {
+                Err(fault @ (Fault::Stored { .. } | Fault::Detached { .. })) => {
                     tracing::error!(%fault, position = item.position, "no callback can be made");
                     return Err(Reason::Unreadable);
                 }

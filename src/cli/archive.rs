@@ -1,11 +1,11 @@
-//! `pushledger export`, `import` and `resume`: a ledger on its way to another place.
+//! `pushledger export`, `import`, `detach`, `attach` and `resume`: a ledger on its way to another place.
 
 use std::path::{Path, PathBuf};
 
 use super::{Failure, Offline, access::log_read, print_json, say};
 use crate::{
     audit::{
-        archive::{self, Carried, Locked},
+        archive::{self, Carried, Locked, Opened},
         note::Verifier,
         sealer::{NAME, Sealer},
         witness::{FileWitness, Witness},
@@ -13,7 +13,7 @@ use crate::{
     clock::Clock,
     config::Config,
     feed::effects::{self, LEASE, Lease},
-    ledger::Database,
+    ledger::{Database, Ledger},
     secrets::MasterKey,
 };
 
@@ -31,6 +31,12 @@ pub(crate) struct Export {
     /// A file with a passphrase, under which the master key comes along.
     #[arg(long, value_name = "FILE", requires = "credentials")]
     passphrase_file: Option<PathBuf>,
+    /// `jsonl`, which can be restored and verified, or `parquet`, for analysis alone.
+    #[arg(long, value_enum, default_value = "jsonl")]
+    format: Format,
+    /// The export that holds what is detached; the new one then holds all.
+    #[arg(long, value_name = "DIR")]
+    detached: Option<PathBuf>,
 }
 
 impl Export {
@@ -58,8 +64,39 @@ impl Export {
             None => None,
         };
         let carried = self.credentials.then_some(Carried { master_key });
-        Ok(archive::write(&offline.ledger, &self.directory, carried).await?)
+        let detached = self.detached.as_deref().map(Opened::open).transpose()?;
+        if let Some(away) = offline.ledger.away().await?
+            && detached.is_none()
+        {
+            return Err(format!("{}, or name it by --detached", away.fault()).into());
+        }
+        if let Format::Parquet = self.format {
+            return parquet(&offline.ledger, &self.directory, detached).await;
+        }
+        let export = archive::Export { carried, detached, ..archive::Export::default() };
+        Ok(export.write(&offline.ledger, &self.directory).await?)
     }
+}
+
+/// In what form events are written.
+#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+enum Format {
+    Jsonl,
+    Parquet,
+}
+
+#[cfg(feature = "parquet")]
+async fn parquet(
+    ledger: &Ledger,
+    directory: &Path,
+    detached: Option<Opened>,
+) -> Result<i64, Failure> {
+    Ok(archive::write_parquet(ledger, directory, detached).await?)
+}
+
+#[cfg(not(feature = "parquet"))]
+async fn parquet(_: &Ledger, _: &Path, _: Option<Opened>) -> Result<i64, Failure> {
+    std::future::ready(Err("this program was built without the feature `parquet`".into())).await
 }
 
 /// The passphrase in a file, without the end of its line.
@@ -130,6 +167,53 @@ impl Import {
         say("Effects are paused: once the ledger that this came from is gone for good, \
              `pushledger resume`.");
         Ok(())
+    }
+}
+
+/// Remove events that lie in an export from the ledger; they can be attached again.
+#[derive(clap::Args)]
+pub(crate) struct Detach {
+    /// The folder with the export. Keep it: what is detached lies nowhere else.
+    directory: PathBuf,
+    /// The last position to go; as many as may go if absent.
+    #[arg(long, value_name = "POSITION")]
+    to: Option<i64>,
+    /// A key that you trust, as `pushledger audit keys` prints it; repeat it for more.
+    #[arg(long = "key", value_name = "KEY")]
+    keys: Vec<Verifier>,
+    /// Then have the database files shrink; while they do, nothing can be appended.
+    #[arg(long)]
+    compact: bool,
+}
+
+impl Detach {
+    pub(crate) async fn run(self, config: Config) -> Result<(), Failure> {
+        let offline = Offline::open(&config).await?;
+        let mut done = archive::detach(&offline.ledger, &self.directory, &self.keys, self.to).await;
+        if self.compact && done.is_ok() {
+            done = archive::compact(&offline.ledger).await.map_err(Into::into).and(done);
+        }
+        offline.close().await;
+        print_json(&done?)
+    }
+}
+
+/// Put events back that were detached.
+#[derive(clap::Args)]
+pub(crate) struct Attach {
+    /// The folder with an export that holds them.
+    directory: PathBuf,
+    /// A key that you trust, as `pushledger audit keys` prints it; repeat it for more.
+    #[arg(long = "key", value_name = "KEY")]
+    keys: Vec<Verifier>,
+}
+
+impl Attach {
+    pub(crate) async fn run(self, config: Config) -> Result<(), Failure> {
+        let offline = Offline::open(&config).await?;
+        let done = archive::attach(&offline.ledger, &self.directory, &self.keys).await;
+        offline.close().await;
+        print_json(&done?)
     }
 }
 

@@ -64,6 +64,10 @@ enum Command {
     Export(archive::Export),
     /// Restore an empty store from an export; effects stay paused.
     Import(archive::Import),
+    /// Remove events that lie in an export from the ledger; they can be attached again.
+    Detach(archive::Detach),
+    /// Put events back that were detached.
+    Attach(archive::Attach),
     /// Have effects go on in a store that was restored.
     Resume(archive::Resume),
     /// Rebuild the views while they are read, and see what they could not fold.
@@ -105,6 +109,8 @@ async fn run(cli: Cli) -> Result<(), Failure> {
         Command::Verify(verify) => verify.run(config).await,
         Command::Export(export) => export.run(config).await,
         Command::Import(import) => import.run(config).await,
+        Command::Detach(detach) => detach.run(config).await,
+        Command::Attach(attach) => attach.run(config).await,
         Command::Resume(resume) => resume.run(config).await,
         Command::Views(views) => views.run(config).await,
         Command::Rebuild(rebuild) => rebuild.run(config).await,

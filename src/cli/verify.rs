@@ -6,6 +6,7 @@ use std::{path::PathBuf, sync::Arc};
 use super::{Failure, Offline, print_json};
 use crate::{
     audit::{
+        archive::Opened,
         note::Verifier,
         verify,
         witness::{FileWitness, Witness},
@@ -22,6 +23,9 @@ pub(crate) struct Verify {
     /// A file with a signed checkpoint that the export has to go on from; repeat it for more.
     #[arg(long = "checkpoint", value_name = "FILE", requires = "export")]
     checkpoints: Vec<PathBuf>,
+    /// The export that holds what is detached, to check that too.
+    #[arg(long, value_name = "DIR", conflicts_with = "export")]
+    detached: Option<PathBuf>,
     /// A key that you trust, as `pushledger audit keys` prints it; repeat it for more. Without any,
     /// the keys that the ledger itself lists are believed.
     #[arg(long = "key", value_name = "KEY")]
@@ -39,8 +43,9 @@ impl Verify {
             None => {
                 let witness = config.witness.as_deref().map(FileWitness::new);
                 let witness = witness.map(|witness| Arc::new(witness) as Arc<dyn Witness>);
+                let detached = self.detached.as_deref().map(Opened::open).transpose()?;
                 let offline = Offline::open(&config).await?;
-                let report = verify::live(&offline.ledger, witness, &self.keys).await;
+                let report = verify::live(&offline.ledger, witness, &self.keys, detached).await;
                 offline.close().await;
                 report?
             }

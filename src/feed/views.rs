@@ -19,7 +19,7 @@ use super::{
     follow::{Batch, Follower},
 };
 use crate::{
-    ledger::{Ledger, generations::Checkpoint},
+    ledger::{Database, Ledger, Stored, generations::Checkpoint},
     metrics::Metrics,
 };
 
@@ -111,6 +111,12 @@ pub async fn start(ledger: &Ledger, now: i64) -> Result<(Views, Runner), Fault> 
     let mut tx = database.views.begin().await?;
     let checkpoint = checkpoint(&mut tx.conn()).await?;
     let same = is_of(ledger, &checkpoint).await?;
+    // What is away could not be folded again, nor be compared.
+    if let Some(away) = ledger.away().await?
+        && (checkpoint.0 <= away.last || !same || !strange.is_empty())
+    {
+        return Err(away.fault());
+    }
     if !same || !strange.is_empty() {
         // Paused first: after a crash in between the views still say that the ledger went back.
         let mut ledger = database.ledger_write.begin().await?;
@@ -335,6 +341,29 @@ impl Gatherer {
         }
         self.partial.take().ok_or_else(|| Fault::stored("page", "empty"))
     }
+}
+
+/// Folds events that are away into views that have read nothing yet: rows in order, from position 1.
+///
+/// # Errors
+/// [`Fault`] when the database fails, or the views have read other events.
+pub async fn fold_rows(database: &Database, rows: &[Stored]) -> Result<(), Fault> {
+    let views = database.views.live();
+    for page in rows.chunks(PAGE_EVENTS) {
+        let (Some(first), Some(last)) = (page.first(), page.last()) else { continue };
+        let (first, last) = (first.position, last.position);
+        let mut gathered = Page { events: Vec::new(), unreadable: Vec::new(), first, last };
+        for row in page {
+            match row.recorded() {
+                Ok(event) => gathered.events.push(event),
+                Err(error) => gathered.unreadable.push((row.position, error)),
+            }
+        }
+        if let Folded::Elsewhere(_) = fold(&views.write, &gathered, Unfoldable::SetAside).await? {
+            return Err(Fault::stored("views", "somebody else folds them"));
+        }
+    }
+    Ok(())
 }
 
 /// What an outcome of a chunk counts as.

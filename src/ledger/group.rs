@@ -99,9 +99,12 @@ impl Group {
         }
         let appends = match self.still_true(inner, job) {
             Some(prepared) => prepared.appends.clone(),
-            None => match self.decide(inner, conn, job).await? {
-                Ok(appends) => appends,
-                Err(refused) => return Ok(Err(refused)),
+            None => match self.decide(inner, conn, job).await {
+                Ok(Ok(appends)) => appends,
+                Ok(Err(refused)) => return Ok(Err(refused)),
+                // What one command asks for is away: its neighbours need not know.
+                Err(fault @ Fault::Detached { .. }) => return Ok(Err(fault.into())),
+                Err(fault) => return Err(fault),
             },
         };
         let done = self.append(inner, &job.context, appends);
@@ -133,12 +136,15 @@ impl Group {
         conn: &mut Conn<'_>,
         done: &Done,
     ) -> Result<Result<Done, Refused>, Fault> {
-        let page = store::read(conn, done.first - 1, done.last - done.first + 1).await?;
-        let here = self.events.iter().filter(|e| (done.first..=done.last).contains(&e.position));
-        let message = page.events.iter().chain(here).find_map(|e| match &e.stream {
+        let stream = |e: &Recorded| match &e.stream {
             Stream::Message(id) | Stream::Task(id) => Some(*id),
             _ => None,
-        });
+        };
+        let here = self.events.iter().filter(|e| (done.first..=done.last).contains(&e.position));
+        let message = match here.filter_map(stream).next() {
+            Some(message) => Some(message),
+            None => store::push_of(conn, done.first, done.last).await?,
+        };
         let rejection = domain::Rejection::KeyReused { position: done.first, message };
         Ok(Err(rejection.into()))
     }

@@ -5,6 +5,7 @@
 //! `head` row, every command whose facts moved in between. So a conflict never reaches a caller,
 //! and positions are 1, 2, 3, … in the order of commits, with any number of nodes on one database.
 
+mod away;
 mod committer;
 pub mod generations;
 mod group;
@@ -21,6 +22,7 @@ use std::{sync::Arc, time::Duration};
 use domain::{
     Decide, Metadata, Recorded, Rejection,
     facts::{Fact, Facts, Key, Stop},
+    message::MessageId,
 };
 use projections::{Fault, db::Pool};
 use tokio::sync::{broadcast, oneshot, watch};
@@ -28,12 +30,14 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{clock::Clock, metrics::Metrics};
 
+pub use away::Away;
+pub(crate) use away::away;
 pub(crate) use committer::may_pass;
 pub use queue::Lane;
 pub use record::leaf;
 pub use store::Database;
 pub use stored::Stored;
-pub(crate) use stored::write as write_stored;
+pub(crate) use stored::{read as read_rows, write as write_stored};
 
 use queue::{Job, Prepared, Queue};
 use state::State;
@@ -106,7 +110,10 @@ pub enum Refused {
 
 impl From<Fault> for Refused {
     fn from(fault: Fault) -> Self {
-        Refused::Fault(Arc::new(fault))
+        match fault {
+            Fault::Detached { .. } => Refused::Rejected(Rejection::Detached),
+            fault => Refused::Fault(Arc::new(fault)),
+        }
     }
 }
 
@@ -266,6 +273,47 @@ impl Ledger {
         store::read_at(&mut checkout.conn(), positions).await
     }
 
+    /// The same, without those that are away.
+    ///
+    /// # Errors
+    /// [`Fault`] when the database fails.
+    pub async fn read_here(&self, positions: &[i64]) -> Result<Page, Fault> {
+        let mut checkout = self.inner.database.ledger_read.checkout().await?;
+        store::read_here(&mut checkout.conn(), positions).await
+    }
+
+    /// What is away, in an export, if anything is.
+    ///
+    /// # Errors
+    /// [`Fault`] when the database fails.
+    pub async fn away(&self) -> Result<Option<Away>, Fault> {
+        let mut checkout = self.inner.database.ledger_read.checkout().await?;
+        away::away(&mut checkout.conn()).await
+    }
+
+    /// The streams whose beginnings are away, after a position, in order of where they begin: that, the
+    /// stream, and how many versions are away.
+    ///
+    /// # Errors
+    /// [`Fault`] when the database fails.
+    pub async fn detached_streams(
+        &self,
+        after: i64,
+        limit: i64,
+    ) -> Result<Vec<(i64, String, i64)>, Fault> {
+        let mut checkout = self.inner.database.ledger_read.checkout().await?;
+        away::streams(&mut checkout.conn(), after, limit).await
+    }
+
+    /// The message or task that a command made, however long ago.
+    ///
+    /// # Errors
+    /// [`Fault`] when the database fails.
+    pub async fn push_of(&self, done: Done) -> Result<Option<MessageId>, Fault> {
+        let mut checkout = self.inner.database.ledger_read.checkout().await?;
+        store::push_of(&mut checkout.conn(), done.first, done.last).await
+    }
+
     /// Events of a stream after a version, in order, at most `limit`.
     ///
     /// # Errors
@@ -273,6 +321,15 @@ impl Ledger {
     pub async fn read_stream(&self, stream: &str, after: i64, limit: i64) -> Result<Page, Fault> {
         let mut checkout = self.inner.database.ledger_read.checkout().await?;
         store::read_stream(&mut checkout.conn(), stream, after, limit).await
+    }
+
+    /// Events of a stream that are not away, in order, at most `limit`.
+    ///
+    /// # Errors
+    /// [`Fault`] when the database fails.
+    pub async fn read_stream_here(&self, stream: &str, limit: i64) -> Result<Page, Fault> {
+        let mut checkout = self.inner.database.ledger_read.checkout().await?;
+        store::read_stream_here(&mut checkout.conn(), stream, limit).await
     }
 
     /// The first events of some streams, at most `limit` of each, in order of stream and version.
@@ -285,21 +342,30 @@ impl Ledger {
     }
 
     /// The position of the last event that was recorded before a time in µs; 0 for none. Times
-    /// never go back along the ledger, so it is found by halving.
+    /// never go back along the ledger, so it is found by halving. Among events that are away it is
+    /// the last with which a stream began: no message, task or device lies in between.
     ///
     /// # Errors
     /// [`Fault`] when the database fails.
     pub async fn before(&self, time: i64) -> Result<i64, Fault> {
         let mut checkout = self.inner.database.ledger_read.checkout().await?;
-        let (mut before, mut after) = (0, self.head() + 1);
+        let (mut before, mut after, mut answer) = (0, self.head() + 1, 0);
         while after - before > 1 {
             let middle = before + (after - before) / 2;
-            match store::recorded_at(&mut checkout.conn(), middle).await? {
-                Some(at) if at < time => before = middle,
-                Some(_) | None => after = middle,
+            let (found, at) = match store::recorded_at(&mut checkout.conn(), middle).await? {
+                Some(at) => (middle, Some(at)),
+                None => match away::began(&mut checkout.conn(), middle).await? {
+                    Some((first, at)) => (first, Some(at)),
+                    None => (middle, None),
+                },
+            };
+            match at {
+                Some(at) if at < time => (before, answer) = (middle, found),
+                Some(_) => after = found,
+                None => after = middle,
             }
         }
-        Ok(before)
+        Ok(answer)
     }
 
     /// The time by which this node records events, in µs.

@@ -3,11 +3,15 @@
 //! each other; on PostgreSQL all but the ledger have a schema of their own each. Views come in
 //! [`generations`].
 
-use std::{borrow::Cow, os::unix::fs::DirBuilderExt, path::Path, str::FromStr, time::Duration};
+use std::{
+    borrow::Cow, collections::HashSet, os::unix::fs::DirBuilderExt, path::Path, str::FromStr,
+    time::Duration,
+};
 
 use domain::{
     Event, Recorded, Stream,
     facts::{Fact, Key},
+    message::MessageId,
 };
 use projections::{
     Fault,
@@ -24,7 +28,7 @@ use sqlx::{
 use uuid::Uuid;
 
 use super::{
-    Page,
+    Page, away,
     generations::{self, Generations},
 };
 
@@ -246,7 +250,7 @@ pub(crate) fn private_directory(directory: &Path) -> std::io::Result<()> {
 
 pub(super) type Scripts = [(i64, &'static str, &'static str)];
 
-static SQLITE_LEDGER: [(i64, &str, &str); 11] = [
+static SQLITE_LEDGER: [(i64, &str, &str); 12] = [
     (1, "ledger", include_str!("../../migrations/sqlite/ledger/0001_ledger.sql")),
     (2, "audience", include_str!("../../migrations/sqlite/ledger/0002_audience.sql")),
     (3, "easemob", include_str!("../../migrations/sqlite/ledger/0003_easemob.sql")),
@@ -258,6 +262,7 @@ static SQLITE_LEDGER: [(i64, &str, &str); 11] = [
     (9, "erasures", include_str!("../../migrations/sqlite/ledger/0009_erasures.sql")),
     (10, "named", include_str!("../../migrations/sqlite/ledger/0010_named.sql")),
     (11, "generations", include_str!("../../migrations/sqlite/ledger/0011_generations.sql")),
+    (12, "detached", include_str!("../../migrations/sqlite/ledger/0012_detached.sql")),
 ];
 pub(super) static SQLITE_VIEWS: [(i64, &str, &str); 10] = [
     (1, "views", include_str!("../../migrations/sqlite/views/0001_views.sql")),
@@ -271,7 +276,7 @@ pub(super) static SQLITE_VIEWS: [(i64, &str, &str); 10] = [
     (9, "callback order", include_str!("../../migrations/sqlite/views/0009_callback_order.sql")),
     (10, "latencies", include_str!("../../migrations/sqlite/views/0010_latencies.sql")),
 ];
-static POSTGRES_LEDGER: [(i64, &str, &str); 11] = [
+static POSTGRES_LEDGER: [(i64, &str, &str); 12] = [
     (1, "ledger", include_str!("../../migrations/postgres/ledger/0001_ledger.sql")),
     (2, "audience", include_str!("../../migrations/postgres/ledger/0002_audience.sql")),
     (3, "easemob", include_str!("../../migrations/postgres/ledger/0003_easemob.sql")),
@@ -283,6 +288,7 @@ static POSTGRES_LEDGER: [(i64, &str, &str); 11] = [
     (9, "erasures", include_str!("../../migrations/postgres/ledger/0009_erasures.sql")),
     (10, "named", include_str!("../../migrations/postgres/ledger/0010_named.sql")),
     (11, "generations", include_str!("../../migrations/postgres/ledger/0011_generations.sql")),
+    (12, "detached", include_str!("../../migrations/postgres/ledger/0012_detached.sql")),
 ];
 static SQLITE_PRESENCE: [(i64, &str, &str); 2] = [
     (1, "presence", include_str!("../../migrations/sqlite/presence/0001_presence.sql")),
@@ -401,13 +407,39 @@ type EventRow = (i64, String, String, Option<String>);
 pub(super) async fn read(conn: &mut Conn<'_>, after: i64, limit: i64) -> Result<Page, Fault> {
     const SQL: Sql = select_events!("WHERE position > $1 ORDER BY position LIMIT $2");
     let sql = conn.text(SQL);
-    Ok(page(on!(conn.again(), c => {
+    let rows: Vec<EventRow> = on!(conn.again(), c => {
         sqlx::query_as(sql).bind(after).bind(limit).fetch_all(&mut *c).await?
-    })))
+    });
+    match hole(after.max(0), rows.iter().map(|row| row.0)) {
+        Some(position) => Err(away::missing(conn, position).await),
+        None => Ok(page(rows)),
+    }
+}
+
+/// The first number that is missing among some that should follow each other.
+fn hole(after: i64, numbers: impl Iterator<Item = i64>) -> Option<i64> {
+    numbers
+        .zip(after.saturating_add(1)..)
+        .find(|(number, expected)| number != expected)
+        .map(|(_, at)| at)
 }
 
 /// The events at some positions, in order.
 pub(super) async fn read_at(conn: &mut Conn<'_>, positions: &[i64]) -> Result<Page, Fault> {
+    let page = read_here(conn, positions).await?;
+    if page.events.len() + page.unreadable.len() < positions.len()
+        && let Some(away) = away::away(conn).await?
+    {
+        let here = |position: &i64| page.events.iter().any(|e| e.position == *position);
+        if positions.iter().any(|at| (2..=away.last).contains(at) && !here(at)) {
+            return Err(away.fault());
+        }
+    }
+    Ok(page)
+}
+
+/// The events at some positions, in order, without those that are away.
+pub(super) async fn read_here(conn: &mut Conn<'_>, positions: &[i64]) -> Result<Page, Fault> {
     const SQL: Sql = select_events!(
         "WHERE position IN (SELECT value FROM json_each($1)) ORDER BY position",
         "WHERE position = ANY (ARRAY(SELECT value::bigint FROM json_array_elements_text($1::json))) \
@@ -428,9 +460,35 @@ pub(crate) async fn read_stream(
 ) -> Result<Page, Fault> {
     const SQL: Sql = select_events!("WHERE stream = $1 AND version > $2 ORDER BY version LIMIT $3");
     let sql = conn.text(SQL);
-    Ok(page(on!(conn.again(), c => {
+    let rows: Vec<EventRow> = on!(conn.again(), c => {
         sqlx::query_as(sql).bind(stream).bind(after).bind(limit).fetch_all(&mut *c).await?
+    });
+    // One that begins with the version after is whole. Of one without any, all may be away.
+    let whole = rows.first().is_some_and(|row| begins(row, after + 1));
+    if !whole && limit > 0 {
+        away::lacks(conn, &[stream], after).await?;
+    }
+    Ok(page(rows))
+}
+
+/// Events of a stream that are not away, whatever its beginning.
+pub(super) async fn read_stream_here(
+    conn: &mut Conn<'_>,
+    stream: &str,
+    limit: i64,
+) -> Result<Page, Fault> {
+    const SQL: Sql = select_events!("WHERE stream = $1 ORDER BY version LIMIT $2");
+    let sql = conn.text(SQL);
+    Ok(page(on!(conn.again(), c => {
+        sqlx::query_as(sql).bind(stream).bind(limit).fetch_all(&mut *c).await?
     })))
+}
+
+/// Whether a row is the version of its stream that a read begins with. The ledger's first event
+/// stays, so that more of its stream may be away behind it.
+fn begins((position, header, ..): &EventRow, version: i64) -> bool {
+    let own = header.split('\n').nth(2).and_then(|line| line.parse().ok());
+    own == Some(version) && *position != 1
 }
 
 /// The first events of some streams, at most so many of each, in order of stream and version.
@@ -445,10 +503,39 @@ pub(super) async fn read_streams(
         "WHERE stream = ANY (ARRAY(SELECT json_array_elements_text($1::json))) AND version <= $2 \
          ORDER BY stream, version"
     );
-    let (sql, streams) = (conn.text(SQL), db::list(streams)?);
-    Ok(page(on!(conn.again(), c => {
-        sqlx::query_as(sql).bind(streams).bind(limit).fetch_all(&mut *c).await?
-    })))
+    let (sql, list) = (conn.text(SQL), db::list(streams)?);
+    let rows: Vec<EventRow> = on!(conn.again(), c => {
+        sqlx::query_as(sql).bind(list).bind(limit).fetch_all(&mut *c).await?
+    });
+    if limit > 0 {
+        let whole: HashSet<&str> = rows
+            .iter()
+            .filter(|row| begins(row, 1))
+            .filter_map(|row| row.1.split('\n').nth(1))
+            .collect();
+        let others = streams.iter().map(String::as_str).filter(|own| !whole.contains(own));
+        let others: Vec<&str> = others.collect();
+        if !others.is_empty() {
+            away::lacks(conn, &others, 0).await?;
+        }
+    }
+    Ok(page(rows))
+}
+
+/// The message or task that the events from one position to another made, even if they are away.
+pub(super) async fn push_of(
+    conn: &mut Conn<'_>,
+    first: i64,
+    last: i64,
+) -> Result<Option<MessageId>, Fault> {
+    let page = match read(conn, first - 1, last - first + 1).await {
+        Err(Fault::Detached { .. }) => return away::push(conn, first, last).await,
+        page => page?,
+    };
+    Ok(page.events.iter().find_map(|e| match &e.stream {
+        Stream::Message(id) | Stream::Task(id) => Some(*id),
+        _ => None,
+    }))
 }
 
 /// When the event at a position was recorded, in µs.

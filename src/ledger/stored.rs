@@ -67,7 +67,7 @@ const READ: Sql = Sql {
 type Row = (i64, String, String, Option<String>, Option<Vec<u8>>, Vec<u8>);
 
 /// Rows after a position, in order.
-pub(super) async fn read(
+pub(crate) async fn read(
     conn: &mut Conn<'_>,
     after: i64,
     limit: i64,

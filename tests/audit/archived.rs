@@ -240,6 +240,90 @@ async fn events_of_an_export_that_were_changed_removed_swapped_or_inserted_are_l
     }
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn changes_of_an_export_at_random_are_located() {
+    let folder = tempfile::tempdir().unwrap();
+    let export = folder.path().join("export");
+    exported(&export).await;
+    let file = export.join("events-000000000001.jsonl.zst");
+    let whole = std::fs::read(&file).unwrap();
+    let events = verify::export(&export, &[], &[]).await.unwrap().events;
+    let mut dice = super::tampered::Dice(23);
+    for round in 0..40 {
+        let at = dice.below(events as i64 - 1) as usize;
+        let other = at + 1 + dice.below(events as i64 - 1 - at as i64) as usize;
+        rewrite(&export, |lines| match round % 4 {
+            0 => drop(lines.remove(at)),
+            1 => lines.swap(at, other),
+            2 => lines.insert(at, lines[other].clone()),
+            // Any of its values.
+            _ => {
+                let line = lines[at].as_object_mut().unwrap();
+                let keys: Vec<String> = line.keys().cloned().collect();
+                let key = &keys[dice.below(keys.len() as i64) as usize];
+                line[key] = match &line[key] {
+                    Value::Number(number) => json!(number.as_i64().unwrap() + 1),
+                    value => {
+                        let text = value.as_str().unwrap();
+                        // Another digit, or another letter.
+                        let last = if text.ends_with('0') { "1" } else { "0" };
+                        json!(format!("{}{last}", &text[..text.len().saturating_sub(1)]))
+                    }
+                };
+            }
+        });
+        match verify::export(&export, &[], &[]).await {
+            Err(NotVerified::Wrong(wrong)) => {
+                assert_eq!(wrong.position, at as i64 + 1, "round {round}: {wrong}");
+            }
+            other => panic!("round {round} at {}: {other:?}", at + 1),
+        }
+        std::fs::write(&file, &whole).unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_import_that_is_killed_leaves_nothing_and_can_be_repeated() {
+    let folder = tempfile::tempdir().unwrap();
+    let export = folder.path().join("export");
+    exported(&export).await;
+    let place = Place::new().await;
+    let database = Database::open(&place.database()).await.unwrap();
+    let empty = tables(&database).await;
+    database.close().await;
+    // Later and later, until one got through before it was killed.
+    let mut killed = 0;
+    for step in 1_u64.. {
+        let mut import = command(&place);
+        import.arg("import").arg(&export).stdout(std::process::Stdio::null());
+        let mut import = import.spawn().unwrap();
+        tokio::time::sleep(std::time::Duration::from_millis(step * step * 5)).await;
+        let ended = import.try_wait().unwrap();
+        import.kill().unwrap();
+        import.wait().unwrap();
+        let database = Database::open(&place.database()).await.unwrap();
+        let now = tables(&database).await;
+        database.close().await;
+        if ended.is_some_and(|status| status.success()) {
+            assert_ne!(now, empty);
+            break;
+        }
+        if now != empty {
+            // Killed after its commit: then all of it is there.
+            let bare = Bare::open(&place).await;
+            verify::live(&bare.ledger, None, &[], None).await.unwrap();
+            bare.close().await;
+            break;
+        }
+        killed += 1;
+    }
+    assert!(killed > 0);
+    let events = verify::export(&export, &[], &[]).await.unwrap().events;
+    let bare = Bare::open(&place).await;
+    assert_eq!(bare.ledger.head() as u64, events);
+    bare.close().await;
+}
+
 fn command(place: &Place) -> Command {
     let config = place.config();
     let mut command = Command::new(env!("CARGO_BIN_EXE_pushledger"));
@@ -305,4 +389,32 @@ async fn a_store_that_was_restored_acts_only_once_it_is_told_to() {
     world.push("client-later", json!({})).await;
     message(&mut device).await;
     world.stop().await;
+}
+
+#[cfg(feature = "parquet")]
+#[tokio::test(flavor = "multi_thread")]
+async fn every_event_is_in_the_parquet_files_with_its_values() {
+    use parquet::file::reader::{FileReader, SerializedFileReader};
+    let folder = tempfile::tempdir().unwrap();
+    let place = exported(&folder.path().join("export")).await;
+    let bare = Bare::open(&place).await;
+    let rows = bare.ledger.read_stored(0, i64::MAX).await.unwrap();
+    let directory = folder.path().join("parquet");
+    let written = archive::write_parquet(&bare.ledger, &directory, None).await.unwrap();
+    assert_eq!(written as usize, rows.len());
+    assert!(archive::write_parquet(&bare.ledger, &directory, None).await.is_err());
+    bare.close().await;
+    let file = std::fs::File::open(directory.join("events-000000000001.parquet")).unwrap();
+    let file = SerializedFileReader::new(file).unwrap();
+    let read = file.get_row_iter(None).unwrap().map(|row| row.unwrap().to_json_value());
+    for (row, read) in rows.iter().zip(read.collect::<Vec<_>>()) {
+        let expected = serde_json::to_value(row).unwrap();
+        for name in ["position", "app", "stream", "version", "type", "schema", "metadata", "body"] {
+            assert_eq!(read[name], expected[name], "{name} of {}", row.position);
+        }
+        assert_eq!(read["private"], expected["private"]);
+        assert_eq!(read["leaf"], expected["leaf"]);
+        assert_eq!(read["event_id"], expected["eventId"]);
+        assert_eq!(read["erased"], row.erased.is_some());
+    }
 }

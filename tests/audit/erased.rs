@@ -133,7 +133,7 @@ async fn a_user_that_is_erased_is_found_nowhere_and_every_proof_still_holds() {
     assert!(later.size > checkpoint.size);
     let place = world.stop().await;
     let bare = Bare::open(&place).await;
-    verify::live(&bare.ledger, None, &[]).await.unwrap();
+    verify::live(&bare.ledger, None, &[], None).await.unwrap();
     bare.close().await;
 }
 
@@ -228,7 +228,7 @@ async fn an_erasure_blanks_what_is_private_and_every_proof_still_holds() {
     assert_eq!(run(&mut tx, format!("{blank} WHERE position = {position}")).await.unwrap(), 1);
     run(&mut tx, "DELETE FROM erasing".to_owned()).await.unwrap();
     tx.commit().await.unwrap();
-    verify::live(&bare.ledger, None, &[]).await.unwrap();
+    verify::live(&bare.ledger, None, &[], None).await.unwrap();
     let after = bare.ledger.read_stored(position - 1, 1).await.unwrap().remove(0);
     assert_eq!((&after.private, &after.salt, &after.leaf), (&None, &None, &row.leaf));
     assert_eq!(after.computed_leaf().unwrap().as_slice(), row.leaf);

@@ -269,7 +269,7 @@ async fn a_server_that_is_killed_while_it_erases_finishes_after_its_next_start()
     gone(&world, &["zq-user-", "zq-client-", "zq-payload-"]).await;
     let place = world.stop().await;
     let bare = crate::views::Bare::open(&place).await;
-    pushledger::audit::verify::live(&bare.ledger, None, &[]).await.unwrap();
+    pushledger::audit::verify::live(&bare.ledger, None, &[], None).await.unwrap();
     bare.close().await;
 }
 

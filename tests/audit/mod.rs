@@ -3,6 +3,7 @@
 
 mod accessed;
 mod archived;
+mod detached;
 mod erased;
 mod erased_others;
 mod replayed;

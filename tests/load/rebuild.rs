@@ -4,34 +4,23 @@
 //! `cargo run --release --example rebuild -- [EVENTS] [DATABASE]`; the database must be empty.
 #![expect(clippy::print_stdout, reason = "the result")]
 
+mod fill;
+
 use std::{sync::Arc, time::Instant};
 
-use domain::{
-    Metadata,
-    device::{Channel, Identity, Profile, RegisterDevice},
-    message::{AdvanceDeliveries, MessagePrivate, Progress, Protocol, RawJson, Reporter, Step},
-    push::{Destinations, Mode, PushMessage, PushSender},
-    route::Strategy,
-};
-use futures_util::{StreamExt, stream};
 use projections::registry;
 use pushledger::{
     clock::Clock,
     feed::views,
-    ids::MessageIds,
-    ledger::{Context, Database, Lane, Ledger},
+    ledger::{Database, Ledger},
     metrics::Metrics,
 };
-use serde_json::value::RawValue;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
-use uuid::Uuid;
+
+use fill::{DEVICES, devices, pushes};
 
 type Failure = Box<dyn std::error::Error + Send + Sync>;
 
-/// Devices that the pushes go to.
-const DEVICES: i64 = 1_000;
-/// Commands under way while the ledger is filled.
-const CONCURRENT: usize = 1_000;
 /// Events of a page when the registry is made again.
 const PAGE_EVENTS: i64 = 4_000;
 
@@ -44,7 +33,8 @@ async fn main() -> Result<(), Failure> {
     let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
     let ledger = start(&url, &tasks, &stop).await?;
     let filling = Instant::now();
-    fill(&ledger, events).await?;
+    let numbers = devices(&ledger).await?;
+    pushes(&ledger, &numbers, (events - DEVICES) / 3).await?;
     let head = ledger.head();
     report("appended", head, filling);
 
@@ -98,95 +88,4 @@ async fn start(
     let database = Database::open(url).await?;
     let metrics = Arc::new(Metrics::default());
     Ok(Ledger::start(database, Clock::System, metrics, tasks, stop).await?)
-}
-
-fn context() -> Context {
-    Context { app: "load".to_owned(), metadata: Metadata::default() }
-}
-
-/// Registers the devices, then pushes, delivers and reports until there are enough events.
-async fn fill(ledger: &Ledger, events: i64) -> Result<(), Failure> {
-    let numbers = stream::iter(0..DEVICES)
-        .map(|n| async move {
-            let command = RegisterDevice {
-                app: "load".to_owned(),
-                allowed_packages: Vec::new(),
-                user: None,
-                profile: Profile {
-                    app_package: "com.example.load".to_owned(),
-                    device_type: "01".to_owned(),
-                    type_id: None,
-                    channel: Channel::Jpush,
-                },
-                identity: Identity {
-                    client_id: format!("c-{n}"),
-                    push_id: format!("p-{n}"),
-                    ..Identity::default()
-                },
-                new_device: Uuid::now_v7(),
-                new_account: Uuid::now_v7(),
-            };
-            let done = ledger.execute(Lane::Interactive, context(), command).await?;
-            Ok::<_, Failure>((n, done.first))
-        })
-        .buffered(CONCURRENT)
-        .collect::<Vec<_>>()
-        .await;
-    let numbers: Vec<(i64, i64)> = numbers.into_iter().collect::<Result<_, _>>()?;
-    let ids = MessageIds::new(0, 0, i64::MAX);
-    let messages = (events - DEVICES) / 3;
-    let payload: Box<RawValue> = serde_json::from_str(PAYLOAD)?;
-    let delivered = stream::iter(0..messages)
-        .map(|n| {
-            let (client, device) = numbers[usize::try_from(n % DEVICES).unwrap_or(0)];
-            message(ledger, &ids, client, device, payload.clone())
-        })
-        .buffer_unordered(CONCURRENT)
-        .collect::<Vec<Result<(), Failure>>>()
-        .await;
-    delivered.into_iter().collect()
-}
-
-const PAYLOAD: &str =
-    r#"{"msgName":"load","msgType":3,"body":{"view":{},"extData":{"text":"a usual message"}}}"#;
-
-async fn message(
-    ledger: &Ledger,
-    ids: &MessageIds,
-    client: i64,
-    device: i64,
-    payload: Box<RawValue>,
-) -> Result<(), Failure> {
-    let now = Clock::System.now();
-    let id = ids.at(now).ok_or("the node has no number")?;
-    let destinations = RawValue::from_string(format!(r#"{{"type":0,"Id":["c-{client}"]}}"#))?;
-    let push = PushMessage {
-        app: "load".to_owned(),
-        id,
-        protocol: Protocol::Ums,
-        sender: PushSender::Cloud,
-        destinations: Destinations::Clients(vec![format!("c-{client}")]),
-        strategy: Strategy::OnlineElseVendor,
-        mode: Mode::Strict,
-        expires_at: now + 86_400_000_000,
-        burn: false,
-        resend: None,
-        callback: false,
-        private: MessagePrivate {
-            destinations: RawJson(destinations),
-            payload: Some(RawJson(payload)),
-            caller: None,
-        },
-        new_account: Uuid::now_v7(),
-    };
-    ledger.execute(Lane::Bulk, context(), push).await?;
-    let step = |what, by| Step { by, ..Step::of_server(device, what) };
-    let sent =
-        vec![step(Progress::Sent, Reporter::Server), step(Progress::Received, Reporter::Socket)];
-    let displayed = vec![step(Progress::Displayed, Reporter::Socket)];
-    for steps in [sent, displayed] {
-        let command = AdvanceDeliveries { message: id, steps };
-        ledger.execute(Lane::Bulk, context(), command).await?;
-    }
-    Ok(())
 }

@@ -13,10 +13,10 @@ use super::{
     super::{
         Checkpoints, keys,
         tiles::signed,
-        verify::{NotVerified, PAGE},
+        verify::{NotVerified, rows},
     },
-    CHECKPOINT, COLUMNS, Carried, FORMAT, KEYS, MANIFEST, Manifest, Range, credentials, file_hash,
-    other,
+    CHECKPOINT, COLUMNS, Carried, FORMAT, KEYS, MANIFEST, Manifest, Opened, Range, credentials,
+    file_hash, other,
 };
 use crate::{
     ledger::{Ledger, Stored},
@@ -28,6 +28,23 @@ const RANGE_EVENTS: i64 = 100_000;
 /// How hard zstd tries.
 const LEVEL: i32 = 3;
 
+/// How an export is written.
+#[derive(Debug, Clone)]
+pub struct Export {
+    /// Credentials that come along.
+    pub carried: Option<Carried>,
+    /// The export that holds what is away.
+    pub detached: Option<Opened>,
+    /// Events of a file.
+    pub file_events: i64,
+}
+
+impl Default for Export {
+    fn default() -> Export {
+        Export { carried: None, detached: None, file_events: RANGE_EVENTS }
+    }
+}
+
 /// Writes the sealed part of a ledger into a folder, which must hold no export yet; gives the
 /// number of events.
 ///
@@ -38,61 +55,116 @@ pub async fn write(
     directory: &Path,
     carried: Option<Carried>,
 ) -> Result<i64, NotVerified> {
-    let mut checkout = ledger.database().ledger_read.checkout().await?;
-    let last = Checkpoints::last(&mut checkout.conn()).await?;
-    let last = last.ok_or_else(|| other("nothing was sealed yet"))?;
-    let origin = keys::origin(&mut checkout.conn()).await?;
-    let origin = origin.ok_or_else(|| other("the ledger has no first event"))?;
-    let keys = keys::all(&mut checkout.conn()).await?;
-    drop(checkout);
-    let failed = |error: io::Error| other(format!("{}: {error}", directory.display()));
-    fs::create_dir_all(directory).map_err(failed)?;
-    if directory.join(MANIFEST).exists() {
-        return Err(other(format!("{} holds an export already", directory.display())));
-    }
-    let events = signed(last.size);
-    let (mut ranges, mut chain, mut recorded_at) = (Vec::new(), [0; 32], 0);
-    let mut first = 1;
-    while first <= events {
-        let end = events.min(first + RANGE_EVENTS - 1);
-        let mut file = EventsFile::create(directory, first).map_err(failed)?;
-        let mut after = first - 1;
-        while after < end {
-            let limit = (end - after).min(PAGE as i64);
-            let page = ledger.read_stored(after, limit).await?;
-            let Some(last) = page.last() else {
-                return Err(other(format!("there is no event after {after}")));
-            };
-            (after, recorded_at) = (last.position, last.recorded_at);
-            for stored in &page {
-                let next = Sha256::new().chain_update(chain).chain_update(&stored.leaf);
-                chain = next.finalize().into();
-            }
-            let written = tokio::task::spawn_blocking(move || file.write(&page));
-            file = written.await.map_err(other)?.map_err(failed)?;
+    Export { carried, ..Export::default() }.write(ledger, directory).await
+}
+
+impl Export {
+    /// Writes it.
+    ///
+    /// # Errors
+    /// [`NotVerified`] when nothing is sealed, or something cannot be read or written.
+    pub async fn write(self, ledger: &Ledger, directory: &Path) -> Result<i64, NotVerified> {
+        let mut checkout = ledger.database().ledger_read.checkout().await?;
+        let last = Checkpoints::last(&mut checkout.conn()).await?;
+        let last = last.ok_or_else(|| other("nothing was sealed yet"))?;
+        let origin = keys::origin(&mut checkout.conn()).await?;
+        let origin = origin.ok_or_else(|| other("the ledger has no first event"))?;
+        let keys = keys::all(&mut checkout.conn()).await?;
+        drop(checkout);
+        let failed = |error: io::Error| other(format!("{}: {error}", directory.display()));
+        fs::create_dir_all(directory).map_err(failed)?;
+        if directory.join(MANIFEST).exists() {
+            return Err(other(format!("{} holds an export already", directory.display())));
         }
-        ranges.push(file.finish(first, end).map_err(failed)?);
-        first = end + 1;
+        let away = ledger.away().await?;
+        if let Some(away) = away.filter(|_| self.detached.is_none()) {
+            return Err(away.fault().into());
+        }
+        let events = signed(last.size);
+        let Written { ranges, chain, recorded_at } = self.events(ledger, directory, events).await?;
+        let lines = keys.iter().map(|key| format!("{} {}\n", key.from_size, key.verifier(&origin)));
+        let file = |name: &str, text: &str| {
+            let path = directory.join(name);
+            let mut file = File::create(&path).map_err(failed)?;
+            file.write_all(text.as_bytes()).and_then(|()| file.sync_all()).map_err(failed)
+        };
+        file(KEYS, &lines.collect::<String>())?;
+        let keys = file_hash(&directory.join(KEYS)).map_err(failed)?;
+        file(CHECKPOINT, &last.note)?;
+        let credentials = match self.carried {
+            Some(carried) => Some(credentials::write(ledger, directory, carried).await?),
+            None => None,
+        };
+        let (columns, chain) = (COLUMNS.map(str::to_owned).to_vec(), hex(&chain));
+        let format = FORMAT;
+        let manifest = Manifest {
+            format,
+            origin,
+            events,
+            recorded_at,
+            chain,
+            columns,
+            ranges,
+            keys,
+            credentials,
+        };
+        file(MANIFEST, &manifest.text()?)?;
+        Ok(events)
     }
-    let lines = keys.iter().map(|key| format!("{} {}\n", key.from_size, key.verifier(&origin)));
-    let file = |name: &str, text: &str| {
-        let path = directory.join(name);
-        let mut file = File::create(&path).map_err(failed)?;
-        file.write_all(text.as_bytes()).and_then(|()| file.sync_all()).map_err(failed)
-    };
-    file(KEYS, &lines.collect::<String>())?;
-    let keys = file_hash(&directory.join(KEYS)).map_err(failed)?;
-    file(CHECKPOINT, &last.note)?;
-    let credentials = match carried {
-        Some(carried) => Some(credentials::write(ledger, directory, carried).await?),
-        None => None,
-    };
-    let (columns, chain) = (COLUMNS.map(str::to_owned).to_vec(), hex(&chain));
-    let format = FORMAT;
-    let manifest =
-        Manifest { format, origin, events, recorded_at, chain, columns, ranges, keys, credentials };
-    file(MANIFEST, &manifest.text()?)?;
-    Ok(events)
+
+    /// Writes the files of events up to a position. While one page is compressed, others are read.
+    async fn events(
+        &self,
+        ledger: &Ledger,
+        directory: &Path,
+        events: i64,
+    ) -> Result<Written, NotVerified> {
+        let failed = |error: io::Error| other(format!("{}: {error}", directory.display()));
+        let mut written = Written { ranges: Vec::new(), chain: [0; 32], recorded_at: 0 };
+        let (mut first, mut next, mut file) = (1, 1, None);
+        let mut pages = rows(ledger.clone(), events, self.detached.clone()).await?;
+        while let Some(page) = pages.recv().await {
+            let mut page = page?;
+            while !page.is_empty() {
+                let end = events.min(first + self.file_events - 1);
+                let room = usize::try_from(end + 1 - next).unwrap_or(usize::MAX);
+                let rest = page.split_off(room.min(page.len()));
+                for stored in &page {
+                    if stored.position != next {
+                        return Err(other(format!("there is no event at {next}")));
+                    }
+                    let chained = Sha256::new().chain_update(written.chain);
+                    written.chain = chained.chain_update(&stored.leaf).finalize().into();
+                    written.recorded_at = stored.recorded_at;
+                    next += 1;
+                }
+                let open = match file.take() {
+                    Some(open) => open,
+                    None => EventsFile::create(directory, first).map_err(failed)?,
+                };
+                let done = tokio::task::spawn_blocking(move || open.write(&page));
+                let open = done.await.map_err(other)?.map_err(failed)?;
+                if next > end {
+                    written.ranges.push(open.finish(first, end).map_err(failed)?);
+                    first = next;
+                } else {
+                    file = Some(open);
+                }
+                page = rest;
+            }
+        }
+        match next > events {
+            true => Ok(written),
+            false => Err(other(format!("there is no event at {next}"))),
+        }
+    }
+}
+
+/// The files of events, and how these end.
+struct Written {
+    ranges: Vec<Range>,
+    chain: [u8; 32],
+    recorded_at: i64,
 }
 
 /// Counts the hash of what is written through it.

@@ -2,15 +2,23 @@
 //! restored anywhere. Events lie in files of 100,000, one JSON line each, compressed with zstd;
 //! beside them are the manifest, the signed checkpoint, and the keys that sign.
 //!
-//! [`write`] makes one, [`Opened`] reads it, [`import`] restores a store from it.
+//! [`write`] makes one, [`Opened`] reads it, [`import`] restores a store from it. [`detach`] has the oldest
+//! events lie there alone, until [`attach`] puts them back.
 
 mod credentials;
+mod detach;
 mod export;
 mod import;
+#[cfg(feature = "parquet")]
+mod parquet;
 
 pub use credentials::{Carried, Locked, master_key};
-pub use export::write;
+pub(super) use detach::holds;
+pub use detach::{Limit, Moved, attach, compact, detach, fold};
+pub use export::{Export, write};
 pub use import::import;
+#[cfg(feature = "parquet")]
+pub use parquet::write_parquet;
 
 use std::{
     fs::File,
@@ -183,16 +191,39 @@ impl Opened {
 
     /// Reads all events, ahead of the judge.
     pub(super) fn read(&self) -> mpsc::Receiver<Result<Page, NotVerified>> {
+        let runtime = tokio::runtime::Handle::current();
+        self.pages((1, i64::MAX), move |page| runtime.spawn_blocking(move || look(page, &[])))
+    }
+
+    /// Reads the events from one position to another, as they lie there.
+    pub(super) fn rows(
+        &self,
+        first: i64,
+        last: i64,
+    ) -> mpsc::Receiver<Result<Vec<Stored>, NotVerified>> {
+        self.pages((first, last), |page| page)
+    }
+
+    /// Reads the files that hold events from one position to another, ahead of whoever takes pages.
+    fn pages<T: Send + 'static>(
+        &self,
+        (first, last): (i64, i64),
+        make: impl Fn(Vec<Stored>) -> T + Send + 'static,
+    ) -> mpsc::Receiver<Result<T, NotVerified>> {
         let (pages, receiver) = mpsc::channel(PAGES_AHEAD);
         let opened = self.clone();
-        let runtime = tokio::runtime::Handle::current();
         tokio::task::spawn_blocking(move || {
-            for range in &opened.manifest.ranges {
-                let looking = |page: Vec<Stored>| {
-                    let page = runtime.spawn_blocking(move || look(page, &[]));
-                    pages.blocking_send(Ok(page)).is_ok()
+            let ranges = opened.manifest.ranges.iter();
+            for range in ranges.filter(|range| first <= range.last && range.first <= last) {
+                let wanted = |page: Vec<Stored>| {
+                    let outside = |row: &Stored| {
+                        (range.first..first).contains(&row.position)
+                            || (last.saturating_add(1)..=range.last).contains(&row.position)
+                    };
+                    let page: Vec<Stored> = page.into_iter().filter(|row| !outside(row)).collect();
+                    page.is_empty() || pages.blocking_send(Ok(make(page))).is_ok()
                 };
-                match opened.range(range, looking) {
+                match opened.range(range, wanted) {
                     Ok(true) => {}
                     Ok(false) => return,
                     Err(wrong) => {

@@ -64,7 +64,10 @@ async fn lives(
     let stream = Stream::Device(device.stream).to_string();
     let (mut folded, mut got, mut after): (Option<Device>, Option<i64>, i64) = (None, None, 0);
     loop {
-        let page = server.ledger.read_stream(&stream, after, EVENTS).await?;
+        let page = match server.ledger.read_stream(&stream, after, EVENTS).await {
+            Err(Fault::Detached { .. }) => return changed_since(server, &stream, died).await,
+            page => page?,
+        };
         let full = i64::try_from(page.events.len()).is_ok_and(|count| count >= EVENTS);
         for recorded in page.events {
             after = recorded.version;
@@ -76,4 +79,14 @@ async fn lives(
             return Ok(got.is_some_and(|got| got > died));
         }
     }
+}
+
+/// Whether a device, of whose beginning events are away, changed at all after a time, as far as is
+/// known. If it did not, the token that it has is from before.
+async fn changed_since(server: &Server, stream: &str, died: i64) -> Result<bool, Fault> {
+    let away = server.ledger.away().await?;
+    let later = server.ledger.read_stream_here(stream, EVENTS).await?;
+    let more = i64::try_from(later.events.len()).is_ok_and(|count| count >= EVENTS);
+    let changed = later.events.iter().any(|recorded| recorded.recorded_at > died);
+    Ok(more || changed || away.is_none_or(|away| away.recorded_at > died))
 }

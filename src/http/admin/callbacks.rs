@@ -177,7 +177,8 @@ pub async fn receivers(call: Call, Path(app_id): One) -> Result<Response, Refusa
 #[utoipa::path(post, path = "/admin/v1/apps/{appId}/callbacks/replay", tag = "admin",
     params(("appId" = String, Path)), request_body = ReplayInput,
     responses((status = 202, body = ReplayOutput), (status = 400, body = Refusal),
-        (status = 404, body = Refusal), (status = 503, body = Refusal)))]
+        (status = 404, body = Refusal), (status = 410, body = Refusal),
+        (status = 503, body = Refusal)))]
 pub async fn replay(call: Call, Path(app_id): One, body: Bytes) -> Result<Response, Refusal> {
     let app = call.app(&app_id).await?;
     let input: ReplayInput = call.body(&body)?;
@@ -189,6 +190,8 @@ pub async fn replay(call: Call, Path(app_id): One, body: Bytes) -> Result<Respon
     let rows = callbacks::counts(&mut views.conn(), app.id()).await?;
     let row = rows.into_iter().find(|row| row.receiver == input.receiver);
     let row = row.ok_or_else(|| Refusal::new(StatusCode::NOT_FOUND, "no such receiver"))?;
+    let away = call.server.ledger.away().await?;
+    let gone = away.as_ref().map_or(0, |away| away.last);
     let mut positions = match input.callbacks {
         Some(positions) if !(1..=MAX_CALLBACKS).contains(&positions.len()) => {
             return Err(Refusal::bad("callbacks must have 1 to 512 positions"));
@@ -197,7 +200,7 @@ pub async fn replay(call: Call, Path(app_id): One, body: Bytes) -> Result<Respon
         None => {
             let (receiver, most) =
                 (row.receiver.to_string(), i64::try_from(MAX_REPLAYED).unwrap_or(0) + 1);
-            callbacks::given_up(&mut views.conn(), &receiver, 0, most).await?
+            callbacks::given_up(&mut views.conn(), &receiver, gone, most).await?
         }
     };
     drop(views);
@@ -205,6 +208,11 @@ pub async fn replay(call: Call, Path(app_id): One, body: Bytes) -> Result<Respon
     positions.dedup();
     if positions.first().is_some_and(|first| *first < 1) {
         return Err(Refusal::bad("positions begin at 1"));
+    }
+    if let Some(away) = away
+        && positions.first().is_some_and(|first| *first <= gone)
+    {
+        return Err(away.fault().into());
     }
     let more = positions.len() > MAX_REPLAYED;
     positions.truncate(MAX_REPLAYED);

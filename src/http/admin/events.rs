@@ -122,7 +122,8 @@ type Told = (i64, &'static str, String);
         ("wait" = Option<i64>, Query, description = "Seconds to wait for an event, 0 to 60, by default 20"),
         ("types" = Option<String>, Query, description = "Names with commas; `device.*` for a family")),
     responses((status = 200, body = EventsOutput), (status = 400, body = Refusal),
-        (status = 404, body = Refusal)))]
+        (status = 404, body = Refusal),
+        (status = 410, body = Refusal, description = "Events after that position are detached")))]
 pub async fn read(
     call: Call,
     Path(app_id): One,
@@ -141,6 +142,11 @@ pub async fn read(
     let header = |name: &str| call.headers.get(name).and_then(|value| value.to_str().ok());
     let last = header("last-event-id").and_then(|id| id.parse().ok());
     let after = last.or(wanted.after).unwrap_or(0).max(0);
+    if let Some(away) = call.server.ledger.away().await?
+        && after < away.last
+    {
+        return Err(away.fault().into());
+    }
     let live = header(header::ACCEPT.as_str()).is_some_and(|a| a.contains("text/event-stream"));
     let permit = Arc::clone(&call.server.feeds.readers).try_acquire_owned();
     let many = |_| Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "too many read events");

@@ -198,7 +198,12 @@ impl From<Unlogged> for Refusal {
 
 impl From<projections::Fault> for Refusal {
     fn from(fault: projections::Fault) -> Self {
-        Refusal::internal(&fault)
+        match fault {
+            projections::Fault::Detached { .. } => {
+                Refusal::new(StatusCode::GONE, &fault.to_string())
+            }
+            fault => Refusal::internal(&fault),
+        }
     }
 }
 
@@ -231,6 +236,7 @@ fn status_of(rejection: &Rejection) -> StatusCode {
         | Rejection::UnknownLabel(_)
         | Rejection::UnknownTask
         | Rejection::NoOwner => StatusCode::NOT_FOUND,
+        Rejection::Detached => StatusCode::GONE,
         Rejection::VersionMoved { .. } => StatusCode::PRECONDITION_FAILED,
         Rejection::AppTaken(_)
         | Rejection::UserTaken(_)

@@ -48,7 +48,10 @@ impl From<Refused> for Problem {
 
 impl From<Fault> for Problem {
     fn from(fault: Fault) -> Self {
-        Problem::Fault(fault)
+        match fault {
+            Fault::Detached { .. } => Problem::Refused(fault.into()),
+            fault => Problem::Fault(fault),
+        }
     }
 }
 
@@ -143,6 +146,7 @@ fn rejected(rejection: &Rejection) -> StatusCode {
         | Rejection::UnknownTask
         | Rejection::TaskOver
         | Rejection::TooManyTasks { .. }
-        | Rejection::KeyReused { .. } => StatusCode::BAD_REQUEST,
+        | Rejection::KeyReused { .. }
+        | Rejection::Detached => StatusCode::BAD_REQUEST,
     }
 }

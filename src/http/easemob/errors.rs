@@ -91,7 +91,10 @@ impl From<Rejection> for Problem {
 
 impl From<Fault> for Problem {
     fn from(fault: Fault) -> Self {
-        Problem::Fault(fault)
+        match fault {
+            Fault::Detached { .. } => Problem::Refused(fault.into()),
+            fault => Problem::Fault(fault),
+        }
     }
 }
 
@@ -339,6 +342,7 @@ fn rejected(family: Option<Family>, rejection: &Rejection) -> Answer {
         | Rejection::WrongBindKey
         | Rejection::UnknownMessage
         | Rejection::ReportedBefore
-        | Rejection::NothingToRecall => illegal(family, &rejection.to_string()),
+        | Rejection::NothingToRecall
+        | Rejection::Detached => illegal(family, &rejection.to_string()),
     }
 }

@@ -2,7 +2,6 @@
 //! device of the users that it names.
 
 use domain::{
-    Stream,
     message::{MessageId, MessagePrivate, Protocol, RawJson},
     notification::Notification,
     push::{Destinations, Mode, PushMessage, PushSender},
@@ -145,10 +144,6 @@ fn bad_message(detail: impl ToString) -> Problem {
 
 /// The message that an earlier request with the same idempotency key made.
 async fn accepted_before(server: &Server, done: Done) -> Result<MessageId, Problem> {
-    let page = server.ledger.read(done.first - 1, done.last - done.first + 1).await?;
-    let message = page.events.iter().find_map(|event| match &event.stream {
-        Stream::Message(id) => Some(*id),
-        _ => None,
-    });
+    let message = server.ledger.push_of(done).await?;
     message.ok_or_else(|| projections::Fault::stored("idempotency", "no message").into())
 }

@@ -123,7 +123,10 @@ impl From<Refused> for Problem {
 
 impl From<Fault> for Problem {
     fn from(fault: Fault) -> Self {
-        Problem::Fault(fault)
+        match fault {
+            Fault::Detached { .. } => Problem::Refused(fault.into()),
+            fault => Problem::Fault(fault),
+        }
     }
 }
 
@@ -233,7 +236,7 @@ fn rejected(rejection: &Rejection) -> u32 {
         Rejection::UnknownApp => 70_020,
         Rejection::IllegalUser => 90_008,
         Rejection::UnknownUser(_) => 90_012,
-        Rejection::UnknownMessage => 20_022,
+        Rejection::UnknownMessage | Rejection::Detached => 20_022,
         Rejection::NothingToRecall => 20_023,
         Rejection::TooManyDeliveries { .. } => 93_000,
         Rejection::AppTaken(_)

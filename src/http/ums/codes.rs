@@ -296,7 +296,10 @@ impl From<Rejection> for Problem {
 
 impl From<projections::Fault> for Problem {
     fn from(fault: projections::Fault) -> Self {
-        Problem::Fault(fault)
+        match fault {
+            projections::Fault::Detached { .. } => Problem::Refused(fault.into()),
+            fault => Problem::Fault(fault),
+        }
     }
 }
 
@@ -328,7 +331,7 @@ pub fn code(interface: Interface, problem: &Problem) -> Code {
             Rejection::TooManyDeliveries { .. } => Code::WrongLength,
             Rejection::NoOwner => Code::NoOwner,
             Rejection::WrongBindKey => Code::WrongBindKey,
-            Rejection::UnknownMessage => Code::NoSuchMessage,
+            Rejection::UnknownMessage | Rejection::Detached => Code::NoSuchMessage,
             Rejection::ReportedBefore => Code::IllegalTransition,
             Rejection::NothingToRecall
             | Rejection::AppTaken(_)

@@ -1,7 +1,6 @@
 //! `msgPush` and `msgPushtry`, of terminals and of clouds: one domain command with four faces.
 
 use domain::{
-    Stream,
     message::{MessageId, MessagePrivate, Protocol, RawJson},
     push::{Destinations, Mode, PushMessage, PushSender},
     route::Strategy,
@@ -95,11 +94,7 @@ impl Push {
 
 /// The message that an earlier request with the same idempotency key made.
 async fn accepted_before(server: &Server, done: Done) -> Result<MessageId, Problem> {
-    let page = server.ledger.read(done.first - 1, done.last - done.first + 1).await?;
-    let message = page.events.iter().find_map(|event| match &event.stream {
-        Stream::Message(id) => Some(*id),
-        _ => None,
-    });
+    let message = server.ledger.push_of(done).await?;
     message.ok_or_else(|| Problem::Fault(projections::Fault::stored("idempotency", "no message")))
 }
 
