@@ -43,8 +43,9 @@ const MUTE: i64 = 125;
 /// Of every so many phones one answers. Of those that do, each fifth opens what came, two of five
 /// leave it, and the others only have it.
 const ANSWERS: i64 = 7;
-/// Users registered at once, and put into a label by one command.
-const AT_ONCE: usize = 2_000;
+/// Users registered at once, few enough that each finds a connection to read by in time on a slow
+/// machine; and those put into a label by one command.
+const AT_ONCE: usize = 256;
 const MEMBERS: usize = 500;
 /// Phones that answer at once.
 const PHONES: usize = 16;
