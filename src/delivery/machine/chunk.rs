@@ -441,7 +441,7 @@ async fn said(
     tokio::select! {
         // Nothing that is recorded of a cancelled task is tried again.
         () = job.cancelled.cancelled() => return all(Once::Again(0)),
-        () = lane.ready(&job.server, expires_at) => {}
+        _ = lane.ready(&job.server, expires_at) => {}
     }
     match job.wording.of(lane, job.server.clock.now()) {
         Ok(template) => {

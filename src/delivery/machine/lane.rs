@@ -136,10 +136,12 @@ impl VendorLane {
         self.health.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Returns once the next call may begin, or a message has expired.
-    pub(super) async fn ready(&self, server: &Server, expires_at: i64) {
+    /// Returns once the next call may begin, or a message has expired; says whether that took time.
+    pub(super) async fn ready(&self, server: &Server, expires_at: i64) -> bool {
         let not_before = self.health().not_before().min(expires_at);
+        let waits = not_before > server.clock.now();
         server.clock.sleep_until(not_before).await;
+        waits
     }
 
     /// Sends one batch once, as the attempt of that number. `key` is the batch's idempotency key:

@@ -195,7 +195,7 @@ impl Job<'_> {
             }
             drop(calls);
             if !left.is_empty() {
-                let wanted = self.still_wanted().await?;
+                let wanted = self.wanted().await?;
                 left.retain(|candidate| wanted(candidate.number));
             }
         }
@@ -254,6 +254,18 @@ impl Job<'_> {
         let mut open: Vec<usize> = (0..batch.len()).collect();
         let mut key: Option<String> = None;
         for attempt in 1.. {
+            let waited = lane.ready(self.server, self.message.expires_at).await;
+            if waited || attempt > 1 {
+                let all = open.len();
+                open = self.still_wanted(batch, open).await;
+                // A part that is sent again is another call than the whole.
+                if open.len() < all {
+                    key = None;
+                }
+                if open.is_empty() {
+                    break;
+                }
+            }
             let tokens: Vec<&str> = open.iter().map(|at| batch[*at].1.token.as_str()).collect();
             let turn = Turn { message: self.id, attempt, expires_at: self.message.expires_at };
             let once = lane.once(self.server, &template, &tokens, turn, &mut key).await;
@@ -270,31 +282,26 @@ impl Job<'_> {
             if again.is_empty() {
                 break;
             }
+            open = again;
             self.server.clock.sleep(Duration::from_micros(pause.unsigned_abs())).await;
-            open = match self.still_wanted().await {
-                Ok(wanted) => {
-                    let wanted = |at: &usize| wanted(batch[*at].0.number);
-                    again.iter().copied().filter(wanted).collect()
-                }
-                // Twice is better than never.
-                Err(fault) => {
-                    tracing::warn!(%fault, message = %self.id, "a message could not be looked at");
-                    again.clone()
-                }
-            };
-            if open.is_empty() {
-                break;
-            }
-            // A part that is sent again is another call than the whole.
-            if open.len() < again.len() {
-                key = None;
-            }
         }
         said
     }
 
+    /// Those of a batch who still wait for a vendor.
+    async fn still_wanted(&self, batch: &[Bound], open: Vec<usize>) -> Vec<usize> {
+        match self.wanted().await {
+            Ok(wanted) => open.into_iter().filter(|at| wanted(batch[*at].0.number)).collect(),
+            // Twice is better than never.
+            Err(fault) => {
+                tracing::warn!(%fault, message = %self.id, "a message could not be looked at");
+                open
+            }
+        }
+    }
+
     /// Which devices wait for a vendor, as the ledger has it now.
-    async fn still_wanted(&self) -> Result<impl Fn(i64) -> bool + use<>, Fault> {
+    async fn wanted(&self) -> Result<impl Fn(i64) -> bool + use<>, Fault> {
         let message = found(self.server.ledger.fact(Key::Message(self.id)).await?)?;
         Ok(move |number| {
             let delivery = message.as_ref().and_then(|message| message.deliveries.get(&number));
