@@ -225,7 +225,7 @@ static SQLITE_LEDGER: [(i64, &str, &str); 9] = [
     (8, "lists", include_str!("../../migrations/sqlite/ledger/0008_lists.sql")),
     (9, "erasures", include_str!("../../migrations/sqlite/ledger/0009_erasures.sql")),
 ];
-static SQLITE_VIEWS: [(i64, &str, &str); 10] = [
+static SQLITE_VIEWS: [(i64, &str, &str); 11] = [
     (1, "views", include_str!("../../migrations/sqlite/views/0001_views.sql")),
     (2, "vendors", include_str!("../../migrations/sqlite/views/0002_vendors.sql")),
     (3, "tasks", include_str!("../../migrations/sqlite/views/0003_tasks.sql")),
@@ -236,6 +236,7 @@ static SQLITE_VIEWS: [(i64, &str, &str); 10] = [
     (8, "chats", include_str!("../../migrations/sqlite/views/0008_chats.sql")),
     (9, "callback order", include_str!("../../migrations/sqlite/views/0009_callback_order.sql")),
     (10, "latencies", include_str!("../../migrations/sqlite/views/0010_latencies.sql")),
+    (12, "kinds", include_str!("../../migrations/sqlite/views/0012_kinds.sql")),
 ];
 static POSTGRES_LEDGER: [(i64, &str, &str); 9] = [
     (1, "ledger", include_str!("../../migrations/postgres/ledger/0001_ledger.sql")),
@@ -252,7 +253,7 @@ static SQLITE_PRESENCE: [(i64, &str, &str); 2] = [
     (1, "presence", include_str!("../../migrations/sqlite/presence/0001_presence.sql")),
     (2, "vendor_calls", include_str!("../../migrations/sqlite/presence/0002_vendor_calls.sql")),
 ];
-static POSTGRES_VIEWS: [(i64, &str, &str); 10] = [
+static POSTGRES_VIEWS: [(i64, &str, &str); 11] = [
     (1, "views", include_str!("../../migrations/postgres/views/0001_views.sql")),
     (2, "vendors", include_str!("../../migrations/postgres/views/0002_vendors.sql")),
     (3, "tasks", include_str!("../../migrations/postgres/views/0003_tasks.sql")),
@@ -263,6 +264,7 @@ static POSTGRES_VIEWS: [(i64, &str, &str); 10] = [
     (8, "chats", include_str!("../../migrations/postgres/views/0008_chats.sql")),
     (9, "callback order", include_str!("../../migrations/postgres/views/0009_callback_order.sql")),
     (10, "latencies", include_str!("../../migrations/postgres/views/0010_latencies.sql")),
+    (12, "kinds", include_str!("../../migrations/postgres/views/0012_kinds.sql")),
 ];
 static POSTGRES_PRESENCE: [(i64, &str, &str); 2] = [
     (1, "presence", include_str!("../../migrations/postgres/presence/0001_presence.sql")),

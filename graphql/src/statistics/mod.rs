@@ -2,6 +2,7 @@
 //! the export. Deliveries are counted in the bucket in which they were accepted, so that each bucket
 //! is a cohort: a late report changes the bucket of its delivery.
 
+pub(crate) mod as_of;
 pub mod ask;
 pub mod csv;
 pub mod tally;
@@ -57,6 +58,11 @@ pub(crate) enum StatsKey {
     Task,
     /// The label that a task went to; null of anything else.
     Label,
+    /// What the device is (`01` to `08`), as it registered first; null where its protocol does not
+    /// say. Of an app's more than 1,000 kinds of devices the later ones are `(other)`.
+    DeviceType,
+    /// The app package of the device, as it registered first; null where its protocol does not say.
+    AppPackage,
 }
 
 /// What is counted; what is absent limits nothing. At most 200 items in a list.
@@ -72,6 +78,10 @@ pub(crate) struct StatsFilter {
     tasks: Option<Vec<ID>>,
     /// Deliveries of tasks that went to these labels.
     labels: Option<Vec<String>>,
+    /// Deliveries to devices of these types.
+    device_types: Option<Vec<String>>,
+    /// Deliveries to devices of these app packages.
+    app_packages: Option<Vec<String>>,
 }
 
 /// One of what a funnel is about.
@@ -286,6 +296,16 @@ impl StatsRow {
         self.group.label.as_deref()
     }
 
+    /// The device type, if it was asked for; null where the device's protocol does not say.
+    async fn device_type(&self) -> Option<&str> {
+        self.group.device_type.as_deref()
+    }
+
+    /// The app package, if it was asked for; null where the device's protocol does not say.
+    async fn app_package(&self) -> Option<&str> {
+        self.group.app_package.as_deref()
+    }
+
     /// The counts.
     async fn counts(&self) -> &Counts {
         &self.counts
@@ -357,6 +377,8 @@ pub(crate) fn asked(
         reasons: list(filter.reasons)?,
         tasks,
         labels: list(filter.labels)?,
+        device_types: list(filter.device_types)?,
+        app_packages: list(filter.app_packages)?,
     };
     let keys = keys.into_iter().map(Into::into).collect();
     // What is recorded in this very moment is part of it.

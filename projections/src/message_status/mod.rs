@@ -194,7 +194,7 @@ fn fold(deliveries: &mut Deliveries, recorded: &Recorded) {
     match &recorded.event {
         Event::DeliveriesAdvanced(e) => {
             for step in &e.steps {
-                deliveries.change(step.device, |row| {
+                deliveries.change(recorded.position, step.device, |row| {
                     row.delivery.advance(step);
                     row.due = row.due.after(&row.delivery);
                     if let Some(index) = time_of(step.what) {
@@ -209,10 +209,11 @@ fn fold(deliveries: &mut Deliveries, recorded: &Recorded) {
         }
         Event::RecallRequested(e) => {
             for recalled in &e.results {
-                let Some(row) = deliveries.of(recalled.device) else { continue };
-                row.delivery.recall(e.op, recalled.result);
-                row.due = row.due.after(&row.delivery);
-                row.times[4] = row.delivery.ended.map(|_| row.times[4].unwrap_or(at));
+                deliveries.change(recorded.position, recalled.device, |row| {
+                    row.delivery.recall(e.op, recalled.result);
+                    row.due = row.due.after(&row.delivery);
+                    row.times[4] = row.delivery.ended.map(|_| row.times[4].unwrap_or(at));
+                });
             }
         }
         Event::MessageAccepted(_)
