@@ -180,10 +180,7 @@ pub async fn kinds(conn: &mut Conn<'_>, app: &str) -> Result<BTreeMap<Kind, Kind
     Ok(kinds)
 }
 
-async fn load(
-    conn: &mut Conn<'_>,
-    apps: &[&str],
-) -> Result<Vec<(String, Kind, KindRow)>, Fault> {
+async fn load(conn: &mut Conn<'_>, apps: &[&str]) -> Result<Vec<(String, Kind, KindRow)>, Fault> {
     const SQL: Sql = scalars!(
         "SELECT app, kind, device_type, app_package FROM device_kinds \
          WHERE app IN (SELECT value FROM ",

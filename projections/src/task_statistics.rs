@@ -356,6 +356,25 @@ impl TaskRow {
     }
 }
 
+impl TaskRow {
+    /// The same as it was when only these events of its stream were there; nothing before the first.
+    #[must_use]
+    pub fn as_of(self, events: &[Recorded]) -> Option<TaskRow> {
+        let any = |so: fn(&Event) -> bool| events.iter().any(|recorded| so(&recorded.event));
+        let mut row = self;
+        if !any(|event| matches!(event, Event::TaskCreated(_))) {
+            return None;
+        }
+        if !any(|event| matches!(event, Event::TaskStarted(_))) {
+            (row.started_at, row.expires_at) = (None, None);
+        }
+        if !any(|event| matches!(event, Event::TaskEnded(_))) {
+            (row.ended_at, row.ended, row.users, row.unbound) = (None, None, None, None);
+        }
+        Some(row)
+    }
+}
+
 /// Tasks of an app between two positions, newest first; those in one state if it is said.
 ///
 /// # Errors

@@ -343,7 +343,8 @@ impl Asked {
             list.as_ref().is_none_or(|list| own.is_some_and(|own| list.contains(own)))
         }
         fn among(list: &Option<Vec<String>>, own: Option<&str>) -> bool {
-            list.as_ref().is_none_or(|list| own.is_some_and(|own| list.iter().any(|one| one == own)))
+            list.as_ref()
+                .is_none_or(|list| own.is_some_and(|own| list.iter().any(|one| one == own)))
         }
         let task = row.task.map(MessageId);
         any(&self.filter.protocols, Some(&row.protocol))
@@ -469,11 +470,7 @@ pub(super) fn much() -> NoAnswer {
     NoAnswer::refused("too much is asked for: a shorter range or longer buckets may work")
 }
 
-async fn count(
-    conn: &mut Conn<'_>,
-    reading: &mut Reading<'_>,
-    span: Span,
-) -> Result<(), NoAnswer> {
+async fn count(conn: &mut Conn<'_>, reading: &mut Reading<'_>, span: Span) -> Result<(), NoAnswer> {
     let Reading { app, asked, .. } = *reading;
     let all = match asked.only_tasks() {
         true => Vec::new(),

@@ -15,6 +15,8 @@ use projections::{latency::Step, message_status, task_statistics};
 use crate::{
     Hidden as _, Sources,
     list::TimeRange,
+    message::Message,
+    moment::{self, Moment},
     time, wait_for,
     words::{Channel, DeliveryEnding, DeliveryStage, ProtocolName, STAGES, VendorName},
 };
@@ -425,10 +427,11 @@ pub(crate) async fn funnel(
     ctx: &Context<'_>,
     app: &str,
     of: FunnelOf,
-    at_least: Option<i64>,
+    (at_least, as_of): (Option<i64>, Option<Moment>),
 ) -> Result<Option<Funnel>> {
     let sources = ctx.data::<Sources>()?;
     wait_for(sources, at_least).await?;
+    let as_of = moment::of_views(sources, as_of).await?;
     let now = sources.history.now();
     let (position, tally) = match of {
         FunnelOf::Task(id) => {
@@ -437,11 +440,24 @@ pub(crate) async fn funnel(
             let mut checkout = sources.views.checkout().await.hidden()?;
             let found = task_statistics::find(&mut checkout.conn(), app, task).await.hidden()?;
             let Some(found) = found else { return Ok(None) };
+            if let Some(position) = as_of {
+                if found.task.position > position {
+                    return Ok(None);
+                }
+                let conn = &mut checkout.conn();
+                let tally = as_of::of_task(conn, app, task, position).await.hidden()?;
+                return Ok(Some(Funnel { position, counts: Counts(tally) }));
+            }
             let counts = task_statistics::Counts { cells: found.cells, latencies: found.latencies };
             (position, Tally::of_task(&counts).hidden()?)
         }
         FunnelOf::Message(id) => {
             let Ok(message) = id.parse::<MessageId>() else { return Ok(None) };
+            if let Some(position) = as_of {
+                let found = Message::at(sources, app, message, position).await?;
+                let tally = found.and_then(|found| found.tally());
+                return Ok(tally.map(|tally| Funnel { position, counts: Counts(tally) }));
+            }
             let position = sources.progress.position();
             let mut checkout = sources.views.checkout().await.hidden()?;
             let conn = &mut checkout.conn();
@@ -455,11 +471,12 @@ pub(crate) async fn funnel(
             let range = TimeRange { from: time(now), to: None };
             let filter = StatsFilter { labels: Some(vec![label]), ..StatsFilter::default() };
             let question = asked(now, range, StatsBucket::Total, Vec::new(), Some(filter), None)?;
-            let question = Asked { from: 0, ..question };
+            let question = Asked { from: 0, as_of, ..question };
             total(sources, app, &question).await?
         }
         FunnelOf::Range(range) => {
             let question = asked(now, range, StatsBucket::Total, Vec::new(), None, None)?;
+            let question = Asked { as_of, ..question };
             total(sources, app, &question).await?
         }
     };
@@ -471,13 +488,14 @@ pub(crate) async fn why_not_sent(
     ctx: &Context<'_>,
     app: &str,
     (range, filter): (TimeRange, Option<StatsFilter>),
-    at_least: Option<i64>,
+    (at_least, as_of): (Option<i64>, Option<Moment>),
 ) -> Result<WhyNotSent> {
     let sources = ctx.data::<Sources>()?;
     wait_for(sources, at_least).await?;
+    let as_of = moment::of_views(sources, as_of).await?;
     let now = sources.history.now();
     let mut question = asked(now, range, StatsBucket::Total, Vec::new(), filter, None)?;
-    question.times = false;
+    (question.times, question.as_of) = (false, as_of);
     let (position, tally) = total(sources, app, &question).await?;
     let sent = tally.split(Stage::Sent);
     Ok(WhyNotSent {

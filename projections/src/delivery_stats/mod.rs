@@ -56,8 +56,7 @@ const BY_GRAIN: [&str; 4] = ["app", "grain", "bucket_at", "protocol"];
 static ADD: LazyLock<Insert> = LazyLock::new(|| adding("delivery_stats", &BY_QUARTER, CELL));
 static ADD_LATENCIES: LazyLock<Insert> =
     LazyLock::new(|| adding("delivery_latencies", &BY_QUARTER, TIMES));
-static ADD_ROLLED: LazyLock<Insert> =
-    LazyLock::new(|| adding("delivery_rollups", &BY_GRAIN, CELL));
+static ADD_ROLLED: LazyLock<Insert> = LazyLock::new(|| adding("delivery_rollups", &BY_GRAIN, CELL));
 static ADD_ROLLED_LATENCIES: LazyLock<Insert> =
     LazyLock::new(|| adding("latency_rollups", &BY_GRAIN, TIMES));
 
@@ -229,7 +228,13 @@ impl Noted {
     }
 
     /// A step of a delivery ended with an event, after so many ms.
-    pub(crate) fn took(&mut self, (position, kind): (i64, Kind), way: Way, step: Step, millis: i64) {
+    pub(crate) fn took(
+        &mut self,
+        (position, kind): (i64, Kind),
+        way: Way,
+        step: Step,
+        millis: i64,
+    ) {
         self.push(position, kind, What::Took(way, step, bucket_of(millis)), 1);
     }
 }

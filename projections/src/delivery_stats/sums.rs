@@ -241,7 +241,11 @@ pub async fn latencies_of_tasks(
     let row = |(bucket, protocol, kind, way, step, label, task, millis, deliveries): Row| {
         let (protocol, way, step) =
             (db::from_name(protocol)?, way_named(&way)?, Step::named(&step)?);
-        Ok((task, label, LatencyRow { bucket, protocol, kind: kind_of(kind)?, way, step, millis, deliveries }))
+        Ok((
+            task,
+            label,
+            LatencyRow { bucket, protocol, kind: kind_of(kind)?, way, step, millis, deliveries },
+        ))
     };
     rows.into_iter().map(row).collect()
 }
