@@ -187,12 +187,12 @@ mod tests {
     #[test]
     fn what_is_written_is_what_is_read() {
         let moved = moves();
-        assert_eq!(decode(1_024, &encode(1_024, &moved)).unwrap(), moved);
-        assert_eq!(decode(0, &encode(0, &[])).unwrap(), []);
+        assert_eq!(decode(1_024, &encode(1_024, &moved)).ok(), Some(moved.clone()));
+        assert_eq!(decode(0, &encode(0, &[])).ok(), Some(Vec::new()));
         let far = [i64::MAX, i64::MIN + 1, -1, 0, 1];
         for deliveries in far {
             let one = [Moved { deliveries, ..moved[0] }];
-            assert_eq!(decode(7, &encode(7, &one)).unwrap(), one);
+            assert_eq!(decode(7, &encode(7, &one)).ok(), Some(one.to_vec()));
         }
     }
 
