@@ -19,6 +19,7 @@ use crate::{
     event::Event,
     list::{Asked, Cursor, Page, TimeRange, positions},
     message::Message,
+    moment::{self, Moment},
     statistics::{
         self, DeliveryStats, Funnel, FunnelOf, StatsBucket, StatsFilter, StatsKey, WhyNotSent,
     },
@@ -34,6 +35,13 @@ const MAX_SCAN: i64 = 5_000;
 
 /// A tenant.
 pub(crate) struct App(pub(crate) domain::app::App);
+
+/// As of when a list is told.
+#[derive(SimpleObject)]
+struct Told {
+    /// Ledger position as of which the list is told; null: now.
+    as_of: Option<i64>,
+}
 
 /// How far a page of events looked.
 #[derive(SimpleObject)]
@@ -103,19 +111,21 @@ impl App {
         ctx: &Context<'_>,
         #[graphql(default = 50, desc = "Devices of the page, at most 200.")] first: i64,
         #[graphql(desc = "Cursor after which the page begins.")] after: Option<String>,
-        #[graphql(desc = "Ledger position; now if absent.")] as_of: Option<i64>,
+        #[graphql(desc = "Ledger position, or time; now if absent.")] as_of: Option<Moment>,
         #[graphql(desc = "Devices of the user with that name, as they are now.")] user: Option<
             String,
         >,
         #[graphql(desc = "Devices of that package.")] app_package: Option<String>,
         #[graphql(desc = "Devices whose registration stands there.")] status: Option<DeviceStatus>,
-    ) -> Result<Page<Device>> {
+    ) -> Result<Page<Device, Told>> {
         let asked = Asked::new(first, after.as_deref())?;
-        let mut checkout = ctx.data::<Sources>()?.registry.checkout().await.hidden()?;
+        let sources = ctx.data::<Sources>()?;
+        let as_of = moment::position(sources, as_of).await?;
+        let mut checkout = sources.registry.checkout().await.hidden()?;
         let (conn, number) = (&mut checkout.conn(), asked.position(0));
         let package = app_package.as_deref();
         if [user.as_deref(), package].into_iter().flatten().any(|text| text.contains('\0')) {
-            return Ok(Connection::new(false, false));
+            return Ok(Connection::with_additional_fields(false, false, Told { as_of }));
         }
         let status = status.map(Into::into);
         let found = match user {
@@ -139,7 +149,12 @@ impl App {
                 found
             }
         };
-        Ok(asked.page(found.into_iter().map(|device| (device.number, Device(device)))))
+        let page: Page<Device> =
+            asked.page(found.into_iter().map(|device| (device.number, Device(device))));
+        let (before, more) = (page.has_previous_page, page.has_next_page);
+        let mut told = Connection::with_additional_fields(before, more, Told { as_of });
+        told.edges = page.edges;
+        Ok(told)
     }
 
     /// One device by its number.
@@ -201,7 +216,7 @@ impl App {
         let between = (from, to.min(asked.position(i64::MAX)));
         let rows = message_status::messages(conn, self.id(), between, protocol, asked.rows());
         let rows = rows.await.hidden()?;
-        Ok(asked.page(rows.into_iter().map(|row| (row.position, Message(row)))))
+        Ok(asked.page(rows.into_iter().map(|row| (row.position, Message::now(row)))))
     }
 
     /// One message.
@@ -209,11 +224,17 @@ impl App {
         &self,
         ctx: &Context<'_>,
         #[graphql(desc = "The id that the caller got.")] id: ID,
+        #[graphql(desc = "Ledger position, or time; now if absent.")] as_of: Option<Moment>,
     ) -> Result<Option<Message>> {
+        let sources = ctx.data::<Sources>()?;
+        let as_of = moment::position(sources, as_of).await?;
         let Ok(id) = id.parse::<MessageId>() else { return Ok(None) };
-        let mut checkout = ctx.data::<Sources>()?.views.checkout().await.hidden()?;
+        if let Some(position) = as_of {
+            return Message::at(sources, self.id(), id, position).await;
+        }
+        let mut checkout = sources.views.checkout().await.hidden()?;
         let row = message_status::find(&mut checkout.conn(), self.id(), id).await.hidden()?;
-        Ok(row.map(Message))
+        Ok(row.map(Message::now))
     }
 
     /// Pushes to a label, to a list or to everyone, newest first.
@@ -234,7 +255,7 @@ impl App {
         let (conn, state) = (&mut checkout.conn(), state.map(Into::into));
         let rows = task_statistics::tasks(conn, self.id(), between, state, asked.rows());
         let rows = rows.await.hidden()?;
-        Ok(asked.page(rows.into_iter().map(|row| (row.position, Task(row)))))
+        Ok(asked.page(rows.into_iter().map(|row| (row.position, Task::now(row)))))
     }
 
     /// One task.
@@ -242,11 +263,19 @@ impl App {
         &self,
         ctx: &Context<'_>,
         #[graphql(desc = "The id that the caller got.")] id: ID,
+        #[graphql(desc = "Ledger position, or time; now if absent.")] as_of: Option<Moment>,
     ) -> Result<Option<Task>> {
+        let sources = ctx.data::<Sources>()?;
+        let as_of = moment::of_views(sources, as_of).await?;
         let Ok(id) = id.parse::<MessageId>() else { return Ok(None) };
-        let mut checkout = ctx.data::<Sources>()?.views.checkout().await.hidden()?;
-        let found = task_statistics::find(&mut checkout.conn(), self.id(), id).await.hidden()?;
-        Ok(found.map(|found| Task(found.task)))
+        let found = {
+            let mut checkout = sources.views.checkout().await.hidden()?;
+            task_statistics::find(&mut checkout.conn(), self.id(), id).await.hidden()?
+        };
+        match (found, as_of) {
+            (Some(found), Some(position)) => Task::at(sources, found.task, position).await,
+            (found, _) => Ok(found.map(|found| Task::now(found.task))),
+        }
     }
 
     /// Messages from devices and phones to the app, newest first.
@@ -366,11 +395,15 @@ impl App {
         #[graphql(desc = "IANA name of the zone of days and weeks; UTC if absent.")]
         time_zone: Option<String>,
         #[graphql(desc = "Position to wait for, for 5 seconds at most.")] at_least: Option<i64>,
+        #[graphql(desc = "Ledger position, or time; where the views are if absent.")] as_of: Option<
+            Moment,
+        >,
     ) -> Result<DeliveryStats> {
         let sources = ctx.data::<Sources>()?;
         wait_for(sources, at_least).await?;
         let (now, zone) = (sources.history.now(), time_zone.as_deref());
         let mut asked = statistics::asked(now, range, bucket, group_by, filter, zone)?;
+        asked.as_of = moment::of_views(sources, as_of).await?;
         // Times are many rows: they are read only where somebody looks at them.
         let (total, rows) = (ctx.look_ahead().field("total"), ctx.look_ahead().field("rows"));
         let timed =
@@ -386,8 +419,11 @@ impl App {
         ctx: &Context<'_>,
         #[graphql(desc = "A task, a message, a label or a span of time.")] of: FunnelOf,
         #[graphql(desc = "Position to wait for, for 5 seconds at most.")] at_least: Option<i64>,
+        #[graphql(desc = "Ledger position, or time; where the views are if absent.")] as_of: Option<
+            Moment,
+        >,
     ) -> Result<Option<Funnel>> {
-        statistics::funnel(ctx, self.id(), of, at_least).await
+        statistics::funnel(ctx, self.id(), of, (at_least, as_of)).await
     }
 
     /// Why deliveries were not sent, by reason.
@@ -398,8 +434,11 @@ impl App {
         #[graphql(desc = "When they were accepted; at most 1,100 days.")] range: TimeRange,
         #[graphql(desc = "What is counted.")] filter: Option<StatsFilter>,
         #[graphql(desc = "Position to wait for, for 5 seconds at most.")] at_least: Option<i64>,
+        #[graphql(desc = "Ledger position, or time; where the views are if absent.")] as_of: Option<
+            Moment,
+        >,
     ) -> Result<WhyNotSent> {
-        statistics::why_not_sent(ctx, self.id(), (range, filter), at_least).await
+        statistics::why_not_sent(ctx, self.id(), (range, filter), (at_least, as_of)).await
     }
 }
 

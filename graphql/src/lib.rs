@@ -12,6 +12,7 @@ mod list;
 mod live;
 mod loaders;
 mod message;
+mod moment;
 pub mod statistics;
 mod task;
 mod timeline;

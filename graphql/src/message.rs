@@ -8,14 +8,15 @@ use domain::{Stream, message::MessageId, ums};
 use projections::{
     Fault,
     db::from_name,
-    message_status::{DeliveryRow, MessageRow},
+    message_status::{self, DeliveryRow, MessageRow},
 };
 
 use crate::{
-    Hidden as _,
+    Hidden as _, Sources,
     device::Device,
     event::Event,
     loaders::{Account, DeliveriesOf, Numbered, StreamNamed, load},
+    moment,
     statistics::{Counts, tally::Tally},
     time,
     timeline::{TimelineEntry, timeline},
@@ -27,7 +28,51 @@ use crate::{
 };
 
 /// One accepted push.
-pub(crate) struct Message(pub(crate) MessageRow);
+pub(crate) struct Message {
+    row: MessageRow,
+    as_of: Option<AsOf>,
+}
+
+/// A message as it was.
+struct AsOf {
+    position: i64,
+    deliveries: Arc<Vec<DeliveryRow>>,
+}
+
+impl Message {
+    /// A message as it is now.
+    pub(crate) fn now(row: MessageRow) -> Message {
+        Message { row, as_of: None }
+    }
+
+    /// A message of an app as it was at a position; nothing if it was not accepted yet.
+    pub(crate) async fn at(
+        sources: &Sources,
+        app: &str,
+        id: MessageId,
+        position: i64,
+    ) -> Result<Option<Message>> {
+        let stream = Stream::Message(id).to_string();
+        let events = moment::stream(sources, &stream, position).await?;
+        let found = message_status::after(&events).hidden()?;
+        let own = found.filter(|(row, _)| row.app == app);
+        Ok(own.map(|(row, deliveries)| {
+            let deliveries = Arc::new(deliveries);
+            Message { row, as_of: Some(AsOf { position, deliveries }) }
+        }))
+    }
+
+    /// How far its deliveries got as of its position.
+    pub(crate) fn tally(&self) -> Option<Tally> {
+        let as_of = self.as_of.as_ref()?;
+        Some(Tally::of_message(self.row.accepted_at, &as_of.deliveries))
+    }
+
+    /// Position up to which it is told.
+    fn until(&self) -> i64 {
+        self.as_of.as_ref().map_or(i64::MAX, |as_of| as_of.position)
+    }
+}
 
 /// Who pushed.
 #[derive(Clone, Copy, PartialEq, Eq, Enum)]
@@ -40,10 +85,11 @@ enum MessageSender {
     Cloud,
 }
 
-/// The events of a stream, in order.
-pub(crate) async fn history(ctx: &Context<'_>, stream: Stream) -> Result<Vec<Event>> {
+/// The events of a stream up to a position, in order.
+pub(crate) async fn history(ctx: &Context<'_>, stream: Stream, until: i64) -> Result<Vec<Event>> {
     let events = load(ctx, StreamNamed(stream.to_string())).await?.unwrap_or_default();
-    events.iter().map(|event| Ok(Event::new(event)?)).collect()
+    let events = events.iter().take_while(|event| event.position <= until);
+    events.map(|event| Ok(Event::new(event)?)).collect()
 }
 
 /// One message to one device.
@@ -52,6 +98,8 @@ pub(crate) async fn history(ctx: &Context<'_>, stream: Stream) -> Result<Vec<Eve
 pub(crate) struct Delivery {
     #[graphql(skip)]
     message: MessageId,
+    #[graphql(skip)]
+    until: i64,
     /// Number of the device.
     device: i64,
     /// The furthest it got.
@@ -90,37 +138,48 @@ impl Delivery {
     /// Its story, in order, with what each event means.
     #[graphql(complexity = "10 * child_complexity")]
     async fn timeline(&self, ctx: &Context<'_>) -> Result<Vec<TimelineEntry>> {
-        story(ctx, self.message, self.device).await
+        story(ctx, self.message, self.device, self.until).await
     }
 }
 
-/// The story of a message on one device.
-async fn story(ctx: &Context<'_>, message: MessageId, device: i64) -> Result<Vec<TimelineEntry>> {
+/// The story of a message on one device, up to a position.
+async fn story(
+    ctx: &Context<'_>,
+    message: MessageId,
+    device: i64,
+    until: i64,
+) -> Result<Vec<TimelineEntry>> {
     let stream = Stream::Message(message).to_string();
     let events = load(ctx, StreamNamed(stream)).await?.unwrap_or_default();
-    Ok(timeline(&events, device))
+    let known = events.partition_point(|event| event.position <= until);
+    Ok(timeline(&events[..known], device))
 }
 
 #[Object]
 impl Message {
     /// The id that the caller got.
     async fn id(&self) -> ID {
-        self.0.message.to_string().into()
+        self.row.message.to_string().into()
+    }
+
+    /// Ledger position as of which it is told; null: now.
+    async fn as_of(&self) -> Option<i64> {
+        self.as_of.as_ref().map(|as_of| as_of.position)
     }
 
     /// Position of the push in the ledger.
     async fn position(&self) -> i64 {
-        self.0.position
+        self.row.position
     }
 
     /// Protocol that it came by.
     async fn protocol(&self) -> Result<ProtocolName> {
-        named(&self.0.protocol).map(|protocol: domain::message::Protocol| protocol.into())
+        named(&self.row.protocol).map(|protocol: domain::message::Protocol| protocol.into())
     }
 
     /// Who pushed.
     async fn sender(&self) -> MessageSender {
-        match self.0.sender.as_str() {
+        match self.row.sender.as_str() {
             "user" => MessageSender::User,
             "terminal" => MessageSender::Terminal,
             _ => MessageSender::Cloud,
@@ -129,61 +188,62 @@ impl Message {
 
     /// The user who pushed, if one did.
     async fn user(&self, ctx: &Context<'_>) -> Result<Option<User>> {
-        let account = self.0.account.as_deref().and_then(|account| account.parse().ok());
+        let account = self.row.account.as_deref().and_then(|account| account.parse().ok());
         let Some(account) = account else { return Ok(None) };
         Ok(load(ctx, Account(account)).await?.map(User))
     }
 
     /// When it was accepted.
     async fn accepted_at(&self) -> DateTime<Utc> {
-        time(self.0.accepted_at)
+        time(self.row.accepted_at)
     }
 
     /// When it stops being worth delivering.
     async fn expires_at(&self) -> DateTime<Utc> {
-        time(self.0.expires_at)
+        time(self.row.expires_at)
     }
 
     /// Deliveries that it makes.
     async fn targets(&self) -> i64 {
-        self.0.targets
+        self.row.targets
     }
 
     /// Destinations that led to no registered device.
     async fn unresolved(&self) -> i64 {
-        self.0.unresolved
+        self.row.unresolved
     }
 
     /// How it travels.
     async fn strategy(&self) -> Result<StrategyName> {
-        named(&self.0.strategy).map(|strategy: domain::route::Strategy| strategy.into())
+        named(&self.row.strategy).map(|strategy: domain::route::Strategy| strategy.into())
     }
 
     /// The same as Easemob numbers it: 0 to 4.
     async fn strategy_number(&self) -> Result<i64> {
-        named(&self.0.strategy).map(|strategy: domain::route::Strategy| strategy as i64)
+        named(&self.row.strategy).map(|strategy: domain::route::Strategy| strategy as i64)
     }
 
     /// Users that it was addressed to by name.
     async fn users(&self) -> i64 {
-        self.0.users[0]
+        self.row.users[0]
     }
 
     /// Those among them that have no device.
     async fn users_without_device(&self) -> i64 {
-        self.0.users[1]
+        self.row.users[1]
     }
 
     /// Its deliveries, in order of device number.
     #[graphql(complexity = "3 * child_complexity")]
     async fn deliveries(&self, ctx: &Context<'_>) -> Result<Vec<Delivery>> {
-        Ok(self.rows(ctx).await?.iter().map(delivery).collect())
+        let until = self.until();
+        Ok(self.rows(ctx).await?.iter().map(|row| delivery(row, until)).collect())
     }
 
     /// How far its deliveries got.
     async fn counts(&self, ctx: &Context<'_>) -> Result<Counts> {
         let rows = self.rows(ctx).await?;
-        Ok(Counts(Tally::of_message(self.0.accepted_at, &rows)))
+        Ok(Counts(Tally::of_message(self.row.accepted_at, &rows)))
     }
 
     /// Its story on one device, in order, with what each event means.
@@ -193,19 +253,22 @@ impl Message {
         ctx: &Context<'_>,
         #[graphql(desc = "Number of the device.")] device: i64,
     ) -> Result<Vec<TimelineEntry>> {
-        story(ctx, self.0.message, device).await
+        story(ctx, self.row.message, device, self.until()).await
     }
 
     /// Its history, in order.
     #[graphql(complexity = "20 * child_complexity")]
     async fn events(&self, ctx: &Context<'_>) -> Result<Vec<Event>> {
-        history(ctx, Stream::Message(self.0.message)).await
+        history(ctx, Stream::Message(self.row.message), self.until()).await
     }
 }
 
 impl Message {
     async fn rows(&self, ctx: &Context<'_>) -> Result<Arc<Vec<DeliveryRow>>> {
-        Ok(load(ctx, DeliveriesOf(self.0.message.0)).await?.unwrap_or_default())
+        if let Some(as_of) = &self.as_of {
+            return Ok(Arc::clone(&as_of.deliveries));
+        }
+        Ok(load(ctx, DeliveriesOf(self.row.message.0)).await?.unwrap_or_default())
     }
 }
 
@@ -215,11 +278,12 @@ pub(crate) fn named<T: serde::de::DeserializeOwned>(name: &str) -> Result<T> {
     found.hidden()
 }
 
-fn delivery(row: &DeliveryRow) -> Delivery {
+fn delivery(row: &DeliveryRow, until: i64) -> Delivery {
     let times = row.times.map(|at| at.map(time));
     let [sent_at, received_at, displayed_at, acknowledged_at, ended_at] = times;
     Delivery {
         message: row.message,
+        until,
         device: row.device,
         stage: row.delivery.stage.into(),
         ended: row.delivery.ended.map(Into::into),

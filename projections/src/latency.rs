@@ -1,11 +1,7 @@
 //! How long the steps of a delivery took: four steps, each measured where both of its ends were
 //! recorded. Messages and chunks note them while they are folded; histograms of any of them add up.
 
-use std::collections::BTreeMap;
-
-use domain::task::state::Way;
-
-use crate::{Fault, histogram::bucket_of};
+use crate::Fault;
 
 /// A step whose time is measured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -56,38 +52,16 @@ impl Step {
     }
 }
 
-/// How many deliveries took so long for a step, by the way over which it came and by bucket
-/// ([`crate::histogram`]).
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Latencies(pub(crate) BTreeMap<(Way, Step, i64), i64>);
-
-impl Latencies {
-    /// So many took so many ms.
-    pub(crate) fn took(&mut self, way: Way, step: Step, millis: i64, deliveries: i64) {
-        *self.0.entry((way, step, bucket_of(millis))).or_default() += deliveries;
-    }
-
-    /// The steps that ended between two states of a delivery's times.
-    pub(crate) fn between(
-        &mut self,
-        way: Way,
-        accepted_at: i64,
-        before: &[Option<i64>; 5],
-        after: &[Option<i64>; 5],
-    ) {
-        for step in Step::ALL {
-            if let ((_, None), (Some(begin), Some(end))) =
-                (step.ends(accepted_at, before), step.ends(accepted_at, after))
-            {
-                self.took(way, step, (end - begin).max(0) / 1_000, 1);
-            }
+/// The steps that ended between two states of a delivery's times, and how long each took, in ms.
+pub(crate) fn ended(
+    accepted_at: i64,
+    before: &[Option<i64>; 5],
+    after: &[Option<i64>; 5],
+) -> impl Iterator<Item = (Step, i64)> {
+    Step::ALL.into_iter().filter_map(move |step| {
+        match (step.ends(accepted_at, before), step.ends(accepted_at, after)) {
+            ((_, None), (Some(begin), Some(end))) => Some((step, (end - begin).max(0) / 1_000)),
+            _ => None,
         }
-    }
-
-    /// Adds others.
-    pub(crate) fn add(&mut self, others: &Latencies) {
-        for (key, deliveries) in &others.0 {
-            *self.0.entry(*key).or_default() += deliveries;
-        }
-    }
+    })
 }

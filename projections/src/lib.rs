@@ -8,7 +8,9 @@ pub mod callbacks;
 pub mod chats;
 pub mod db;
 pub mod delivery_stats;
+pub mod device_kinds;
 pub mod histogram;
+pub mod journal;
 pub mod latency;
 pub mod live;
 pub mod message_status;
@@ -63,6 +65,7 @@ impl Fault {
 /// [`Fault`] when the database fails; nothing was applied then, if the caller rolls back.
 pub async fn apply(conn: &mut Conn<'_>, page: &[Recorded]) -> Result<(), Fault> {
     let mut moves = Moves::default();
+    device_kinds::apply(conn, page).await?;
     message_status::apply(conn, page, &mut moves).await?;
     pending::apply(conn, page).await?;
     callbacks::apply(conn, page).await?;
@@ -70,7 +73,8 @@ pub async fn apply(conn: &mut Conn<'_>, page: &[Recorded]) -> Result<(), Fault> 
     uplinks::apply(conn, page).await?;
     let tasks = task_statistics::apply(conn, page).await?;
     task_chunks::apply(conn, page, &tasks, &mut moves).await?;
-    delivery_stats::apply(conn, moves).await
+    delivery_stats::apply(conn, moves).await?;
+    journal::close(conn, page).await
 }
 
 /// Name of every table that [`apply`] writes, for tests and rebuilds.
@@ -86,6 +90,11 @@ pub const TABLES: &[&str] = &[
     "delivery_latencies",
     "delivery_rollups",
     "latency_rollups",
+    "device_kinds",
+    "device_numbers",
+    "journal",
+    "journal_sums",
+    "journal_spans",
     "uplinks",
     "callbacks",
     "callback_counts",

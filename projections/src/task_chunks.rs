@@ -16,10 +16,11 @@ use domain::{
 use crate::{
     Fault,
     db::{self, Conn, Insert, Sql, Value},
-    delivery_stats::{Cell, Moves},
-    latency::{Latencies, Step},
+    delivery_stats::{Cell, Moves, Noted},
+    device_kinds::{Kind, Kinds},
+    latency::Step,
     on, rows,
-    task_statistics::{self, Moved, Traits},
+    task_statistics::Traits,
 };
 
 static UPSERT: LazyLock<Insert> = LazyLock::new(|| {
@@ -77,12 +78,25 @@ pub(crate) async fn apply(
         return Ok(());
     }
     let mut rows = load(conn, &touched).await?;
-    let mut moved = Moved::default();
+    let told = page.iter().filter(|recorded| matches!(recorded.stream, Stream::Chunk(..)));
+    let told = told.flat_map(|recorded| match &recorded.event {
+        Event::DeliveriesAdvanced(e) => e.steps.iter().map(|step| step.device).collect(),
+        _ => Vec::new(),
+    });
+    let kinds_of_steps = Kinds::of(conn, told.collect()).await?;
     for recorded in page {
         let Stream::Chunk(task, chunk) = recorded.stream else { continue };
         let traits = tasks.get(&task.0);
         let traits = traits.ok_or_else(|| Fault::stored("task", format!("{task} is unknown")))?;
-        fold(&mut rows, (task.0, chunk), recorded, traits, (moves, &mut moved));
+        // A page has many chunks, of thousands of devices each: those are not held all at once.
+        let own = match &recorded.event {
+            Event::ChunkDelivered(e) => Some(Kinds::of(conn, e.devices.numbers()).await?),
+            _ => None,
+        };
+        let kinds = own.as_ref().unwrap_or(&kinds_of_steps);
+        let mut noted = Noted::of(traits.started_at, traits.protocol, Some(task));
+        fold(&mut rows, (task.0, chunk), recorded, traits, (kinds, &mut noted));
+        moves.add(&traits.app, noted);
     }
     let mut values = Vec::with_capacity(rows.len() * 16);
     for ((task, chunk), row) in rows {
@@ -90,8 +104,7 @@ pub(crate) async fn apply(
             push(&mut values, (task, chunk), row, traits);
         }
     }
-    UPSERT.run(conn, values).await?;
-    task_statistics::add(conn, moved).await
+    UPSERT.run(conn, values).await
 }
 
 fn fold(
@@ -99,7 +112,7 @@ fn fold(
     key: (i64, i64),
     recorded: &Recorded,
     traits: &Traits,
-    (moves, moved): (&mut Moves, &mut Moved),
+    (kinds, noted): (&Kinds, &mut Noted),
 ) {
     let before = rows.remove(&key);
     let (states, mut since, mut reached, chunk) = match before {
@@ -114,9 +127,9 @@ fn fold(
         since = recorded.position;
     }
     let now = (recorded.recorded_at - traits.started_at).max(0) / 1_000;
-    let mut latencies = Latencies::default();
+    let (position, devices) = (recorded.position, chunk.devices.numbers());
     if let (Event::DeliveriesAdvanced(e), Some(states)) = (&recorded.event, &states) {
-        let (devices, mut states) = (chunk.devices.numbers(), states.clone());
+        let mut states = states.clone();
         for step in &e.steps {
             let Ok(at) = devices.binary_search(&step.device) else { continue };
             let (Some(state), Some(reached)) = (states.get_mut(at), reached.get_mut(at)) else {
@@ -124,51 +137,51 @@ fn fold(
             };
             let before = state.stage();
             *state = state.advance(step.what);
-            arrive(&mut latencies, *state, before, reached, now);
+            arrive(noted, (position, kinds.get(step.device)), (before, *state), reached, now);
         }
     }
-    let mut changes: HashMap<(Option<State>, State), i64> = HashMap::new();
-    for (at, after) in chunk.states.iter().enumerate() {
+    let mut changes: HashMap<(Kind, Option<State>, State), i64> = HashMap::new();
+    for ((at, after), device) in chunk.states.iter().enumerate().zip(devices) {
         let before = states.as_ref().and_then(|states| states.get(at)).copied();
         if before == Some(*after) {
             continue;
         }
-        *changes.entry((before, *after)).or_default() += 1;
+        let kind = kinds.get(device);
+        *changes.entry((kind, before, *after)).or_default() += 1;
         if matches!(recorded.event, Event::ChunkDelivered(_)) {
             let before = before.map_or(Stage::Accepted, State::stage);
-            arrive(&mut latencies, *after, before, &mut reached[at], now);
+            arrive(noted, (position, kind), (before, *after), &mut reached[at], now);
         }
     }
-    let cells = moves.of(&traits.app, traits.started_at, traits.protocol);
-    for ((before, after), deliveries) in changes {
+    for ((kind, before, after), deliveries) in changes {
         let (before, after) = (before.map(Cell::of_state), Cell::of_state(after));
-        cells.note(before, after, deliveries);
-        if let Some(before) = before {
-            *moved.cells.entry((key.0, before)).or_default() -= deliveries;
-        }
-        *moved.cells.entry((key.0, after)).or_default() += deliveries;
+        noted.moved((position, kind), before, after, deliveries);
     }
-    cells.took(&latencies);
-    moved.latencies.entry(key.0).or_default().add(&latencies);
     rows.insert(key, Row { chunk, since, reached });
 }
 
 /// Notes how long the steps took that end when a delivery gets to a stage, `now` ms after its task
 /// started: those of which both ends were recorded.
-fn arrive(latencies: &mut Latencies, after: State, before: Stage, reached: &mut u32, now: i64) {
+fn arrive(
+    noted: &mut Noted,
+    place: (i64, Kind),
+    (before, after): (Stage, State),
+    reached: &mut u32,
+    now: i64,
+) {
     if after.stage() <= before || after.stage() < Stage::Sent {
         return;
     }
     let way = after.way();
     if before < Stage::Sent {
-        latencies.took(way, Step::HandedOver, now, 1);
+        noted.took(place, way, Step::HandedOver, now);
     }
     let since = (now + 1 - i64::from(*reached)).max(0);
     match (before, after.stage()) {
-        (_, Stage::Received) => latencies.took(way, Step::Received, now, 1),
-        (Stage::Received, Stage::Displayed) => latencies.took(way, Step::Displayed, since, 1),
+        (_, Stage::Received) => noted.took(place, way, Step::Received, now),
+        (Stage::Received, Stage::Displayed) => noted.took(place, way, Step::Displayed, since),
         (Stage::Displayed, Stage::Acknowledged) => {
-            latencies.took(way, Step::Acknowledged, since, 1);
+            noted.took(place, way, Step::Acknowledged, since);
         }
         // What was passed over has no time of its own.
         _ => {}

@@ -16,8 +16,9 @@ use domain::{
 use crate::{
     Fault,
     db::{self, Conn, Insert, Sql},
-    delivery_stats::Cell,
-    latency::{Latencies, Step},
+    delivery_stats::{CELL, Cell, TIMES, What, adding, push},
+    device_kinds::Kind,
+    latency::Step,
     on, scalars,
 };
 
@@ -36,16 +37,10 @@ static INSERT: LazyLock<Insert> = LazyLock::new(|| {
     ];
     Insert::new("task_statistics", &columns, "")
 });
-static ADD_DELIVERIES: LazyLock<Insert> = LazyLock::new(|| {
-    let tail = "ON CONFLICT (task, way, stage, ended) \
-                DO UPDATE SET deliveries = task_deliveries.deliveries + excluded.deliveries";
-    Insert::new("task_deliveries", &["task", "way", "stage", "ended", "deliveries"], tail)
-});
-static ADD_LATENCIES: LazyLock<Insert> = LazyLock::new(|| {
-    let tail = "ON CONFLICT (task, way, step, millis) \
-                DO UPDATE SET deliveries = task_latencies.deliveries + excluded.deliveries";
-    Insert::new("task_latencies", &["task", "way", "step", "millis", "deliveries"], tail)
-});
+static ADD_DELIVERIES: LazyLock<Insert> =
+    LazyLock::new(|| adding("task_deliveries", &["task"], CELL));
+static ADD_LATENCIES: LazyLock<Insert> =
+    LazyLock::new(|| adding("task_latencies", &["task"], TIMES));
 
 /// What chunks have to know of their task.
 #[derive(Debug, Clone)]
@@ -141,48 +136,26 @@ async fn traits(conn: &mut Conn<'_>, tasks: Vec<i64>) -> Result<BTreeMap<i64, Tr
     rows.into_iter().map(traits).collect()
 }
 
-/// What moved of tasks' deliveries, and how long their steps took.
-#[derive(Debug, Default)]
-pub(crate) struct Moved {
-    pub(crate) cells: BTreeMap<(i64, Cell), i64>,
-    pub(crate) latencies: BTreeMap<i64, Latencies>,
-}
-
 /// Adds what moved.
-pub(crate) async fn add(conn: &mut Conn<'_>, moved: Moved) -> Result<(), Fault> {
-    let mut values = Vec::new();
-    let mut fewer: Vec<(i64, [String; 3])> = Vec::new();
-    for ((task, cell), deliveries) in moved.cells {
-        if deliveries != 0 {
-            values.push(task.into());
-            values.extend(cell.names()?.map(Into::into));
-            values.push(deliveries.into());
-            if deliveries < 0 {
-                fewer.push((task, cell.names()?));
-            }
-        }
-    }
-    ADD_DELIVERIES.run(conn, values).await?;
-    remove_empty(conn, &fewer).await?;
-    let mut values = Vec::new();
-    for (task, latencies) in moved.latencies {
-        for ((way, step, millis), deliveries) in latencies.0 {
-            values.extend([task.into(), way.name().into(), step.name().into()]);
-            values.extend([millis.into(), deliveries.into()]);
-        }
-    }
-    ADD_LATENCIES.run(conn, values).await
-}
-
-/// Removes those of some cells that have no delivery any more.
-async fn remove_empty(conn: &mut Conn<'_>, cells: &[(i64, [String; 3])]) -> Result<(), Fault> {
+pub(crate) async fn add(
+    conn: &mut Conn<'_>,
+    moved: BTreeMap<(MessageId, Kind, What), i64>,
+) -> Result<(), Fault> {
     // A page has few of them, and each is found by its key.
-    const SQL: &str = "DELETE FROM task_deliveries \
-         WHERE task = $1 AND way = $2 AND stage = $3 AND ended = $4 AND deliveries = 0";
-    for (task, [way, stage, ended]) in cells {
+    const REMOVE: &str = "DELETE FROM task_deliveries WHERE task = $1 AND kind = $2 \
+         AND way = $3 AND stage = $4 AND ended = $5 AND deliveries = 0";
+    let (mut cells, mut times, mut fewer) = (Vec::new(), Vec::new(), Vec::new());
+    for ((task, kind, what), deliveries) in moved {
+        let own = (kind, what);
+        let lost = push([&mut cells, &mut times], [task.0.into()], own, deliveries)?;
+        fewer.extend(lost.map(|(kind, names)| (task.0, kind, names)));
+    }
+    ADD_DELIVERIES.run(conn, cells).await?;
+    ADD_LATENCIES.run(conn, times).await?;
+    for (task, kind, [way, stage, ended]) in fewer {
         on!(conn.again(), c => {
-            let query = sqlx::query(SQL).bind(task).bind(way).bind(stage).bind(ended);
-            query.execute(&mut *c).await?.rows_affected()
+            let query = sqlx::query(REMOVE).bind(task).bind(kind).bind(way).bind(stage);
+            query.bind(ended).execute(&mut *c).await?.rows_affected()
         });
     }
     Ok(())
@@ -383,6 +356,25 @@ impl TaskRow {
     }
 }
 
+impl TaskRow {
+    /// The same as it was when only these events of its stream were there; nothing before the first.
+    #[must_use]
+    pub fn as_of(self, events: &[Recorded]) -> Option<TaskRow> {
+        let any = |so: fn(&Event) -> bool| events.iter().any(|recorded| so(&recorded.event));
+        let mut row = self;
+        if !any(|event| matches!(event, Event::TaskCreated(_))) {
+            return None;
+        }
+        if !any(|event| matches!(event, Event::TaskStarted(_))) {
+            (row.started_at, row.expires_at) = (None, None);
+        }
+        if !any(|event| matches!(event, Event::TaskEnded(_))) {
+            (row.ended_at, row.ended, row.users, row.unbound) = (None, None, None, None);
+        }
+        Some(row)
+    }
+}
+
 /// Tasks of an app between two positions, newest first; those in one state if it is said.
 ///
 /// # Errors
@@ -446,9 +438,9 @@ pub struct Counts {
 /// [`Fault`] when the database fails.
 pub async fn counts(conn: &mut Conn<'_>, tasks: &[i64]) -> Result<BTreeMap<i64, Counts>, Fault> {
     const CELLS: Sql = scalars!(
-        "SELECT task, way, stage, ended, deliveries FROM task_deliveries \
+        "SELECT task, way, stage, ended, CAST(SUM(deliveries) AS BIGINT) FROM task_deliveries \
          WHERE task IN (SELECT CAST(value AS BIGINT) FROM ",
-        ") ORDER BY task, way, stage, ended"
+        ") GROUP BY task, way, stage, ended ORDER BY task, way, stage, ended"
     );
     const LATENCIES: Sql = scalars!(
         "SELECT task, step, millis, CAST(SUM(deliveries) AS BIGINT) FROM task_latencies \
@@ -473,4 +465,21 @@ pub async fn counts(conn: &mut Conn<'_>, tasks: &[i64]) -> Result<BTreeMap<i64, 
         counts.entry(task).or_default().latencies[step as usize].push((millis, deliveries));
     }
     Ok(counts)
+}
+
+/// The labels that some tasks went to, of those that went to one.
+///
+/// # Errors
+/// [`Fault`] when the database fails.
+pub async fn labels(conn: &mut Conn<'_>, tasks: &[i64]) -> Result<BTreeMap<i64, String>, Fault> {
+    const SQL: Sql = scalars!(
+        "SELECT task, label FROM task_statistics WHERE label IS NOT NULL \
+         AND task IN (SELECT CAST(value AS BIGINT) FROM ",
+        ")"
+    );
+    let (sql, tasks) = (conn.text(SQL), db::list(tasks)?);
+    let rows: Vec<(i64, String)> = on!(conn.again(), c => {
+        sqlx::query_as(sql).bind(tasks).fetch_all(&mut *c).await?
+    });
+    Ok(rows.into_iter().collect())
 }

@@ -41,7 +41,7 @@ impl View {
             View::Messages => &["messages", "deliveries"],
             View::Pending => &["pending"],
             View::Tasks => &["task_statistics", "task_deliveries", "task_latencies"],
-            View::Statistics => &["delivery_stats"],
+            View::Statistics => &["device_kinds", "delivery_stats"],
             View::Callbacks => &["callbacks", "callback_counts"],
         }
     }

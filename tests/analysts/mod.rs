@@ -1,6 +1,7 @@
 //! What analysts ask: lists, statistics, subscriptions and exports, and that nobody is told of an app
 //! that is not theirs.
 
+mod as_of;
 mod explorer;
 mod lists;
 mod live;

@@ -13,15 +13,19 @@ use domain::{
     },
 };
 use graphql::statistics::ask::{self, Asked, Bucket, Filter, Group, Key};
-use projections::{delivery_stats::Cell, histogram::bucket_of, latency::Step};
+use projections::{
+    delivery_stats::{self, Cell},
+    histogram::bucket_of,
+    latency::Step,
+};
 use proptest::{prelude::*, test_runner::TestRunner};
 use serde_json::{Value, json};
 
 use super::{answer, label, operator, push, user};
 use crate::{
-    harness::{PATIENCE, World, ok},
+    harness::{PACKAGE, PATIENCE, World, merge, ok, registration},
     tasks,
-    views::live,
+    views::{Bare, live},
 };
 
 /// A delivery as a plain fold sees it.
@@ -30,6 +34,8 @@ struct Naive {
     accepted_at: i64,
     task: Option<i64>,
     label: Option<String>,
+    /// What its device is and its app package, as the device's first event says.
+    kind: (String, String),
     cell: Cell,
     /// Steps whose both ends were recorded: the way over which they came, and their times in ms.
     took: Vec<(Way, Step, i64)>,
@@ -58,6 +64,7 @@ fn naive(events: &[Recorded]) -> Vec<Naive> {
         at: BTreeMap<Stage, i64>,
     }
     let mut open: BTreeMap<(MessageId, i64), Open> = BTreeMap::new();
+    let mut kinds: BTreeMap<i64, (String, String)> = BTreeMap::new();
     let mut started: BTreeMap<MessageId, (Protocol, Option<String>, i64)> = BTreeMap::new();
     fn moved(own: &mut Open, before: Stage, said: Option<Stage>, now: i64) {
         let cell = own.fold.cell();
@@ -90,6 +97,10 @@ fn naive(events: &[Recorded]) -> Vec<Naive> {
     for recorded in events {
         let now = recorded.recorded_at;
         match (&recorded.stream, &recorded.event) {
+            (Stream::Device(_), Event::DeviceRegistered(e)) => {
+                let kind = (e.profile.device_type.clone(), e.profile.app_package.clone());
+                kinds.insert(recorded.position, kind);
+            }
             (Stream::Message(id), Event::MessageAccepted(e)) => {
                 for target in &e.targets {
                     let fold = Fold::Message(target.delivery());
@@ -98,6 +109,7 @@ fn naive(events: &[Recorded]) -> Vec<Naive> {
                         accepted_at: now,
                         task: None,
                         label: None,
+                        kind: kinds.get(&target.device).cloned().unwrap_or_default(),
                         cell: fold.cell(),
                         took: Vec::new(),
                     };
@@ -119,7 +131,8 @@ fn naive(events: &[Recorded]) -> Vec<Naive> {
                     let own = open.entry((*id, device)).or_insert_with(|| {
                         let (fold, label) = (Fold::Chunk(State::default()), label.clone());
                         let (task, cell, took) = (Some(id.0), fold.cell(), Vec::new());
-                        let naive = Naive { protocol, accepted_at, task, label, cell, took };
+                        let kind = kinds.get(&device).cloned().unwrap_or_default();
+                        let naive = Naive { protocol, accepted_at, task, label, kind, cell, took };
                         Open { naive, fold, at: BTreeMap::new() }
                     });
                     let before = own.fold.cell().stage;
@@ -195,6 +208,15 @@ fn by_hand(deliveries: &[Naive], asked: &Asked) -> BTreeMap<Group, Counted> {
         if !(asked.from..asked.to).contains(&delivery.accepted_at) {
             continue;
         }
+        let told = |text: &String| Some(text.clone()).filter(|text| !text.is_empty());
+        let types = asked.filter.device_types.as_ref();
+        if types.is_some_and(|types| !types.contains(&delivery.kind.0)) {
+            continue;
+        }
+        let packages = asked.filter.app_packages.as_ref();
+        if packages.is_some_and(|packages| !packages.contains(&delivery.kind.1)) {
+            continue;
+        }
         let group = |way: Way| Group {
             begins: begins(asked, delivery.accepted_at),
             protocol: Some(delivery.protocol).filter(|_| by(Key::Protocol)),
@@ -203,6 +225,8 @@ fn by_hand(deliveries: &[Naive], asked: &Asked) -> BTreeMap<Group, Counted> {
             reason: delivery.cell.ended.filter(|_| by(Key::Reason)),
             label: delivery.label.clone().filter(|_| by(Key::Label)),
             task: delivery.task.filter(|_| by(Key::Task)),
+            device_type: told(&delivery.kind.0).filter(|_| by(Key::DeviceType)),
+            app_package: told(&delivery.kind.1).filter(|_| by(Key::AppPackage)),
         };
         let wanted = |way: &Way| asked.filter.ways.as_ref().is_none_or(|ways| ways.contains(way));
         if wanted(&delivery.cell.way) {
@@ -222,19 +246,30 @@ fn by_hand(deliveries: &[Naive], asked: &Asked) -> BTreeMap<Group, Counted> {
 
 fn questions(zones: &'static [&'static str], from: i64) -> impl Strategy<Value = Asked> {
     let buckets = [Bucket::Quarter, Bucket::Hour, Bucket::Day, Bucket::Week, Bucket::Total];
-    let keys =
-        [Key::Protocol, Key::Channel, Key::Vendor, Key::Reason, Key::Task, Key::Label].to_vec();
-    let keys = proptest::sample::subsequence(keys, 0..=3);
+    let keys = [
+        Key::Protocol,
+        Key::Channel,
+        Key::Vendor,
+        Key::Reason,
+        Key::Task,
+        Key::Label,
+        Key::DeviceType,
+        Key::AppPackage,
+    ];
+    let keys = proptest::sample::subsequence(keys.to_vec(), 0..=4);
+    let types = proptest::sample::subsequence(vec!["01".to_owned(), "08".to_owned()], 1..=2);
+    let types = proptest::option::weighted(0.2, types);
+    let packages = proptest::option::weighted(0.2, Just(vec![PACKAGE.to_owned()]));
     let ways = proptest::option::of(Just(vec![Way::Online]));
     let bucket = proptest::sample::select(buckets.to_vec());
     let zone = proptest::sample::select(zones);
-    (bucket, keys, ways, zone, 0_i64..8, 1_i64..200).prop_map(
-        move |(bucket, keys, ways, zone, skip, quarters)| {
+    (bucket, keys, (ways, types, packages), zone, 0_i64..8, 1_i64..200).prop_map(
+        move |(bucket, keys, (ways, device_types, app_packages), zone, skip, quarters)| {
             let quarter = 900_000_000;
             let from = from - from.rem_euclid(quarter) + skip * quarter;
             let at = |micros| DateTime::<Utc>::from_timestamp_micros(micros).unwrap();
             let range = (at(from), at(from + quarters * quarter));
-            let filter = Filter { ways, ..Filter::default() };
+            let filter = Filter { ways, device_types, app_packages, ..Filter::default() };
             Asked::new(range, bucket, keys, filter, Some(zone)).unwrap()
         },
     )
@@ -246,7 +281,14 @@ async fn any_question_is_answered_as_a_plain_fold_of_the_events_answers_it() {
     let from = world.clock.now();
     label(&world, "demo", "daily").await;
     user(&world, "demo", "nora", "daily").await;
+    // A speaker, which says later that it is a mirror.
+    for kind in ["08", "07"] {
+        let mut body = registration("speaker");
+        merge(&mut body, json!({ "deviceType": kind }));
+        ok(&world.terminal("speaker"), "/ums/v2/register", &body).await;
+    }
     live(&world, 3, 240).await;
+    world.push("speaker", json!({ "n": 1 })).await;
     let mut walker = world.connect(&world.register("walker").await).await;
     for _ in 0..2 {
         let audience = domain::task::TaskAudience::Label("daily".to_owned());
@@ -276,41 +318,43 @@ async fn any_question_is_answered_as_a_plain_fold_of_the_events_answers_it() {
         world.clock.advance(std::time::Duration::from_secs(3_600 * 13));
     }
     drop(walker);
-    // The duties still have things to end; wait until nothing moves.
-    let server = &world.running.server;
-    let (events, position) = loop {
-        let head = world.head().await;
-        server.views.reached(head, PATIENCE).await.unwrap();
-        let events = server.ledger.read(0, head).await.unwrap().events;
-        let views = server.ledger.database().views.clone();
-        let at = DateTime::from_timestamp_micros(from).unwrap();
-        let total = Asked::new(
-            (at, at + chrono::Days::new(9)),
-            Bucket::Total,
-            vec![],
-            Filter::default(),
-            None,
-        )
-        .unwrap();
-        let now = ask::read(&views, "demo", &total).await.unwrap().position;
-        if now == head && world.head().await == head {
-            break (events, head);
-        }
+    let head = world.head().await;
+    world.running.server.views.reached(head, PATIENCE).await.unwrap();
+    // The duties may still have things to end: nothing moves once the server is stopped.
+    let place = world.stop().await;
+    let bare = Bare::open(&place).await;
+    let views = bare.ledger.database().views.clone();
+    let position = {
+        let mut checkout = views.checkout().await.unwrap();
+        delivery_stats::position(&mut checkout.conn()).await.unwrap()
     };
+    let mut events = bare.events().await;
+    events.retain(|event| event.position <= position);
     let deliveries = naive(&events);
     assert!(deliveries.len() > 100, "{} deliveries", deliveries.len());
     assert!(deliveries.iter().any(|delivery| delivery.label.is_some()));
+    for kind in ["", "01", "08"] {
+        for task in [true, false] {
+            let own = |d: &&Naive| d.kind.0 == kind && d.task.is_some() == task;
+            assert!(deliveries.iter().any(|d| own(&d)), "{kind:?} {task}");
+        }
+    }
     let measured = |step| deliveries.iter().any(|d| d.took.iter().any(|took| took.1 == step));
     assert!(Step::ALL.into_iter().all(measured));
     const ZONES: &[&str] = &["UTC", "Asia/Shanghai", "Asia/Kathmandu", "America/St_Johns"];
-    let views = server.ledger.database().views.clone();
     let handle = tokio::runtime::Handle::current();
     let checked = tokio::task::spawn_blocking(move || {
-        let config = ProptestConfig { cases: 60, failure_persistence: None, ..Default::default() };
+        let config = ProptestConfig { cases: 160, failure_persistence: None, ..Default::default() };
         TestRunner::new(config)
-            .run(&questions(ZONES, from), |asked| {
+            .run(&(questions(ZONES, from), 0..=position, any::<bool>()), |(asked, then, past)| {
+                // As of a position what counts are the events up to it.
+                let as_of = past.then_some(then);
+                let asked = Asked { as_of, ..asked };
                 let read = handle.block_on(ask::read(&views, "demo", &asked)).unwrap();
-                prop_assert_eq!(read.position, position);
+                prop_assert_eq!(read.position, as_of.unwrap_or(position));
+                let known = events.partition_point(|event| event.position <= read.position);
+                let then = past.then(|| naive(&events[..known]));
+                let deliveries = then.as_ref().unwrap_or(&deliveries);
                 let told: BTreeMap<Group, Counted> = read
                     .groups
                     .into_iter()
@@ -324,13 +368,13 @@ async fn any_question_is_answered_as_a_plain_fold_of_the_events_answers_it() {
                         (group, (tally.cells, times.collect()))
                     })
                     .collect();
-                prop_assert_eq!(told, by_hand(&deliveries, &asked));
+                prop_assert_eq!(told, by_hand(deliveries, &asked));
                 Ok(())
             })
             .map_err(Box::new)
     });
     checked.await.unwrap().unwrap();
-    world.stop().await;
+    bare.close().await;
 }
 
 #[test]
@@ -455,7 +499,9 @@ async fn the_export_says_what_the_query_says_to_those_who_may_ask() {
     let seen = answer(&world, &analyst, query).await;
     let rows = seen["data"]["app"]["deliveryStats"]["rows"].as_array().unwrap().clone();
     let lines: Vec<&str> = csv.trim_end().split("\r\n").collect();
-    assert!(lines[0].starts_with("begins,protocol,channel,vendor,reason,task,label,targets,sent,"));
+    assert!(lines[0].starts_with(
+        "begins,protocol,channel,vendor,reason,task,label,device_type,app_package,targets,"
+    ));
     assert_eq!(lines.len(), rows.len() + 1, "{csv}");
     for (line, row) in lines[1..].iter().zip(&rows) {
         let begins: DateTime<Utc> = row["begins"].as_str().unwrap().parse().unwrap();
@@ -465,7 +511,7 @@ async fn the_export_says_what_the_query_says_to_those_who_may_ask() {
             _ => "\"'=news, \"\"daily\"\"\"",
         };
         let targets = &row["counts"]["targets"];
-        let expected = format!("{begins},easemob,,,,,{label},{targets},");
+        let expected = format!("{begins},easemob,,,,,{label},,,{targets},");
         assert!(line.starts_with(&expected), "{line} is not {expected}");
     }
     let auditor = operator(&world, "auditor", None).await;

@@ -112,7 +112,7 @@ async fn a_view_as_of_a_position_or_time_is_what_it_was_then() {
     let pending = lines(&place, &["--as-of", &pushed.to_string(), "--view", "pending"]);
     assert_eq!(pending.len(), 1, "{pending:?}");
     let statistics = lines(&place, &["--as-of", &pushed.to_string(), "--view", "statistics"]);
-    let sum: i64 = statistics.iter().map(|line| line["row"]["deliveries"].as_i64().unwrap()).sum();
+    let sum: i64 = statistics.iter().filter_map(|line| line["row"]["deliveries"].as_i64()).sum();
     assert_eq!(sum, 1, "{statistics:?}");
     for view in ["tasks", "callbacks"] {
         assert_eq!(lines(&place, &["--as-of", "1", "--view", view]), Vec::<Value>::new());

@@ -62,6 +62,12 @@ const ENDINGS: [Ending; 15] = [
 const RETRYING: u16 = 1 << 13;
 
 impl State {
+    /// The state of a delivery for which no vendor is asked again.
+    #[must_use]
+    pub fn of(stage: Stage, ended: Option<Ending>, way: Way) -> State {
+        State::new(stage, ended, way, false)
+    }
+
     fn new(stage: Stage, ended: Option<Ending>, way: Way, retrying: bool) -> State {
         let place = |ending| ENDINGS.iter().position(|own| *own == ending).map_or(0, |at| at + 1);
         let way = match way {

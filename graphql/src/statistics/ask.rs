@@ -17,15 +17,16 @@ use projections::{
         self, BUCKET_MICROS, LatencyRow, ROLLED_MICROS, Span, SumRow, latencies_of_tasks,
         sums_of_tasks,
     },
+    device_kinds::{self, Kind, KindRow},
     live::LiveViews,
 };
 
-use super::tally::Tally;
+use super::{as_of, tally::Tally};
 
 /// Longest range, in days.
 pub const MAX_DAYS: i64 = 1_100;
 /// Rows of a view that one answer adds up, at most.
-const MAX_ROWS: i64 = 200_000;
+pub(super) const MAX_ROWS: i64 = 200_000;
 
 const SECOND: i64 = 1_000_000;
 const HOUR: i64 = 3_600 * SECOND;
@@ -64,6 +65,10 @@ pub enum Key {
     Task,
     /// The label that it went to.
     Label,
+    /// What kind of device it went to; none where the device's protocol does not say.
+    DeviceType,
+    /// The app package of the device; none where its protocol does not say.
+    AppPackage,
 }
 
 /// What is counted; an absent list is all.
@@ -79,6 +84,10 @@ pub struct Filter {
     pub tasks: Option<Vec<MessageId>>,
     /// Of tasks to these labels.
     pub labels: Option<Vec<String>>,
+    /// To devices of these types.
+    pub device_types: Option<Vec<String>>,
+    /// To devices of these app packages.
+    pub app_packages: Option<Vec<String>>,
 }
 
 /// A question.
@@ -98,6 +107,8 @@ pub struct Asked {
     pub zone: Tz,
     /// Whether times of steps are wanted.
     pub times: bool,
+    /// Ledger position as of which it is asked; where the views are if absent.
+    pub as_of: Option<i64>,
 }
 
 /// Deliveries that are counted together. Only asked keys are set.
@@ -117,6 +128,10 @@ pub struct Group {
     pub label: Option<String>,
     /// The task.
     pub task: Option<i64>,
+    /// The device type.
+    pub device_type: Option<String>,
+    /// The app package.
+    pub app_package: Option<String>,
 }
 
 /// An answer.
@@ -140,7 +155,7 @@ pub enum NoAnswer {
 }
 
 impl NoAnswer {
-    fn refused(why: impl Into<String>) -> NoAnswer {
+    pub(super) fn refused(why: impl Into<String>) -> NoAnswer {
         NoAnswer::Refused(why.into())
     }
 }
@@ -172,25 +187,33 @@ impl Asked {
         if to > longest {
             return Err(NoAnswer::refused(format!("range: at most {MAX_DAYS} days")));
         }
-        Ok(Asked { from, to, bucket, keys, filter, zone, times: true })
+        Ok(Asked { from, to, bucket, keys, filter, zone, times: true, as_of: None })
     }
 
     fn by(&self, key: Key) -> bool {
         self.keys.contains(&key)
     }
 
+    /// Whether kinds of devices have to be told apart.
+    pub(super) fn of_kinds(&self) -> bool {
+        self.by(Key::DeviceType)
+            || self.by(Key::AppPackage)
+            || self.filter.device_types.is_some()
+            || self.filter.app_packages.is_some()
+    }
+
     /// Whether tasks have to be told from messages.
-    fn of_tasks(&self) -> bool {
+    pub(super) fn of_tasks(&self) -> bool {
         self.by(Key::Task) || self.by(Key::Label) || self.only_tasks()
     }
 
     /// Whether only tasks are counted.
-    fn only_tasks(&self) -> bool {
+    pub(super) fn only_tasks(&self) -> bool {
         self.filter.tasks.is_some() || self.filter.labels.is_some()
     }
 
     /// Whether times are wanted, and kept apart in the way that is asked for: they are not by reason.
-    fn timed(&self) -> bool {
+    pub(super) fn timed(&self) -> bool {
         self.times && !self.by(Key::Reason) && self.filter.reasons.is_none()
     }
 
@@ -212,7 +235,8 @@ impl Asked {
         spans
     }
 
-    fn zoned(&self) -> Vec<Span> {
+    /// The range in pieces in which the zone's distance from UTC stays the same.
+    pub(super) fn zoned(&self) -> Vec<Span> {
         let (offset, width) = match self.bucket {
             // A bucket that all of time fits into.
             Bucket::Total => {
@@ -290,7 +314,7 @@ impl Asked {
     }
 
     fn span(&self, from: i64, to: i64, offset: i64, width: i64) -> Span {
-        Span { from, to, offset, width, grain: BUCKET_MICROS }
+        Span { from, to, offset, width, grain: BUCKET_MICROS, kinds: self.of_kinds() }
     }
 
     /// When a bucket begins, in µs, by its number.
@@ -319,14 +343,18 @@ impl Asked {
         fn any<T: PartialEq>(list: &Option<Vec<T>>, own: Option<&T>) -> bool {
             list.as_ref().is_none_or(|list| own.is_some_and(|own| list.contains(own)))
         }
+        fn among(list: &Option<Vec<String>>, own: Option<&str>) -> bool {
+            list.as_ref()
+                .is_none_or(|list| own.is_some_and(|own| list.iter().any(|one| one == own)))
+        }
         let task = row.task.map(MessageId);
         any(&self.filter.protocols, Some(&row.protocol))
             && any(&self.filter.ways, Some(&row.way))
             && (!row.counts || any(&self.filter.reasons, row.reason.as_ref()))
             && any(&self.filter.tasks, task.as_ref())
-            && self.filter.labels.as_ref().is_none_or(|labels| {
-                row.label.is_some_and(|own| labels.iter().any(|label| label == own))
-            })
+            && among(&self.filter.labels, row.label)
+            && among(&self.filter.device_types, told(row.kind, |kind| &kind.device_type))
+            && among(&self.filter.app_packages, told(row.kind, |kind| &kind.app_package))
     }
 
     fn group(&self, span: Span, bucket: i64, row: &Row<'_>) -> Group {
@@ -342,6 +370,12 @@ impl Asked {
             reason: row.reason.filter(|_| self.by(Key::Reason)),
             label: row.label.map(str::to_owned).filter(|_| self.by(Key::Label)),
             task: row.task.filter(|_| self.by(Key::Task)),
+            device_type: told(row.kind, |kind| &kind.device_type)
+                .filter(|_| self.by(Key::DeviceType))
+                .map(str::to_owned),
+            app_package: told(row.kind, |kind| &kind.app_package)
+                .filter(|_| self.by(Key::AppPackage))
+                .map(str::to_owned),
         }
     }
 }
@@ -371,8 +405,25 @@ struct Row<'a> {
     reason: Option<Ending>,
     task: Option<i64>,
     label: Option<&'a str>,
+    kind: Option<&'a KindRow>,
     /// Whether it counts deliveries, and not times.
     counts: bool,
+}
+
+/// What is told of a kind of device, if anything is.
+fn told(kind: Option<&KindRow>, of: impl Fn(&KindRow) -> &String) -> Option<&str> {
+    kind.map(|kind| of(kind).as_str()).filter(|text| !text.is_empty())
+}
+
+/// Rows of tasks, each with its label, and of what is no task's.
+pub(super) type Rows<T> = Vec<(Option<i64>, Option<String>, T)>;
+
+/// A question while it is answered.
+pub(super) struct Reading<'a> {
+    pub(super) app: &'a str,
+    pub(super) asked: &'a Asked,
+    kinds: BTreeMap<Kind, KindRow>,
+    groups: BTreeMap<Group, Tally>,
 }
 
 /// Answers a question about an app.
@@ -383,81 +434,84 @@ pub async fn read(views: &LiveViews, app: &str, asked: &Asked) -> Result<Answer,
     let mut snapshot = views.snapshot().await?;
     let mut conn = snapshot.conn();
     let position = delivery_stats::position(&mut conn).await?;
-    let mut answer = Answer { position, groups: BTreeMap::new() };
-    for span in asked.spans() {
-        count(&mut conn, app, asked, span, &mut answer).await?;
-        if asked.timed() {
-            measure(&mut conn, app, asked, span, &mut answer).await?;
+    let kinds = match asked.of_kinds() {
+        true => device_kinds::kinds(&mut conn, app).await?,
+        false => BTreeMap::new(),
+    };
+    let mut reading = Reading { app, asked, kinds, groups: BTreeMap::new() };
+    match asked.as_of {
+        Some(as_of) if as_of > position => {
+            let behind = format!("the views have not reached position {as_of} yet");
+            return Err(NoAnswer::refused(behind));
+        }
+        Some(as_of) => as_of::read(&mut conn, &mut reading, as_of).await?,
+        None => {
+            for span in asked.spans() {
+                count(&mut conn, &mut reading, span).await?;
+                if asked.timed() {
+                    measure(&mut conn, &mut reading, span).await?;
+                }
+            }
         }
     }
-    answer.groups.retain(|_, tally| {
+    let mut groups = reading.groups;
+    groups.retain(|_, tally| {
         tally.cells.retain(|_, count| *count != 0);
         !tally.cells.is_empty()
     });
-    Ok(answer)
+    Ok(Answer { position: asked.as_of.unwrap_or(position), groups })
 }
 
 fn bounded<T>(rows: Vec<T>) -> Result<Vec<T>, NoAnswer> {
-    if i64::try_from(rows.len()).is_ok_and(|rows| rows < MAX_ROWS) {
-        return Ok(rows);
-    }
-    Err(NoAnswer::refused("too much is asked for: a shorter range or longer buckets may work"))
+    if i64::try_from(rows.len()).is_ok_and(|rows| rows < MAX_ROWS) { Ok(rows) } else { Err(much()) }
 }
 
-async fn count(
-    conn: &mut Conn<'_>,
-    app: &str,
-    asked: &Asked,
-    span: Span,
-    answer: &mut Answer,
-) -> Result<(), NoAnswer> {
+/// The refusal of what is too much.
+pub(super) fn much() -> NoAnswer {
+    NoAnswer::refused("too much is asked for: a shorter range or longer buckets may work")
+}
+
+async fn count(conn: &mut Conn<'_>, reading: &mut Reading<'_>, span: Span) -> Result<(), NoAnswer> {
+    let Reading { app, asked, .. } = *reading;
     let all = match asked.only_tasks() {
         true => Vec::new(),
         false => bounded(delivery_stats::sums(conn, app, span, MAX_ROWS).await?)?,
     };
-    let mut rest: BTreeMap<_, i64> =
-        all.into_iter().map(|row| ((row.bucket, row.protocol, row.cell), row.deliveries)).collect();
-    let mut rows: Vec<(Option<i64>, Option<String>, SumRow)> = Vec::new();
+    let key = |row: &SumRow| (row.bucket, row.protocol, row.kind, row.cell);
+    let mut rest: BTreeMap<_, i64> = all.iter().map(|row| (key(row), row.deliveries)).collect();
+    let mut rows: Rows<SumRow> = Vec::new();
     if asked.of_tasks() {
         let each = asked.by(Key::Task) || asked.filter.tasks.is_some();
         rows = bounded(sums_of_tasks(conn, app, span, each, MAX_ROWS).await?)?;
         // What is left over without the tasks' is the messages'.
         for (_, _, row) in &rows {
-            *rest.entry((row.bucket, row.protocol, row.cell)).or_default() -= row.deliveries;
+            *rest.entry(key(row)).or_default() -= row.deliveries;
         }
     }
     let rest = rest.into_iter().filter(|_| !asked.only_tasks());
-    rows.extend(rest.map(|((bucket, protocol, cell), deliveries)| {
-        (None, None, SumRow { bucket, protocol, cell, deliveries })
+    rows.extend(rest.map(|((bucket, protocol, kind, cell), deliveries)| {
+        (None, None, SumRow { bucket, protocol, kind, cell, deliveries })
     }));
-    for (task, label, SumRow { bucket, protocol, cell, deliveries }) in rows {
-        let (way, reason, label) = (cell.way, cell.ended, label.as_deref());
-        let row = Row { protocol, way, reason, task, label, counts: true };
-        if deliveries != 0 && asked.wants(&row) {
-            let tally = answer.groups.entry(asked.group(span, bucket, &row)).or_default();
-            *tally.cells.entry(cell).or_default() += deliveries;
-            if asked.timed() {
-                tally.latencies.get_or_insert_default();
-            }
-        }
-    }
+    reading.add_counts(span, rows);
     Ok(())
 }
 
 async fn measure(
     conn: &mut Conn<'_>,
-    app: &str,
-    asked: &Asked,
+    reading: &mut Reading<'_>,
     span: Span,
-    answer: &mut Answer,
 ) -> Result<(), NoAnswer> {
+    let Reading { app, asked, .. } = *reading;
     let all = match asked.only_tasks() {
         true => Vec::new(),
         false => bounded(delivery_stats::latencies(conn, app, span, MAX_ROWS).await?)?,
     };
-    let key = |row: &LatencyRow| (row.bucket, row.protocol, row.way, row.step, row.millis);
+    let key = |row: &LatencyRow| {
+        let LatencyRow { bucket, protocol, kind, way, step, millis, .. } = *row;
+        (bucket, protocol, kind, way, step, millis)
+    };
     let mut rest: BTreeMap<_, i64> = all.iter().map(|row| (key(row), row.deliveries)).collect();
-    let mut rows: Vec<(Option<i64>, Option<String>, LatencyRow)> = Vec::new();
+    let mut rows: Rows<LatencyRow> = Vec::new();
     if asked.of_tasks() {
         let each = asked.by(Key::Task) || asked.filter.tasks.is_some();
         rows = bounded(latencies_of_tasks(conn, app, span, each, MAX_ROWS).await?)?;
@@ -466,19 +520,44 @@ async fn measure(
         }
     }
     let rest = rest.into_iter().filter(|_| !asked.only_tasks());
-    rows.extend(rest.map(|((bucket, protocol, way, step, millis), deliveries)| {
-        (None, None, LatencyRow { bucket, protocol, way, step, millis, deliveries })
+    rows.extend(rest.map(|((bucket, protocol, kind, way, step, millis), deliveries)| {
+        (None, None, LatencyRow { bucket, protocol, kind, way, step, millis, deliveries })
     }));
-    for (task, label, row) in rows {
-        let LatencyRow { bucket, protocol, way, step, millis, deliveries } = row;
-        let told =
-            Row { protocol, way, reason: None, task, label: label.as_deref(), counts: false };
-        if deliveries == 0 || !asked.wants(&told) {
-            continue;
-        }
-        let tally = answer.groups.entry(asked.group(span, bucket, &told)).or_default();
-        let times = tally.latencies.get_or_insert_default().entry(step).or_default();
-        *times.entry(millis).or_default() += deliveries;
-    }
+    reading.add_times(span, rows);
     Ok(())
+}
+
+impl Reading<'_> {
+    /// Counts rows of deliveries in their groups.
+    pub(super) fn add_counts(&mut self, span: Span, rows: Rows<SumRow>) {
+        for (task, label, SumRow { bucket, protocol, kind, cell, deliveries }) in rows {
+            let (way, reason, label) = (cell.way, cell.ended, label.as_deref());
+            let kind = self.kinds.get(&kind);
+            let row = Row { protocol, way, reason, task, label, kind, counts: true };
+            if deliveries != 0 && self.asked.wants(&row) {
+                let group = self.asked.group(span, bucket, &row);
+                let tally = self.groups.entry(group).or_default();
+                *tally.cells.entry(cell).or_default() += deliveries;
+                if self.asked.timed() {
+                    tally.latencies.get_or_insert_default();
+                }
+            }
+        }
+    }
+
+    /// Counts rows of times in their groups.
+    pub(super) fn add_times(&mut self, span: Span, rows: Rows<LatencyRow>) {
+        for (task, label, row) in rows {
+            let LatencyRow { bucket, protocol, kind, way, step, millis, deliveries } = row;
+            let (label, kind) = (label.as_deref(), self.kinds.get(&kind));
+            let told = Row { protocol, way, reason: None, task, label, kind, counts: false };
+            if deliveries == 0 || !self.asked.wants(&told) {
+                continue;
+            }
+            let group = self.asked.group(span, bucket, &told);
+            let tally = self.groups.entry(group).or_default();
+            let times = tally.latencies.get_or_insert_default().entry(step).or_default();
+            *times.entry(millis).or_default() += deliveries;
+        }
+    }
 }

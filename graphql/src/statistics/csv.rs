@@ -9,7 +9,17 @@ use projections::latency::Step;
 use super::{ask::Group, tally::Tally};
 
 /// Columns that tell groups apart; empty where nobody asked, or there is none.
-const KEYS: [&str; 7] = ["begins", "protocol", "channel", "vendor", "reason", "task", "label"];
+const KEYS: [&str; 9] = [
+    "begins",
+    "protocol",
+    "channel",
+    "vendor",
+    "reason",
+    "task",
+    "label",
+    "device_type",
+    "app_package",
+];
 /// The stages that are counted, each in four columns.
 const STAGES: [(Stage, &str); 4] = [
     (Stage::Sent, "sent"),
@@ -48,6 +58,8 @@ pub fn line(group: &Group, tally: &Tally) -> String {
         group.reason.map(|reason| reason.name().to_owned()),
         group.task.map(|task| task.to_string()),
         group.label.as_deref().map(quoted),
+        group.device_type.as_deref().map(quoted),
+        group.app_package.as_deref().map(quoted),
     ];
     let mut line = keys.map(Option::unwrap_or_default).join(",");
     // Writing to a text never fails.

@@ -2,6 +2,7 @@
 //! the export. Deliveries are counted in the bucket in which they were accepted, so that each bucket
 //! is a cohort: a late report changes the bucket of its delivery.
 
+pub(crate) mod as_of;
 pub mod ask;
 pub mod csv;
 pub mod tally;
@@ -14,6 +15,8 @@ use projections::{latency::Step, message_status, task_statistics};
 use crate::{
     Hidden as _, Sources,
     list::TimeRange,
+    message::Message,
+    moment::{self, Moment},
     time, wait_for,
     words::{Channel, DeliveryEnding, DeliveryStage, ProtocolName, STAGES, VendorName},
 };
@@ -57,6 +60,11 @@ pub(crate) enum StatsKey {
     Task,
     /// The label that a task went to; null of anything else.
     Label,
+    /// What the device is (`01` to `08`), as it registered first; null where its protocol does not
+    /// say. Of an app's more than 1,000 kinds of devices the later ones are `(other)`.
+    DeviceType,
+    /// The app package of the device, as it registered first; null where its protocol does not say.
+    AppPackage,
 }
 
 /// What is counted; what is absent limits nothing. At most 200 items in a list.
@@ -72,6 +80,10 @@ pub(crate) struct StatsFilter {
     tasks: Option<Vec<ID>>,
     /// Deliveries of tasks that went to these labels.
     labels: Option<Vec<String>>,
+    /// Deliveries to devices of these types.
+    device_types: Option<Vec<String>>,
+    /// Deliveries to devices of these app packages.
+    app_packages: Option<Vec<String>>,
 }
 
 /// One of what a funnel is about.
@@ -286,6 +298,16 @@ impl StatsRow {
         self.group.label.as_deref()
     }
 
+    /// The device type, if it was asked for; null where the device's protocol does not say.
+    async fn device_type(&self) -> Option<&str> {
+        self.group.device_type.as_deref()
+    }
+
+    /// The app package, if it was asked for; null where the device's protocol does not say.
+    async fn app_package(&self) -> Option<&str> {
+        self.group.app_package.as_deref()
+    }
+
     /// The counts.
     async fn counts(&self) -> &Counts {
         &self.counts
@@ -357,6 +379,8 @@ pub(crate) fn asked(
         reasons: list(filter.reasons)?,
         tasks,
         labels: list(filter.labels)?,
+        device_types: list(filter.device_types)?,
+        app_packages: list(filter.app_packages)?,
     };
     let keys = keys.into_iter().map(Into::into).collect();
     // What is recorded in this very moment is part of it.
@@ -403,10 +427,11 @@ pub(crate) async fn funnel(
     ctx: &Context<'_>,
     app: &str,
     of: FunnelOf,
-    at_least: Option<i64>,
+    (at_least, as_of): (Option<i64>, Option<Moment>),
 ) -> Result<Option<Funnel>> {
     let sources = ctx.data::<Sources>()?;
     wait_for(sources, at_least).await?;
+    let as_of = moment::of_views(sources, as_of).await?;
     let now = sources.history.now();
     let (position, tally) = match of {
         FunnelOf::Task(id) => {
@@ -415,11 +440,24 @@ pub(crate) async fn funnel(
             let mut checkout = sources.views.checkout().await.hidden()?;
             let found = task_statistics::find(&mut checkout.conn(), app, task).await.hidden()?;
             let Some(found) = found else { return Ok(None) };
+            if let Some(position) = as_of {
+                if found.task.position > position {
+                    return Ok(None);
+                }
+                let conn = &mut checkout.conn();
+                let tally = as_of::of_task(conn, app, task, position).await.hidden()?;
+                return Ok(Some(Funnel { position, counts: Counts(tally) }));
+            }
             let counts = task_statistics::Counts { cells: found.cells, latencies: found.latencies };
             (position, Tally::of_task(&counts).hidden()?)
         }
         FunnelOf::Message(id) => {
             let Ok(message) = id.parse::<MessageId>() else { return Ok(None) };
+            if let Some(position) = as_of {
+                let found = Message::at(sources, app, message, position).await?;
+                let tally = found.and_then(|found| found.tally());
+                return Ok(tally.map(|tally| Funnel { position, counts: Counts(tally) }));
+            }
             let position = sources.progress.position();
             let mut checkout = sources.views.checkout().await.hidden()?;
             let conn = &mut checkout.conn();
@@ -433,11 +471,12 @@ pub(crate) async fn funnel(
             let range = TimeRange { from: time(now), to: None };
             let filter = StatsFilter { labels: Some(vec![label]), ..StatsFilter::default() };
             let question = asked(now, range, StatsBucket::Total, Vec::new(), Some(filter), None)?;
-            let question = Asked { from: 0, ..question };
+            let question = Asked { from: 0, as_of, ..question };
             total(sources, app, &question).await?
         }
         FunnelOf::Range(range) => {
             let question = asked(now, range, StatsBucket::Total, Vec::new(), None, None)?;
+            let question = Asked { as_of, ..question };
             total(sources, app, &question).await?
         }
     };
@@ -449,13 +488,14 @@ pub(crate) async fn why_not_sent(
     ctx: &Context<'_>,
     app: &str,
     (range, filter): (TimeRange, Option<StatsFilter>),
-    at_least: Option<i64>,
+    (at_least, as_of): (Option<i64>, Option<Moment>),
 ) -> Result<WhyNotSent> {
     let sources = ctx.data::<Sources>()?;
     wait_for(sources, at_least).await?;
+    let as_of = moment::of_views(sources, as_of).await?;
     let now = sources.history.now();
     let mut question = asked(now, range, StatsBucket::Total, Vec::new(), filter, None)?;
-    question.times = false;
+    (question.times, question.as_of) = (false, as_of);
     let (position, tally) = total(sources, app, &question).await?;
     let sent = tally.split(Stage::Sent);
     Ok(WhyNotSent {

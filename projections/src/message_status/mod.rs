@@ -179,7 +179,7 @@ async fn apply_part(
     for recorded in page {
         let Stream::Message(id) = recorded.stream else { continue };
         if let Event::MessageAccepted(e) = &recorded.event {
-            push_message(&mut values, id, recorded, e)?;
+            push_message(&mut values, accepted(id, recorded, e)?);
             open.insert(id.0, Deliveries::accepted(id, recorded, e));
         } else if let Some(deliveries) = open.get_mut(&id.0) {
             fold(deliveries, recorded);
@@ -194,7 +194,7 @@ fn fold(deliveries: &mut Deliveries, recorded: &Recorded) {
     match &recorded.event {
         Event::DeliveriesAdvanced(e) => {
             for step in &e.steps {
-                deliveries.change(step.device, |row| {
+                deliveries.change(recorded.position, step.device, |row| {
                     row.delivery.advance(step);
                     row.due = row.due.after(&row.delivery);
                     if let Some(index) = time_of(step.what) {
@@ -209,10 +209,11 @@ fn fold(deliveries: &mut Deliveries, recorded: &Recorded) {
         }
         Event::RecallRequested(e) => {
             for recalled in &e.results {
-                let Some(row) = deliveries.of(recalled.device) else { continue };
-                row.delivery.recall(e.op, recalled.result);
-                row.due = row.due.after(&row.delivery);
-                row.times[4] = row.delivery.ended.map(|_| row.times[4].unwrap_or(at));
+                deliveries.change(recorded.position, recalled.device, |row| {
+                    row.delivery.recall(e.op, recalled.result);
+                    row.due = row.due.after(&row.delivery);
+                    row.times[4] = row.delivery.ended.map(|_| row.times[4].unwrap_or(at));
+                });
             }
         }
         Event::MessageAccepted(_)
@@ -265,33 +266,60 @@ fn time_of(what: Progress) -> Option<usize> {
     }
 }
 
-fn push_message(
-    values: &mut Vec<Value>,
-    id: MessageId,
-    recorded: &Recorded,
-    e: &MessageAccepted,
-) -> Result<(), Fault> {
+/// The message of its first event.
+fn accepted(id: MessageId, recorded: &Recorded, e: &MessageAccepted) -> Result<MessageRow, Fault> {
     let (sender, account) = match e.sender {
         Sender::User(account) => ("user", Some(account.to_string())),
         Sender::Terminal => ("terminal", None),
         Sender::Cloud => ("cloud", None),
     };
+    Ok(MessageRow {
+        message: id,
+        app: recorded.app.clone(),
+        position: recorded.position,
+        protocol: e.protocol.name().to_owned(),
+        sender: sender.to_owned(),
+        account,
+        accepted_at: recorded.recorded_at,
+        expires_at: e.expires_at,
+        targets: i64::try_from(e.targets.len()).unwrap_or(i64::MAX),
+        unresolved: i64::from(e.unresolved),
+        strategy: db::name_of(e.strategy)?,
+        users: [i64::from(e.users), i64::from(e.unbound)],
+    })
+}
+
+fn push_message(values: &mut Vec<Value>, row: MessageRow) {
     values.extend([
-        id.0.into(),
-        recorded.app.as_str().into(),
-        recorded.position.into(),
-        e.protocol.name().into(),
-        sender.into(),
-        account.into(),
-        recorded.recorded_at.into(),
-        e.expires_at.into(),
-        i64::try_from(e.targets.len()).unwrap_or(i64::MAX).into(),
-        i64::from(e.unresolved).into(),
-        db::name_of(e.strategy)?.into(),
-        i64::from(e.users).into(),
-        i64::from(e.unbound).into(),
+        row.message.0.into(),
+        row.app.into(),
+        row.position.into(),
+        row.protocol.into(),
+        row.sender.into(),
+        row.account.into(),
+        row.accepted_at.into(),
+        row.expires_at.into(),
+        row.targets.into(),
+        row.unresolved.into(),
+        row.strategy.into(),
+        row.users[0].into(),
+        row.users[1].into(),
     ]);
-    Ok(())
+}
+
+/// A message and its deliveries, in order of device, after the first events of its stream; nothing
+/// if these are of no message.
+///
+/// # Errors
+/// [`Fault::Stored`] for what has no name.
+pub fn after(events: &[Recorded]) -> Result<Option<(MessageRow, Vec<DeliveryRow>)>, Fault> {
+    let Some((first, rest)) = events.split_first() else { return Ok(None) };
+    let (Stream::Message(id), Event::MessageAccepted(e)) = (&first.stream, &first.event) else {
+        return Ok(None);
+    };
+    let mut deliveries = Deliveries::accepted(*id, first, e);
+    rest.iter().for_each(|recorded| fold(&mut deliveries, recorded));
+    Ok(Some((accepted(*id, first, e)?, deliveries.into_rows())))
 }
 
 /// Messages of an app between two positions, newest first; of one protocol if it is said.

@@ -9,6 +9,7 @@ use domain::{
     message::{
         Delivery, Ending, MessageAccepted, MessageId, Protocol, RecallOp, RecallResult, Stage,
     },
+    task::state::Way,
     vendor::Vendor,
 };
 use serde::{Deserialize, Serialize};
@@ -18,8 +19,9 @@ use super::{DeliveryRow, Due};
 use crate::{
     Fault,
     db::{self, Conn, Insert, Sql, Value},
-    delivery_stats::{Cell, Moves, way_of},
-    latency::Latencies,
+    delivery_stats::{Cell, Moves, Noted, way_of},
+    device_kinds::Kinds,
+    latency::{self, Step},
     on, scalars,
 };
 
@@ -35,10 +37,22 @@ pub(super) struct Deliveries {
     protocol: Protocol,
     /// In order of device.
     rows: Vec<DeliveryRow>,
-    /// Where each was counted before the page; empty for a message that came with it.
-    before: Vec<Cell>,
-    /// How long steps took that ended with the page.
-    latencies: Latencies,
+    /// What each event changed.
+    changes: Vec<Change>,
+}
+
+/// What an event changed of one delivery.
+struct Change {
+    position: i64,
+    device: i64,
+    what: Changed,
+}
+
+enum Changed {
+    /// It is counted in another cell; before it was in none, or in that one.
+    Cell(Option<Cell>, Cell),
+    /// A step ended that came over a way, and took so many ms.
+    Step(Way, Step, i64),
 }
 
 impl Deliveries {
@@ -54,33 +68,49 @@ impl Deliveries {
         };
         let mut rows: Vec<_> = e.targets.iter().map(row).collect();
         rows.sort_by_key(|row| row.device);
+        let changes = rows.iter().map(|row| Change {
+            position: recorded.position,
+            device: row.device,
+            what: Changed::Cell(None, Cell::of(&row.delivery)),
+        });
         Deliveries {
             app: recorded.app.clone(),
             accepted_at: recorded.recorded_at,
             protocol: e.protocol,
+            changes: changes.collect(),
             rows,
-            before: Vec::new(),
-            latencies: Latencies::default(),
         }
     }
 
-    /// Changes the delivery to a device, if there is one, and notes how long its steps took.
-    pub(super) fn change(&mut self, device: i64, change: impl FnOnce(&mut DeliveryRow)) {
-        let accepted_at = self.accepted_at;
-        let Some(row) = self.of(device) else { return };
-        let (before, stage) = (row.times, row.delivery.stage);
+    /// Changes the delivery to a device, if there is one, and notes where it is counted now and how
+    /// long its steps took.
+    pub(super) fn change(
+        &mut self,
+        position: i64,
+        device: i64,
+        change: impl FnOnce(&mut DeliveryRow),
+    ) {
+        let Ok(at) = self.rows.binary_search_by_key(&device, |row| row.device) else { return };
+        let Some(row) = self.rows.get_mut(at) else { return };
+        let (before, times) = (Cell::of(&row.delivery), row.times);
         change(row);
+        let after = Cell::of(&row.delivery);
+        let mut note = |what| self.changes.push(Change { position, device, what });
+        if before != after {
+            note(Changed::Cell(Some(before), after));
+        }
         // A report may come after a later one was made: when it came says nothing of the step.
-        if row.delivery.stage > stage {
-            let (way, after) = (way_of(&row.delivery), row.times);
-            self.latencies.between(way, accepted_at, &before, &after);
+        if after.stage > before.stage {
+            let way = way_of(&row.delivery);
+            for (step, millis) in latency::ended(self.accepted_at, &times, &row.times) {
+                note(Changed::Step(way, step, millis));
+            }
         }
     }
 
-    /// The delivery to a device.
-    pub(super) fn of(&mut self, device: i64) -> Option<&mut DeliveryRow> {
-        let at = self.rows.binary_search_by_key(&device, |row| row.device).ok()?;
-        self.rows.get_mut(at)
+    /// All of them, in order of device.
+    pub(super) fn into_rows(self) -> Vec<DeliveryRow> {
+        self.rows
     }
 }
 
@@ -138,10 +168,8 @@ pub(super) async fn load(
     });
     let deliveries = |(message, app, accepted_at, protocol, packed): (i64, _, _, _, String)| {
         let rows = unpack(MessageId(message), &packed)?;
-        let before = rows.iter().map(|row| Cell::of(&row.delivery)).collect();
         let protocol = db::from_name(protocol)?;
-        let latencies = Latencies::default();
-        Ok((message, Deliveries { app, accepted_at, protocol, rows, before, latencies }))
+        Ok((message, Deliveries { app, accepted_at, protocol, rows, changes: Vec::new() }))
     };
     stored.into_iter().map(deliveries).collect()
 }
@@ -154,13 +182,19 @@ pub(super) async fn store(
     moves: &mut Moves,
 ) -> Result<(), Fault> {
     let mut values: Vec<Value> = Vec::with_capacity(messages.len() * 3);
+    let changed = messages.values().flat_map(|own| own.changes.iter().map(|change| change.device));
+    let kinds = Kinds::of(conn, changed.collect()).await?;
     for (message, deliveries) in messages {
-        let Deliveries { app, accepted_at, protocol, rows, before, latencies } = deliveries;
-        let cells = moves.of(&app, accepted_at, protocol);
-        cells.took(&latencies);
-        for (at, row) in rows.iter().enumerate() {
-            cells.note(before.get(at).copied(), Cell::of(&row.delivery), 1);
+        let Deliveries { app, accepted_at, protocol, rows, changes } = deliveries;
+        let mut noted = Noted::of(accepted_at, protocol, None);
+        for Change { position, device, what } in changes {
+            let at = (position, kinds.get(device));
+            match what {
+                Changed::Cell(before, after) => noted.moved(at, before, after, 1),
+                Changed::Step(way, step, millis) => noted.took(at, way, step, millis),
+            }
         }
+        moves.add(&app, noted);
         let due = rows.iter().filter(|row| row.due != Due::Nothing).count();
         let packed = db::list(&rows.iter().map(pack).collect::<Vec<_>>())?;
         let due = i64::try_from(due).unwrap_or(i64::MAX);

@@ -41,6 +41,8 @@ pub struct Wanted {
     reasons: Option<String>,
     tasks: Option<String>,
     labels: Option<String>,
+    device_types: Option<String>,
+    app_packages: Option<String>,
     at_least: Option<i64>,
 }
 
@@ -51,13 +53,15 @@ pub struct Wanted {
         ("from" = String, Query, description = "Begin of the range (RFC 3339)"),
         ("to" = Option<String>, Query, description = "Its end, which is not part of it; now if absent"),
         ("bucket" = Option<String>, Query, description = "quarter, hour, day, week or total (the default)"),
-        ("groupBy" = Option<String>, Query, description = "protocol, channel, vendor, reason, task, label, with commas"),
+        ("groupBy" = Option<String>, Query, description = "protocol, channel, vendor, reason, task, label, deviceType, appPackage, with commas"),
         ("timeZone" = Option<String>, Query, description = "IANA name of the zone of days and weeks; UTC if absent"),
         ("protocols" = Option<String>, Query, description = "Only these, with commas"),
         ("channels" = Option<String>, Query, description = "Only these, with commas"),
         ("reasons" = Option<String>, Query, description = "Only these, with commas"),
         ("tasks" = Option<String>, Query, description = "Only these, with commas"),
         ("labels" = Option<String>, Query, description = "Only these, with commas"),
+        ("deviceTypes" = Option<String>, Query, description = "Only these, with commas"),
+        ("appPackages" = Option<String>, Query, description = "Only these, with commas"),
         ("atLeast" = Option<i64>, Query, description = "Ledger position to wait for, for 5 seconds at most")),
     responses((status = 200, description = "A line for each group", content_type = "text/csv", body = String),
         (status = 400, body = Refusal), (status = 403, body = Refusal), (status = 404, body = Refusal),
@@ -138,18 +142,23 @@ fn question(wanted: Wanted, now: DateTime<Utc>) -> Result<Asked, Refusal> {
         "reason" => Ok(Key::Reason),
         "task" => Ok(Key::Task),
         "label" => Ok(Key::Label),
-        _ => Err("protocol, channel, vendor, reason, task or label"),
+        "deviceType" => Ok(Key::DeviceType),
+        "appPackage" => Ok(Key::AppPackage),
+        _ => Err("protocol, channel, vendor, reason, task, label, deviceType or appPackage"),
     };
     let way = |name: &str| match name {
         "online" => Ok(Way::Online),
         vendor => named(vendor).map(Way::Vendor),
     };
+    let text = |name: &str| Ok::<_, &str>(name.to_owned());
     let filter = Filter {
         protocols: list("protocols", wanted.protocols, named::<Protocol>)?,
         ways: list("channels", wanted.channels, way)?,
         reasons: list("reasons", wanted.reasons, named)?,
         tasks: list("tasks", wanted.tasks, |name| name.parse().map_err(|_| "not an id"))?,
-        labels: list("labels", wanted.labels, |name| Ok::<_, &str>(name.to_owned()))?,
+        labels: list("labels", wanted.labels, text)?,
+        device_types: list("deviceTypes", wanted.device_types, text)?,
+        app_packages: list("appPackages", wanted.app_packages, text)?,
     };
     let keys = list("groupBy", wanted.group_by, key)?.unwrap_or_default();
     let zone = wanted.time_zone.as_deref();
