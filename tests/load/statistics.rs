@@ -154,6 +154,9 @@ async fn fill(
     let devices = stream::iter(0..DEVICES).map(|n| register(ledger, n)).buffered(CONCURRENT);
     let devices: Vec<Result<i64, Failure>> = devices.collect().await;
     let devices: Vec<i64> = devices.into_iter().collect::<Result<_, _>>()?;
+    // Those of a chunk are in order of number; they registered many at once.
+    let mut in_order = devices.clone();
+    in_order.sort_unstable();
     let ids = MessageIds::new(0, 0, i64::MAX);
     let (mut chunks, mut messages) = (0, Vec::new());
     for step in 1..=STEPS as usize {
@@ -161,7 +164,7 @@ async fn fill(
         let wanted = by_tasks / CHUNK * step / STEPS as usize;
         while chunks < wanted {
             let most = (wanted - chunks).min(DEVICES / CHUNK);
-            task(ledger, clock, &ids, &devices[..most * CHUNK]).await?;
+            task(ledger, clock, &ids, &in_order[..most * CHUNK]).await?;
             chunks += most;
         }
         let wanted = single * step / STEPS as usize;
