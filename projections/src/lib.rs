@@ -34,6 +34,9 @@ pub enum Fault {
     /// A migration failed.
     #[error("migration: {0}")]
     Migration(#[from] sqlx::migrate::MigrateError),
+    /// The views have not read far enough in time; later they will have.
+    #[error("the views are behind position {0}")]
+    Behind(i64),
     /// A stored value does not fit its type.
     #[error("{what}: {cause}")]
     Stored {

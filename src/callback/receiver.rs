@@ -159,7 +159,13 @@ impl Receiver {
     async fn said(&self, engine: &Engine, item: &Item) -> Result<Vec<Entry>, Reason> {
         let What::Event(recorded) = &item.what else { return Ok(item.entries().to_vec()) };
         loop {
-            match kind::entries(self.kind, &engine.server, recorded).await {
+            // It only reads, so it may be left half-way: a stop does not wait for the views.
+            let entries = tokio::select! {
+                biased;
+                entries = kind::entries(self.kind, &engine.server, recorded) => entries,
+                () = engine.stop.cancelled() => return Err(Reason::Stopped),
+            };
+            match entries {
                 Ok(entries) => return Ok(entries),
                 Err(fault @ (Fault::Stored { .. } | Fault::Detached { .. })) => {
                     tracing::error!(%fault, position = item.position, "no callback can be made");

@@ -22,8 +22,10 @@ use uuid::Uuid;
 use super::kind::{Call, Endpoint, Entry, by_status};
 use crate::{app::Server, outbound::Answer, secrets::hex};
 
-/// Longest wait for the views before they are waited for again.
+/// Longest wait for the views before a callback is worded anew.
 const VIEWS: Duration = Duration::from_secs(10);
+/// Header with the callback's id: the protocol has none for what is no message.
+const IDS: &str = "x-entry-ids";
 /// Where a call comes from: the app's server, or a device that does not say what it is.
 const REST: &str = "RESTAPI";
 const UNKNOWN: &str = "Unknown";
@@ -277,9 +279,8 @@ async fn told_before(
 
 /// How many messages an account had not read as of an event: the same each time it is asked.
 async fn unread(server: &Server, account: Uuid, position: i64) -> Result<i64, Fault> {
-    while server.views.reached(position, VIEWS).await.is_err() {
-        tracing::warn!(position, "callbacks wait for the views");
-    }
+    // Who has it worded tries again, and knows when the server stops.
+    server.views.reached(position, VIEWS).await.map_err(|_| Fault::Behind(position))?;
     let mut views = server.ledger.database().views.checkout().await?;
     chats::unread(&mut views.conn(), account, position).await
 }
@@ -331,7 +332,8 @@ pub(super) fn call(endpoint: &Endpoint, entries: &[Entry], now: i64) -> Call {
     let about = entry.map(|entry| entry.query.as_str()).unwrap_or_default();
     let token = endpoint.secrets.first().map(String::as_str);
     let query = query(&endpoint.wire_id, about, token, now / 1_000_000);
-    Call { body, headers: Vec::new(), query }
+    let headers = entry.map(|entry| (IDS, entry.id.clone())).into_iter().collect();
+    Call { body, headers, query }
 }
 
 /// What the receiver answers does not matter, as long as it does.

@@ -255,6 +255,16 @@ impl Ledger {
         }
     }
 
+    /// What came of an earlier request of an app with an idempotency key, if there was one. Another
+    /// may be on its way: only [`execute`](Ledger::execute) decides.
+    ///
+    /// # Errors
+    /// [`Fault`] when the database fails.
+    pub async fn repeated(&self, app: &str, key: &str) -> Result<Option<Done>, Fault> {
+        let mut checkout = self.inner.database.ledger_read.checkout().await?;
+        store::repeated(&mut checkout.conn(), app, key).await
+    }
+
     /// Events after a position, in order, at most `limit`.
     ///
     /// # Errors

@@ -28,7 +28,7 @@ use sqlx::{
 use uuid::Uuid;
 
 use super::{
-    Page, away,
+    Done, Page, away,
     generations::{self, Generations},
 };
 
@@ -541,6 +541,18 @@ pub(super) async fn push_of(
 }
 
 /// When the event at a position was recorded, in µs.
+pub(super) async fn repeated(
+    conn: &mut Conn<'_>,
+    app: &str,
+    key: &str,
+) -> Result<Option<Done>, Fault> {
+    const SQL: &str = "SELECT first, last FROM idempotency WHERE app = $1 AND key = $2";
+    let found: Option<(i64, i64)> = on!(conn.again(), c => {
+        sqlx::query_as(SQL).bind(app).bind(key).fetch_optional(&mut *c).await?
+    });
+    Ok(found.map(|(first, last)| Done { first, last, repeated: true }))
+}
+
 pub(super) async fn recorded_at(conn: &mut Conn<'_>, position: i64) -> Result<Option<i64>, Fault> {
     const SQL: &str = "SELECT recorded_at FROM events WHERE position = $1";
     let found: Option<(i64,)> = on!(conn.again(), c => {

@@ -13,11 +13,9 @@ use crate::{
 fn checked(call: &Called, event: &str) -> String {
     let header = |name: &str| call.headers[name].as_str();
     let body = String::from_utf8(call.body.to_vec()).unwrap();
-    let digest = {
-        use md5::{Digest, Md5};
-        Md5::new().chain_update(APP_ID).chain_update(&body).chain_update(KEY).finalize()
-    };
-    assert_eq!(header("x-event-sign"), pushledger::secrets::hex(&digest));
+    assert_eq!(call.method, "POST");
+    assert!(call.is_signed_by_antelope(APP_ID, KEY));
+    assert!(!call.is_signed_by_antelope(APP_ID, "another"));
     assert_eq!((header("x-app-id"), header("x-topvdn-event")), (APP_ID, event));
     assert_eq!(header("user-agent"), "Topvdn");
     body

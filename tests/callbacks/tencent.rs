@@ -3,9 +3,8 @@
 
 use std::{collections::HashMap, time::Duration};
 
-use domain::Event;
+use domain::{Event, callback::Kind};
 use serde_json::{Value, json};
-use sha2::{Digest, Sha256};
 use sim::receiver::{Answer, Called, Receiver};
 
 use super::{called, called_in_time, count, listed, receiver, replay, until_count};
@@ -51,8 +50,10 @@ fn checked(call: &Called, command: &str, caller: &str, platform: &str) -> Value 
     let (app, command_of) = (APP.to_string(), call.json()["CallbackCommand"].clone());
     assert_eq!((of["SdkAppid"], of["CallbackCommand"]), (&*app, command));
     assert_eq!((of["contenttype"], of["ClientIP"], of["OptPlatform"]), ("json", caller, platform));
-    let sign = Sha256::new().chain_update(TOKEN).chain_update(of["RequestTime"]).finalize();
-    assert_eq!(of["Sign"], pushledger::secrets::hex(&sign));
+    assert_eq!(call.method, "POST");
+    assert!(call.is_signed_by_tencent(TOKEN) && !call.is_signed_by_tencent("another"));
+    let id = call.headers.get("x-entry-ids");
+    assert_eq!(id.is_some(), command != "C2C.CallbackBeforeSendMsg", "{id:?}");
     assert_eq!(call.headers["content-type"], "application/json; charset=utf-8");
     assert_eq!(command_of, command);
     call.json()
@@ -209,6 +210,8 @@ async fn no_answer_matters_and_no_failure_is_called_again_unless_the_app_wants_t
     let calls = called_in_time(&tencent.world, &server, 7).await;
     // The same bytes each time, signed each time.
     assert!(calls[4..].iter().all(|call| call.body == calls[4].body));
+    let id = |index: usize| calls[index].headers["x-entry-ids"].clone();
+    assert!((5..7).all(|index| id(index) == id(4)), "a double has another id");
     for call in &calls[4..] {
         checked(call, "C2C.CallbackAfterSendMsg", "127.0.0.1", "RESTAPI");
     }
@@ -220,7 +223,8 @@ async fn no_answer_matters_and_no_failure_is_called_again_unless_the_app_wants_t
     replay(&tencent.world, &row["receiver"], Some(json!([row["position"]]))).await;
     let calls = called_in_time(&tencent.world, &server, 9).await;
     let first = calls[..4].iter().find(|call| call.body == calls[8].body);
-    assert!(first.is_some(), "{}", calls[8].json());
+    let first = first.unwrap_or_else(|| panic!("{}", calls[8].json()));
+    assert_eq!(first.headers["x-entry-ids"], calls[8].headers["x-entry-ids"]);
     tencent.world.stop().await;
 }
 
@@ -319,4 +323,69 @@ async fn without_an_answer_a_message_is_sent_unless_the_app_wants_80003() {
     tencent.send(&message(9)).await;
     until("it was never asked", async || server.count() == 9).await;
     tencent.world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_sent_again_is_not_asked_again_and_has_the_first_answer() {
+    let (tencent, server) = world(true, &BEFORE[..1], json!({})).await;
+    let changed = json!({ "ErrorCode": 0, "MsgBody": text("changed") });
+    let refusal = json!({ "ErrorCode": 1, "ErrorInfo": "no" });
+    server.plan([answer(&changed), answer(&refusal)]);
+    let first = tencent.call(SENDMSG, &message(1)).await;
+    let head = tencent.world.head().await;
+    let second = tencent.call(SENDMSG, &message(1)).await;
+    assert_eq!((&first["ErrorCode"], &second), (&json!(0), &first));
+    assert_eq!((server.count(), tencent.world.head().await), (1, head));
+    // A second later it is another message, of which the app thinks otherwise.
+    tencent.world.clock.advance(Duration::from_secs(1));
+    tencent.refused(SENDMSG, &message(1), 20_006).await;
+    assert_eq!(server.count(), 2);
+    tencent.world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_is_asked_about_a_message_to_who_is_unknown() {
+    let (tencent, server) = world(false, &BEFORE[..1], json!({})).await;
+    let unknown = message_with(1, json!({ "To_Account": "nobody" }));
+    tencent.refused(SENDMSG, &unknown, 90_012).await;
+    assert_eq!(server.count(), 0);
+    tencent.world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stop_does_not_wait_for_views_that_stand_still_and_the_callback_comes_later() {
+    let (tencent, server) = world(false, &["C2C.CallbackAfterSendMsg"], json!({})).await;
+    let world = tencent.world;
+    let hook = receiver(&world).await;
+    let body = json!({ "url": hook.url("/"), "events": ["message.accepted"] });
+    let path = "/admin/v1/apps/demo/webhooks";
+    assert_eq!(world.admin.post(path, Some(&body)).await.unwrap().0, 201);
+    let tencent = Tencent { world };
+    let mut views = tencent.world.place.views().await;
+    let lock = match tencent.world.place.on_postgres() {
+        true => "BEGIN; LOCK TABLE views.checkpoint",
+        false => "BEGIN IMMEDIATE",
+    };
+    views.run(lock).await;
+    let head = tencent.world.head().await;
+    tencent.send(&message(1)).await;
+    // Webhooks come last among the receivers of an event, and need no views.
+    called(&hook, 1).await;
+    let ledger = tencent.world.running.server.ledger.clone();
+    let begun = std::time::Instant::now();
+    let stopping = tokio::spawn(tencent.world.stop());
+    until("the callback was not put off", async || {
+        let events = ledger.read(head, 100).await.unwrap().events;
+        events.iter().any(|recorded| match &recorded.event {
+            Event::CallbacksCalled(called) => called.kind == Kind::Tencent,
+            _ => false,
+        })
+    })
+    .await;
+    assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
+    assert_eq!(server.count(), 0);
+    views.run("ROLLBACK").await;
+    let world = World::start(stopping.await.unwrap(), pushledger::clock::Clock::System).await;
+    called(&server, 1).await;
+    world.stop().await;
 }

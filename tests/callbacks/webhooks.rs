@@ -174,7 +174,8 @@ async fn what_was_answered_in_the_end_is_listed_for_30_days() {
     let mut last = 0;
     for round in 1..=2 {
         server.plan([Answer::Status(500, String::new())]);
-        hand_in(&world.url, &[(&format!("gw-{round}"), "185", "hello")]).await;
+        let taken = hand_in(&world.url, &[(&format!("gw-{round}"), "185", "hello")]).await;
+        assert_eq!(taken, (200, json!({ "accepted": 1, "repeated": 0 })));
         called(&server, 2 * round - 1).await;
         until_count(&world, "postponed", 1).await;
         called_in_time(&world, &server, 2 * round).await;

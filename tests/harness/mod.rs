@@ -72,10 +72,19 @@ impl Place {
 
     /// A connection to the ledger's tables, behind the server's back.
     pub async fn backdoor(&self) -> Backdoor {
+        self.behind("ledger.db").await
+    }
+
+    /// The same to the tables of the views.
+    pub async fn views(&self) -> Backdoor {
+        self.behind("views.db").await
+    }
+
+    async fn behind(&self, file: &str) -> Backdoor {
         if self.on_postgres() {
             return Backdoor::Postgres(PgConnection::connect(&self.database()).await.unwrap());
         }
-        let file = self.directory.path().join("ledger.db");
+        let file = self.directory.path().join(file);
         let url = format!("sqlite:{}", file.display());
         Backdoor::Sqlite(SqliteConnection::connect(&url).await.unwrap())
     }

@@ -31,16 +31,18 @@ struct Answer {
     cloud_custom_data: Option<String>,
 }
 
-/// Asks whether a message may be sent, if the app wants that, and changes it as the answer says.
+/// Whether the app wants to be asked.
+pub(super) fn is_asked(call: &Call) -> bool {
+    call.tencent().calls(TencentCallback::BeforeSend)
+}
+
+/// Asks whether a message may be sent, and changes it as the answer says.
 pub(super) async fn ask(
     server: &Server,
     call: &Call,
     (payload, id, strategy): (&mut Payload, MessageId, Strategy),
 ) -> Result<(), Problem> {
     let tencent = call.tencent();
-    if !tencent.calls(TencentCallback::BeforeSend) {
-        return Ok(());
-    }
     let caller = call.caller.as_deref().unwrap_or_default();
     let (token, now) = (call.app.tencent_token.as_deref(), server.clock.now());
     let own = tencent.callback_url.as_ref().and_then(|url| call.app.url(url)).unwrap_or_default();

@@ -2,12 +2,13 @@
 //! recipients and `MsgRandom` within a second is the same call, and has the first one's answer.
 
 use domain::{
-    Event, Recorded,
+    Event, Recorded, Rejection,
     chat::{
         Payload, Recipient, SendChat,
         elements::{Elements, Malformed},
         shown::Wishes,
     },
+    facts::{Fact, Key},
     message::{MessagePrivate, RawJson},
     object::Object,
     route::Strategy,
@@ -25,7 +26,7 @@ use super::{
 };
 use crate::{
     app::Server,
-    ledger::Done,
+    ledger::{Done, Refused},
     secrets::{SecretError, new_number},
 };
 
@@ -184,6 +185,14 @@ impl Draft {
         parts.extend([random.as_bytes(), second.as_bytes()]);
         parts.extend(self.to.iter().map(String::as_bytes));
         let key = server.master.fingerprint(&parts);
+        let asks = asked && before::is_asked(call);
+        if asks {
+            // Nobody is asked about what was sent already, or about what nobody would get.
+            if let Some(done) = server.ledger.repeated(app, &key).await? {
+                return self.done(server, done).await;
+            }
+            self.any_known(server, app).await?;
+        }
         let (mut to, mut text) = (Vec::with_capacity(self.to.len()), String::new());
         for name in &self.to {
             let id = server.ids.next(&server.clock).await.ok_or(Problem::Busy)?;
@@ -192,7 +201,7 @@ impl Draft {
                 false => None,
             };
             let mut payload = self.payload(name, time);
-            if asked {
+            if asks {
                 before::ask(server, call, (&mut payload, id, self.strategy)).await?;
             }
             text = Elements::parse(payload.msg_body.0.get()).map_err(Problem::Elements)?.text;
@@ -208,7 +217,7 @@ impl Draft {
         let command = SendChat {
             app: app.to_owned(),
             new_sender: (self.from == tencent.admin).then(Uuid::now_v7),
-            from: self.from,
+            from: self.from.clone(),
             to,
             seq: self.seq,
             random: self.random,
@@ -222,8 +231,28 @@ impl Draft {
             text: text.to_lowercase(),
         };
         let done = call.execute(server, Some(key), command).await?;
+        self.done(server, done).await
+    }
+
+    /// Whom it was for and the events that came of it.
+    async fn done(
+        self,
+        server: &Server,
+        done: Done,
+    ) -> Result<(Vec<String>, Vec<Recorded>, Done), Problem> {
         let page = server.ledger.read(done.first - 1, done.last - done.first + 1).await?;
         Ok((self.to, page.events, done))
+    }
+
+    /// Refuses what would be refused for want of recipients anyway.
+    async fn any_known(&self, server: &Server, app: &str) -> Result<(), Problem> {
+        for name in &self.to {
+            if let Fact::Account(Some(_)) = server.ledger.fact(Key::tencent(app, name)).await? {
+                return Ok(());
+            }
+        }
+        let unknown = self.to.first().cloned().unwrap_or_default();
+        Err(Refused::Rejected(Rejection::UnknownUser(unknown)).into())
     }
 
     fn payload(&self, to: &str, time: i64) -> Payload {

@@ -15,6 +15,7 @@ use hmac::{Hmac, KeyInit, Mac};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::{Request, Response, body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::TokioIo;
+use md5::{Digest, Md5};
 use serde_json::Value;
 use sha2::Sha256;
 use tokio::{
@@ -31,6 +32,8 @@ const BODY_BYTES_MAX: usize = 8 << 20;
 pub struct Called {
     /// When it came, as the receiver's clock says.
     pub at: i64,
+    /// The method.
+    pub method: String,
     /// Path and query.
     pub target: String,
     /// Headers with lower-case names.
@@ -60,6 +63,29 @@ impl Called {
         mac.update(&self.body);
         let wanted = format!("v1,{}", STANDARD.encode(mac.finalize().into_bytes()));
         header("webhook-signature").split(' ').any(|given| given == wanted)
+    }
+
+    /// Whether its sign is the MD5 of an Antelope app, the body and the app's key, as that app's
+    /// server computes it.
+    #[must_use]
+    pub fn is_signed_by_antelope(&self, app: &str, key: &str) -> bool {
+        let digest = Md5::new().chain_update(app).chain_update(&self.body).chain_update(key);
+        let given = self.headers.get("x-event-sign").map(String::as_str);
+        given == Some(hex(&digest.finalize()).as_str())
+    }
+
+    /// Whether the `Sign` in its query is the SHA-256 of a Tencent app's token and the
+    /// `RequestTime` there.
+    #[must_use]
+    pub fn is_signed_by_tencent(&self, token: &str) -> bool {
+        let query = self.target.split_once('?').map(|(_, query)| query).unwrap_or_default();
+        let field = |name: &str| {
+            let mut fields = query.split('&').filter_map(|field| field.split_once('='));
+            fields.find(|(own, _)| *own == name).map(|(_, value)| value)
+        };
+        let (Some(sign), Some(time)) = (field("Sign"), field("RequestTime")) else { return false };
+        let digest = Sha256::new().chain_update(token).chain_update(time).finalize();
+        sign == hex(&digest)
     }
 }
 
@@ -106,6 +132,10 @@ pub struct Receiver {
     pub address: SocketAddr,
     inner: Arc<Inner>,
     serving: JoinHandle<()>,
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -238,7 +268,8 @@ async fn answer(request: Request<Incoming>, inner: &Inner) -> io::Result<Respons
         let headers = parts.headers.iter();
         let headers = headers.map(|(name, value)| (name.to_string(), text(value))).collect();
         let (at, target) = ((inner.now)(), parts.uri.to_string());
-        locked(&inner.calls).push(Called { at, target, headers, body });
+        let method = parts.method.to_string();
+        locked(&inner.calls).push(Called { at, method, target, headers, body });
     }
     inner.count.fetch_add(1, std::sync::atomic::Ordering::AcqRel);
     inner.came.notify_waiters();
