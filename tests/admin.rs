@@ -97,7 +97,7 @@ async fn only_admins_may_call_the_admin_api() {
             for (method, path) in operations() {
                 let reply = raw.send(&method, &contents.fill(&path, "demo"), &headers, b"{}").await;
                 let may = match role {
-                    "auditor" => path.starts_with("/admin/v1/audit/"),
+                    "auditor" => path.starts_with("/admin/v1/audit/") || path == "/admin/v1/access",
                     "analyst" => path.ends_with("/export"),
                     _ => false,
                 };
@@ -111,7 +111,7 @@ async fn only_admins_may_call_the_admin_api() {
             }
         }
     }
-    assert_eq!(allowed.len(), 10, "{allowed:?}");
+    assert_eq!(allowed.len(), 12, "{allowed:?}");
     assert_eq!(world.head().await, head);
     let (_, apps, _) = world.admin.get("/admin/v1/apps", None).await.unwrap();
     assert_eq!(apps.as_array().unwrap().len(), 1, "{apps}");

@@ -107,7 +107,8 @@ fn every_route_is_described_or_named_as_one_that_is_not() {
         let text = fs::read_to_string(&path).unwrap();
         for call in text.split(".route(").skip(1) {
             let given = call.split(',').next().unwrap().trim();
-            if OF_TABLES.contains(&given) {
+            // What asks for a route rather than adds one has no path.
+            if given.starts_with(')') || OF_TABLES.contains(&given) {
                 continue;
             }
             let literal = given.split('"').nth(1);

@@ -279,6 +279,13 @@ async fn an_erasure_that_was_cut_off_before_it_was_noted_begins_again_and_change
     world.register_of("zq-alice", "zq-client", json!({})).await;
     world.push("zq-client", json!({ "text": "zq-payload" })).await;
     erase(&world, json!({ "user": { "protocol": "ums", "name": "zq-alice" } })).await;
+    until("the delivery to who is gone never ended", async || {
+        let events = world.running.server.ledger.read(0, 100).await.unwrap().events;
+        events.iter().any(|recorded| matches!(recorded.event, Event::DeliveriesAdvanced(_)))
+    })
+    .await;
+    let head = world.head().await;
+    world.running.server.views.reached(head, PATIENCE).await.unwrap();
     let before = dumped(&world).await;
     let place = world.stop().await;
     place

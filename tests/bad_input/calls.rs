@@ -120,6 +120,11 @@ pub(super) fn others(names: &Names) -> Vec<Call> {
         ("GET", spare("/callbacks/receivers"), json!({})),
         ("POST", spare("/callbacks/replay"), json!({ "receiver": webhook, "callbacks": [1] })),
         ("GET", spare("/erasures?limit=9"), json!({})),
+        ("GET", "/admin/v1/access?app=demo&limit=9".to_owned(), json!({})),
+        ("GET", "/admin/v1/views/rebuild".to_owned(), json!({})),
+        ("POST", "/admin/v1/views/rebuild".to_owned(), json!({ "keepAside": true })),
+        ("DELETE", "/admin/v1/views/rebuild".to_owned(), json!({})),
+        ("GET", "/admin/v1/views/set-aside?limit=9".to_owned(), json!({})),
         (
             "POST",
             spare("/erasures"),

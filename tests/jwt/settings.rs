@@ -66,8 +66,10 @@ async fn a_section_replaces_the_one_before_and_null_ends_it() {
     let kept = configure(&world, json!({ "hs256Secrets": keys })).await;
     assert_eq!(kept, json!({ "hs256Secrets": keys }));
     let url = json!({ "jwksUrl": "https://login.example.com/keys?v=1", "issuer": "login" });
-    assert_eq!(configure(&world, url.clone()).await, url);
-    assert_eq!(read(&world).await["ums"]["jwt"], url);
+    // A query may hold a credential, so it is not told again.
+    let shown = json!({ "jwksUrl": "https://login.example.com/keys?…", "issuer": "login" });
+    assert_eq!(configure(&world, url).await, shown);
+    assert_eq!(read(&world).await["ums"]["jwt"], shown);
     configure(&world, Value::Null).await;
     assert!(read(&world).await["ums"].get("jwt").is_none());
     world.stop().await;

@@ -91,8 +91,11 @@ async fn a_replay_of_any_history_makes_the_same_rows_in_every_view_and_in_the_re
         assert!(after.position >= before.position);
         is_what_its_events_make(&after).await;
     }
-    // A comparison of nothing with nothing shows nothing.
-    let empty: Vec<_> = Stored::names().filter(|name| !filled.contains(name)).collect();
+    // A comparison of nothing with nothing shows nothing. The sums of the journal need a history of
+    // 65,536 positions, which `analysts::as_of` has.
+    let filled =
+        |name: &&str| filled.contains(name) || ["journal_sums", "journal_spans"].contains(name);
+    let empty: Vec<_> = Stored::names().filter(|name| !filled(name)).collect();
     assert_eq!(empty, [""; 0], "no history has a row of these");
 }
 
