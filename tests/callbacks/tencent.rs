@@ -363,7 +363,7 @@ async fn a_stop_does_not_wait_for_views_that_stand_still_and_the_callback_comes_
     let tencent = Tencent { world };
     let mut views = tencent.world.place.views().await;
     let lock = match tencent.world.place.on_postgres() {
-        true => "BEGIN; LOCK TABLE views.checkpoint",
+        true => "BEGIN; LOCK TABLE views_1.checkpoint",
         false => "BEGIN IMMEDIATE",
     };
     views.run(lock).await;
