@@ -33,15 +33,15 @@ async fn who_was_reached_left_or_is_not_to_get_it_any_more_is_not_asked_for_agai
     let (status, body, _) = world.admin.post(&path, None).await.unwrap();
     assert_eq!((status, &body["devices"][0]["result"]), (200, &json!("stopped_before_sending")));
 
+    let later = post.push(&["waits"], Strategy::VendorOnly, DAY).await;
     post.jpush.set_outage(Outage::None).await;
+    post.while_time_passes(later, "waits", |delivery| delivery.vendor.is_some()).await;
     post.while_time_passes(together, "waits", |delivery| delivery.vendor.is_some()).await;
     // Whatever was put off has had its turn once as much time has passed again.
     for _ in 0..600 {
         world.clock.advance(std::time::Duration::from_secs(1));
         tokio::task::yield_now().await;
     }
-    let later = post.push(&["waits"], Strategy::VendorOnly, DAY).await;
-    post.while_time_passes(later, "waits", |delivery| delivery.vendor.is_some()).await;
     let accepted = clients.map(|client| post.jpush.accepted(&token(client)));
     assert_eq!(accepted, [0, 0, 0, 2]);
     assert_eq!(post.delivery(together, "reached").await.vendor, None);
