@@ -33,8 +33,8 @@ use crate::{
 
 /// Time between two looks at what was committed.
 const PACE: Duration = Duration::from_millis(20);
-/// How often unknown ids make the directory look again.
-const LOOK_AGAIN: Duration = Duration::from_millis(200);
+/// Time between two looks for ids that are not known, and after a look that failed.
+const LOOK_AGAIN: Duration = Duration::from_millis(50);
 
 /// An app with its keys.
 #[derive(Debug)]
@@ -117,7 +117,8 @@ pub struct Directory {
     ledger: Ledger,
     master: MasterKey,
     apps: RwLock<Arc<Apps>>,
-    loaded: Mutex<Instant>,
+    /// When the last look at the database began.
+    looked: Mutex<Instant>,
     as_of: AtomicI64,
 }
 
@@ -128,8 +129,8 @@ impl Directory {
     /// [`SecretError`] when a key cannot be opened or the database fails.
     pub async fn load(ledger: Ledger, master: MasterKey) -> Result<Arc<Directory>, SecretError> {
         let apps = RwLock::default();
-        let (loaded, as_of) = (Mutex::new(Instant::now()), AtomicI64::new(0));
-        let directory = Arc::new(Directory { ledger, master, apps, loaded, as_of });
+        let (looked, as_of) = (Mutex::new(Instant::now()), AtomicI64::new(0));
+        let directory = Arc::new(Directory { ledger, master, apps, looked, as_of });
         directory.reload().await?;
         Ok(directory)
     }
@@ -160,7 +161,11 @@ impl Directory {
     /// # Errors
     /// [`SecretError`] when a key cannot be opened or the database fails.
     pub async fn reload(&self) -> Result<(), SecretError> {
-        let mut loaded = self.loaded.lock().await;
+        self.look(&mut *self.looked.lock().await).await
+    }
+
+    async fn look(&self, looked: &mut Instant) -> Result<(), SecretError> {
+        let began = Instant::now();
         // What is read now includes all that is known to be there now.
         let head = self.ledger.head();
         let Fact::Apps(all) = self.ledger.fact(Key::Apps).await? else {
@@ -198,7 +203,7 @@ impl Directory {
         }
         apps.by_cid.sort_unstable_by_key(|(first, ..)| *first);
         *self.apps.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(apps);
-        *loaded = Instant::now();
+        *looked = began;
         self.as_of.fetch_max(head, Ordering::AcqRel);
         Ok(())
     }
@@ -325,11 +330,25 @@ impl Directory {
         if let Some(app) = pick(&self.now()) {
             return Ok(Some(app));
         }
-        // It may have been created on another node just now.
-        if self.loaded.lock().await.elapsed() >= LOOK_AGAIN {
-            self.reload().await?;
-        }
+        self.look_since(Instant::now()).await?;
         Ok(pick(&self.now()))
+    }
+
+    /// Looks again, unless somebody did since then: an app that is asked for may have been created
+    /// on another node just now. Many who ask at once share a look, so unknown ids cost little.
+    async fn look_since(&self, asked: Instant) -> Result<(), SecretError> {
+        loop {
+            let mut looked = self.looked.lock().await;
+            if *looked >= asked {
+                return Ok(());
+            }
+            let next = *looked + LOOK_AGAIN;
+            if Instant::now() >= next {
+                return self.look(&mut looked).await;
+            }
+            drop(looked);
+            tokio::time::sleep_until(next.into()).await;
+        }
     }
 
     /// The app with that id.
