@@ -24,7 +24,7 @@ use crate::{
 };
 
 /// Events folded in one transaction.
-pub(super) const PAGE_EVENTS: usize = 4_000;
+const PAGE_EVENTS: usize = 4_000;
 /// Time between two folds while events keep coming: many that fold into the same pages of the
 /// database cost little more than one, and what comes and goes in between costs nothing.
 const PACE: Duration = Duration::from_millis(100);

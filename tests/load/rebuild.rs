@@ -1,21 +1,29 @@
-//! Measures how fast the views and the registry are made again: fills a ledger with pushes that
-//! were delivered and reported, throws both away, and folds everything from position 1.
+//! Measures how fast the views and the registry are made: fills a ledger with pushes that were
+//! delivered and reported, has the runner of the views catch up with it from position 1, rebuilds
+//! them into the next generation as an operator would, and folds the registry into an empty database.
 //!
 //! `cargo run --release --example rebuild -- [EVENTS] [DATABASE]`; the database must be empty.
 #![expect(clippy::print_stdout, reason = "the result")]
 
 mod fill;
 
-use std::{sync::Arc, time::Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use projections::registry;
 use pushledger::{
     clock::Clock,
-    feed::views,
+    feed::{
+        rebuild::{Rebuilds, State},
+        views,
+    },
     ledger::{Database, Ledger},
     metrics::Metrics,
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use uuid::Uuid;
 
 use fill::{DEVICES, devices, pushes};
 
@@ -23,6 +31,8 @@ type Failure = Box<dyn std::error::Error + Send + Sync>;
 
 /// Events of a page when the registry is made again.
 const PAGE_EVENTS: i64 = 4_000;
+/// Time between two looks at whether the rebuild is done.
+const LOOK: Duration = Duration::from_millis(10);
 
 #[tokio::main]
 async fn main() -> Result<(), Failure> {
@@ -44,8 +54,33 @@ async fn main() -> Result<(), Failure> {
     let run = tokio::spawn(runner.run(Arc::new(Metrics::default()), stop_views.clone()));
     let mut position = views.watch();
     position.wait_for(|at| *at >= head).await?;
+    report("views caught up", head, folding);
+
+    let rebuilds = Rebuilds::new(
+        &ledger,
+        &views,
+        &Clock::System,
+        &Arc::new(Metrics::default()),
+        Uuid::now_v7(),
+    );
+    let rebuilds = Arc::new(rebuilds);
+    let rebuilding = tokio::spawn(Arc::clone(&rebuilds).run(stop_views.clone()));
+    let folding = Instant::now();
+    rebuilds.ask(false).await?;
+    let done = async || {
+        let state = rebuilds.status().await?.rebuild.map(|rebuild| rebuild.state);
+        match state {
+            Some(State::Wanted | State::Running) => Ok(false),
+            Some(State::Done) => Ok(true),
+            state => Err(Failure::from(format!("the views were not rebuilt: {state:?}"))),
+        }
+    };
+    while !done().await? {
+        tokio::time::sleep(LOOK).await;
+    }
     report("views rebuilt", head, folding);
     stop_views.cancel();
+    rebuilding.await?;
     run.await?;
 
     let folding = Instant::now();

@@ -5,7 +5,7 @@
 use std::{collections::BTreeSet, time::Duration};
 
 use projections::{Fault, db::Pool, live::Generation};
-use tokio::time::Instant;
+use tokio::{sync::mpsc, time::Instant};
 use tokio_util::sync::CancellationToken;
 
 use super::{Rebuilds, record};
@@ -13,7 +13,6 @@ use crate::{
     feed::{
         fold::{Folded, Page, Unfoldable, checkpoint, fold},
         set_aside,
-        views::PAGE_EVENTS,
     },
     ledger::may_pass,
 };
@@ -24,9 +23,11 @@ const NOTE: Duration = Duration::from_millis(250);
 /// pause between.
 const TRIES: u32 = 3;
 const PAUSE: Duration = Duration::from_secs(1);
-/// Events of a page.
-#[expect(clippy::cast_possible_wrap, reason = "some thousand")]
-const PAGE: i64 = PAGE_EVENTS as i64;
+/// Events of a page: more than the live views fold at once, as nobody waits for them. What a message
+/// went through within a page is written once, and nothing of it is read again.
+const PAGE: i64 = 16_000;
+/// Pages that are read and decoded ahead.
+const AHEAD: usize = 1;
 
 /// What came of it.
 pub(super) enum Built {
@@ -94,7 +95,8 @@ impl Making<'_> {
     /// Folds until less than a page is missing, and no event of those that were there when that was
     /// so for the first time; or gives why it stopped.
     async fn fold_up(&self, views: &Pool) -> Result<Option<Why>, Fault> {
-        let (mut after, mut next, mut faults) = (position(views).await?, None, 0);
+        let (mut after, mut faults) = (position(views).await?, 0);
+        let mut pages = self.read_ahead(after);
         let (mut goal, mut noted) = (None, None::<Instant>);
         loop {
             let target = self.rebuilds.views.position();
@@ -114,8 +116,16 @@ impl Making<'_> {
             if self.ending.is_cancelled() {
                 return Ok(Some(Why::Interrupted));
             }
-            match self.fold_page(views, after, next.take(), target).await {
-                Ok(Step::To(position, ahead)) => (after, next, faults) = (position, ahead, 0),
+            let folded = match pages.recv().await {
+                Some(Ok(page)) => self.fold_page(views, &page).await,
+                Some(Err(fault)) => Err(fault),
+                None => {
+                    pages = self.read_ahead(after);
+                    continue;
+                }
+            };
+            match folded {
+                Ok(Step::To(position)) => (after, faults) = (position, 0),
                 Ok(Step::Unfoldable(at, reason)) => {
                     return Ok(Some(Why::Unfoldable(at, reason)));
                 }
@@ -124,42 +134,44 @@ impl Making<'_> {
                     faults += 1;
                     tokio::time::sleep(PAUSE).await;
                     after = position(views).await?;
+                    pages = self.read_ahead(after);
                 }
                 Err(fault) => return Err(fault),
             }
         }
     }
 
-    /// Folds a page, and reads the one after it meanwhile.
-    async fn fold_page(
-        &self,
-        views: &Pool,
-        after: i64,
-        page: Option<Page>,
-        target: i64,
-    ) -> Result<Step, Fault> {
-        let page = match page {
-            Some(page) => page,
-            None => self
-                .read(after, target)
-                .await?
-                .ok_or_else(|| Fault::stored("ledger", "ends before the views"))?,
-        };
-        let folding = fold(views, &page, Unfoldable::Stops(&self.but));
-        let (folded, ahead) = tokio::join!(folding, self.read(page.last, target));
-        match folded? {
-            Folded::Here { .. } => Ok(Step::To(page.last, ahead?)),
+    /// Folds a page.
+    async fn fold_page(&self, views: &Pool, page: &Page) -> Result<Step, Fault> {
+        match fold(views, page, Unfoldable::Stops(&self.but)).await? {
+            Folded::Here { .. } => Ok(Step::To(page.last)),
             Folded::Elsewhere(_) => Err(Fault::stored("generation", "somebody else makes it too")),
             Folded::Stopped(position, reason) => Ok(Step::Unfoldable(position, reason)),
         }
     }
 
-    async fn read(&self, after: i64, target: i64) -> Result<Option<Page>, Fault> {
-        if after >= target {
-            return Ok(None);
-        }
-        let limit = PAGE.min(target - after);
-        Ok(Page::read(after, self.rebuilds.ledger.read(after, limit).await?))
+    /// Reads and decodes what comes after a position, up to where the live views are by then, on a
+    /// task of its own: while a page is written, the other core has the next ones ready. It ends
+    /// with the first fault, or when nobody takes the pages any more.
+    fn read_ahead(&self, mut after: i64) -> mpsc::Receiver<Result<Page, Fault>> {
+        let (ledger, live) = (self.rebuilds.ledger.clone(), self.rebuilds.views.clone());
+        let (give, pages) = mpsc::channel(AHEAD);
+        tokio::spawn(async move {
+            loop {
+                let limit = PAGE.min(live.position() - after);
+                if limit <= 0 {
+                    return;
+                }
+                let page = ledger.read(after, limit).await.and_then(|page| {
+                    Page::read(after, page)
+                        .ok_or_else(|| Fault::stored("ledger", "ends before the views"))
+                });
+                let last = page.as_ref().ok().map(|page| page.last);
+                let (Ok(()), Some(last)) = (give.send(page).await, last) else { return };
+                after = last;
+            }
+        });
+        pages
     }
 
     async fn note(&self, position: i64, target: i64) -> Result<bool, Fault> {
@@ -173,8 +185,8 @@ impl Making<'_> {
 
 /// What came of a page.
 enum Step {
-    /// It is folded; the next one was read already.
-    To(i64, Option<Page>),
+    /// The generation is at this position.
+    To(i64),
     /// The event at a position cannot be folded.
     Unfoldable(i64, String),
 }
