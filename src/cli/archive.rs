@@ -17,6 +17,8 @@ use crate::{
     secrets::MasterKey,
 };
 
+/// A day, in µs.
+const DAY_MICROS: i64 = 86_400_000_000;
 /// Shortest passphrase, in bytes.
 const MIN_PASSPHRASE_BYTES: usize = 12;
 
@@ -50,6 +52,9 @@ impl Export {
     }
 
     async fn write(&self, offline: &Offline, config: &Config) -> Result<i64, Failure> {
+        if let (Format::Parquet, true) = (self.format, self.credentials) {
+            return Err("Parquet files hold no credentials: they are for analysis alone".into());
+        }
         let fields: &[&str] = match self.credentials {
             true => &["private", "credentials"],
             false => &["private"],
@@ -178,6 +183,9 @@ pub(crate) struct Detach {
     /// The last position to go; as many as may go if absent.
     #[arg(long, value_name = "POSITION")]
     to: Option<i64>,
+    /// Days for which every event stays: a late report about a message that went is refused.
+    #[arg(long, value_name = "DAYS", default_value_t = archive::KEEP_DAYS)]
+    keep_days: u32,
     /// A key that you trust, as `pushledger audit keys` prints it; repeat it for more.
     #[arg(long = "key", value_name = "KEY")]
     keys: Vec<Verifier>,
@@ -189,7 +197,9 @@ pub(crate) struct Detach {
 impl Detach {
     pub(crate) async fn run(self, config: Config) -> Result<(), Failure> {
         let offline = Offline::open(&config).await?;
-        let mut done = archive::detach(&offline.ledger, &self.directory, &self.keys, self.to).await;
+        let before = Clock::System.now() - i64::from(self.keep_days) * DAY_MICROS;
+        let going = archive::Going { to: self.to, before: Some(before) };
+        let mut done = archive::detach(&offline.ledger, &self.directory, &self.keys, going).await;
         if self.compact && done.is_ok() {
             done = archive::compact(&offline.ledger).await.map_err(Into::into).and(done);
         }

@@ -69,7 +69,7 @@ async fn worded(pool: &Pool, table: &str) -> Vec<String> {
 }
 
 /// A ledger with a rich history, all of it sealed and in a folder.
-async fn exported(directory: &Path) -> Place {
+pub(super) async fn exported(directory: &Path) -> Place {
     let world = World::with_clock().await;
     history::live(&world, 3, 120).await;
     world.register("client-k").await;
@@ -163,6 +163,35 @@ async fn an_import_that_fails_leaves_nothing_and_can_be_repeated() {
     let is_paused = effects::paused(&database.ledger_read).await.unwrap();
     assert!(is_paused.is_some());
     database.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_export_is_for_its_owner_alone_and_a_manifest_that_was_cut_off_is_none() {
+    use std::os::unix::fs::PermissionsExt;
+    let folder = tempfile::tempdir().unwrap();
+    let export = folder.path().join("made").join("export");
+    let place = exported(&export).await;
+    let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    assert_eq!(mode(&export), 0o700);
+    let files = || std::fs::read_dir(&export).unwrap().map(|file| file.unwrap().path());
+    for file in files() {
+        assert_eq!(mode(&file), 0o600, "{}", file.display());
+        assert!(file.extension().is_none_or(|extension| extension != "part"), "{}", file.display());
+    }
+    assert!(files().count() >= 5);
+    // A run that was cut off while it wrote the manifest can be repeated.
+    std::fs::rename(export.join("manifest.json"), export.join("manifest.json.part")).unwrap();
+    let bare = Bare::open(&place).await;
+    archive::write(&bare.ledger, &export, Some(Carried::default())).await.unwrap();
+    bare.close().await;
+    verify::export(&export, &[], &[]).await.unwrap();
+    assert!(!export.join("manifest.json.part").exists());
+    // What is for analysis alone holds no credentials, and says so.
+    let parquet = folder.path().join("parquet");
+    let mut refused = command(&place);
+    refused.arg("export").arg(&parquet).args(["--format", "parquet", "--credentials"]);
+    let (done, said) = run(&mut refused);
+    assert!(!done && said.contains("hold no credentials"), "{said}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -249,3 +249,23 @@ async fn an_erasure_blanks_what_is_private_and_every_proof_still_holds() {
     }
     bare.close().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_rebuild_left_behind_of_the_erased_is_blanked_at_the_next_start() {
+    let world = World::new().await;
+    subject(&world).await;
+    erase(&world, json!({ "user": { "protocol": "ums", "name": "alice-7f3a" } })).await;
+    // As a swap leaves it whose node died before it had looked.
+    let mut tx = world.running.server.ledger.database().views.begin().await.unwrap();
+    const SQL: &str = "INSERT INTO set_aside (position, error) VALUES ($1, 'alice-7f3a')";
+    let mut erased = dump(&world.running.server.ledger.database().ledger_read, "erased").await;
+    let row = erased.pop().unwrap();
+    let position = row.trim_start_matches('(').split(',').next().unwrap().parse::<i64>().unwrap();
+    on!(tx.conn(), c => {
+        sqlx::query(SQL).bind(position).execute(&mut *c).await.unwrap();
+    });
+    tx.commit().await.unwrap();
+    let world = world.restart().await;
+    until("it is still told", async || !dumped(&world).await.contains("alice-7f3a")).await;
+    world.stop().await;
+}

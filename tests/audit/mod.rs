@@ -6,7 +6,9 @@ mod archived;
 mod detached;
 mod erased;
 mod erased_others;
+mod random;
 mod replayed;
+mod returned;
 mod sealed;
 mod tampered;
 

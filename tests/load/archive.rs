@@ -85,7 +85,7 @@ async fn main() -> Result<(), Failure> {
     report("imported", head, importing);
     other.close().await;
     let moving = Instant::now();
-    let moved = archive::detach(&ledger, &export, &[], None).await?;
+    let moved = archive::detach(&ledger, &export, &[], archive::Going::default()).await?;
     report("detached", moved.events, moving);
     let moving = Instant::now();
     let moved = archive::attach(&ledger, &export, &[]).await?;

@@ -2,7 +2,7 @@
 //! which only the same master key opens, and hashes of operators' tokens and of passwords. They
 //! are no facts, so no proof is about them.
 
-use std::{fs, path::Path};
+use std::{fs, io::Write, path::Path};
 
 use projections::{
     Fault,
@@ -11,7 +11,7 @@ use projections::{
 };
 use serde::{Deserialize, Serialize};
 
-use super::{super::verify::NotVerified, file_hash, other};
+use super::{super::verify::NotVerified, file_hash, other, private_file};
 use crate::{
     ledger::Ledger,
     secrets::{MasterKey, SecretError, hex, new_seed, unhex},
@@ -98,7 +98,8 @@ pub(super) async fn write(
     let all = Credentials { master_key: carried.master_key, ..all };
     let path = directory.join(FILE);
     let text = serde_json::to_string_pretty(&all).map_err(other)?;
-    fs::write(&path, text).map_err(other)?;
+    let mut file = private_file(&path).map_err(other)?;
+    file.write_all(text.as_bytes()).and_then(|()| file.sync_all()).map_err(other)?;
     file_hash(&path).map_err(other)
 }
 

@@ -12,14 +12,15 @@ use sha2::{Digest, Sha256};
 use super::{
     super::{
         Checkpoints, keys,
+        reading::rows,
         tiles::signed,
-        verify::{NotVerified, rows},
+        verify::NotVerified,
     },
     CHECKPOINT, COLUMNS, Carried, FORMAT, KEYS, MANIFEST, Manifest, Opened, Range, credentials,
-    file_hash, other,
+    file_hash, other, private_file,
 };
 use crate::{
-    ledger::{Ledger, Stored},
+    ledger::{Ledger, Stored, store::private_directory},
     secrets::hex,
 };
 
@@ -72,7 +73,7 @@ impl Export {
         let keys = keys::all(&mut checkout.conn()).await?;
         drop(checkout);
         let failed = |error: io::Error| other(format!("{}: {error}", directory.display()));
-        fs::create_dir_all(directory).map_err(failed)?;
+        private_directory(directory).map_err(failed)?;
         if directory.join(MANIFEST).exists() {
             return Err(other(format!("{} holds an export already", directory.display())));
         }
@@ -84,9 +85,10 @@ impl Export {
         let Written { ranges, chain, recorded_at } = self.events(ledger, directory, events).await?;
         let lines = keys.iter().map(|key| format!("{} {}\n", key.from_size, key.verifier(&origin)));
         let file = |name: &str, text: &str| {
-            let path = directory.join(name);
-            let mut file = File::create(&path).map_err(failed)?;
-            file.write_all(text.as_bytes()).and_then(|()| file.sync_all()).map_err(failed)
+            let aside = directory.join(format!("{name}.part"));
+            let mut file = private_file(&aside).map_err(failed)?;
+            file.write_all(text.as_bytes()).and_then(|()| file.sync_all()).map_err(failed)?;
+            fs::rename(&aside, directory.join(name)).map_err(failed)
         };
         file(KEYS, &lines.collect::<String>())?;
         let keys = file_hash(&directory.join(KEYS)).map_err(failed)?;
@@ -108,7 +110,11 @@ impl Export {
             keys,
             credentials,
         };
+        // Whoever sees the manifest sees all files.
+        let sync = || File::open(directory).and_then(|own| own.sync_all()).map_err(failed);
+        sync()?;
         file(MANIFEST, &manifest.text()?)?;
+        sync()?;
         Ok(events)
     }
 
@@ -197,7 +203,7 @@ impl EventsFile {
     fn create(directory: &Path, first: i64) -> io::Result<EventsFile> {
         let name = format!("events-{first:012}.jsonl.zst");
         let (aside, path) = (directory.join(format!("{name}.part")), directory.join(&name));
-        let hashing = Hashing { file: File::create(&aside)?, hash: Sha256::new() };
+        let hashing = Hashing { file: private_file(&aside)?, hash: Sha256::new() };
         let mut encoder = zstd::Encoder::new(hashing, LEVEL)?;
         encoder.include_checksum(true)?;
         Ok(EventsFile { aside, path, name, encoder })

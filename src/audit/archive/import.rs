@@ -14,9 +14,10 @@ use projections::{
 
 use super::{
     super::{
+        judge::{Judge, Looked, looked},
         note::Verifier,
         tiles,
-        verify::{Judge, Looked, NotVerified, Report, looked},
+        verify::{NotVerified, Report},
     },
     Opened, credentials, other,
 };
