@@ -23,6 +23,7 @@ use serde_json::{Value, json};
 
 use super::{answer, label, operator, push, user};
 use crate::{
+    audit::through_an_export,
     harness::{PACKAGE, PATIENCE, World, merge, ok, registration},
     tasks,
     views::{Bare, live},
@@ -328,7 +329,7 @@ async fn any_question_is_answered_as_a_plain_fold_of_the_events_answers_it() {
         let mut checkout = views.checkout().await.unwrap();
         delivery_stats::position(&mut checkout.conn()).await.unwrap()
     };
-    let mut events = bare.events().await;
+    let mut events = through_an_export(&bare, &place).await;
     events.retain(|event| event.position <= position);
     let deliveries = naive(&events);
     assert!(deliveries.len() > 100, "{} deliveries", deliveries.len());
