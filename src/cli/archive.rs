@@ -61,14 +61,15 @@ impl Export {
         };
         log_read(offline.ledger.database(), "export", None, fields).await?;
         seal(offline, config).await?;
-        let master_key = match &self.passphrase_file {
+        let locked = match &self.passphrase_file {
             Some(file) => {
                 let digits = MasterKey::digits(config.master_key.as_deref(), &config.data)?;
                 Some(Locked::new(&passphrase(file)?, &digits)?)
             }
             None => None,
         };
-        let carried = self.credentials.then_some(Carried { master_key });
+        let master = offline.master.clone();
+        let carried = self.credentials.then_some(Carried { master, locked });
         let detached = self.detached.as_deref().map(Opened::open).transpose()?;
         if let Some(away) = offline.ledger.away().await?
             && detached.is_none()
@@ -158,11 +159,15 @@ impl Import {
             let digits = digits.ok_or("the export has no master key in it")?;
             MasterKey::place(&config.data, &digits)?;
         }
+        // Needed only for credentials; whether it is theirs shows then.
+        let digits = MasterKey::digits(config.master_key.as_deref(), &config.data).ok();
+        let master = digits.map(|digits| MasterKey::parse(&digits)).transpose()?;
         let database = Database::open(&config.database).await?;
         let now = Clock::System.now();
         let done = match log_read(&database, "import", None, &["private"]).await {
             Ok(()) => {
-                let done = archive::import(&database, &self.directory, &self.keys, now).await;
+                let (keys, master) = (&self.keys, master.as_ref());
+                let done = archive::import(&database, &self.directory, keys, master, now).await;
                 done.map_err(Failure::from)
             }
             Err(failure) => Err(failure),

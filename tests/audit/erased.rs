@@ -6,8 +6,7 @@ use std::path::Path;
 use projections::{db::Tx, on};
 use pushledger::{
     audit::{
-        archive::{self, Carried},
-        verify,
+        archive, verify,
     },
     ledger::Database,
 };
@@ -154,12 +153,12 @@ async fn a_registry_made_again_after_an_erasure_equals_the_live_one() {
     let export = folder.path().join("export");
     let bare = Bare::open(&place).await;
     seal_rest(&bare, &place).await;
-    archive::write(&bare.ledger, &export, Some(Carried::default())).await.unwrap();
+    archive::write(&bare.ledger, &export, None).await.unwrap();
     let expected = tables(bare.ledger.database()).await;
     bare.close().await;
     let other = Place::new().await;
     let database = Database::open(&other.database()).await.unwrap();
-    archive::import(&database, &export, &[], 1).await.unwrap();
+    archive::import(&database, &export, &[], None, 1).await.unwrap();
     for (restored, original) in tables(&database).await.iter().zip(&expected) {
         assert_eq!(restored, original);
         // An export shows the blank, and so does what is restored from it.

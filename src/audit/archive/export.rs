@@ -30,7 +30,7 @@ const RANGE_EVENTS: i64 = 100_000;
 const LEVEL: i32 = 3;
 
 /// How an export is written.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Export {
     /// Credentials that come along.
     pub carried: Option<Carried>,
@@ -93,11 +93,11 @@ impl Export {
         file(KEYS, &lines.collect::<String>())?;
         let keys = file_hash(&directory.join(KEYS)).map_err(failed)?;
         file(CHECKPOINT, &last.note)?;
+        let (columns, chain) = (COLUMNS.map(str::to_owned).to_vec(), hex(&chain));
         let credentials = match self.carried {
-            Some(carried) => Some(credentials::write(ledger, directory, carried).await?),
+            Some(own) => Some(credentials::write(ledger, directory, own, &chain).await?),
             None => None,
         };
-        let (columns, chain) = (COLUMNS.map(str::to_owned).to_vec(), hex(&chain));
         let format = FORMAT;
         let manifest = Manifest {
             format,
