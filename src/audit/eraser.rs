@@ -174,7 +174,9 @@ async fn sweep(
         let Some(end) = page.last else { break };
         after = end;
         let concerned = page.events.into_iter().filter(|e| erased.concerned(e));
-        let concerned: Vec<Recorded> = concerned.collect();
+        // Whom a phone is known by is needed until nothing is left to look at.
+        let known = |e: &Recorded| matches!(e.event, Event::SubjectErased(_)) && skipped.is_some();
+        let concerned: Vec<Recorded> = concerned.filter(|e| !known(e)).collect();
         devices.extend(concerned.iter().filter_map(|e| match e.stream {
             Stream::Device(stream) => Some(stream),
             _ => None,

@@ -46,7 +46,7 @@ impl Follower {
     }
 
     /// The next message, or the code with which the server closed.
-    async fn next(&mut self) -> Result<Value, u16> {
+    pub async fn next(&mut self) -> Result<Value, u16> {
         loop {
             let next = tokio::time::timeout(PATIENCE, self.0.next()).await.expect("nothing came");
             match next {

@@ -20,8 +20,9 @@ use super::{
     text,
 };
 use crate::{
+    analysts::live::Follower,
     easemob,
-    harness::{PACKAGE, PATIENCE, Place, World, code, dump, until},
+    harness::{ADMIN_TOKEN, PACKAGE, PATIENCE, Place, World, code, dump, until},
     tencent,
     views::{Bare, unreadable::append},
 };
@@ -79,6 +80,40 @@ async fn what_was_erased_comes_back_blank_from_an_export_that_is_older_than_the_
     let bare = Bare::open(&place).await;
     verify::live(&bare.ledger, None, &[], None).await.unwrap();
     bare.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_phone_that_is_erased_while_its_uplinks_are_away_is_known_until_they_are_back() {
+    let folder = tempfile::tempdir().unwrap();
+    let directory = folder.path().join("export");
+    let world = World::new().await;
+    let uplink = ("gw-1", "18500001111", "words-of-a-phone");
+    assert_eq!(crate::callbacks::hand_in(&world.url, &[uplink]).await.0, 200);
+    pushes(&world).await;
+    let place = stopped(world).await;
+    export(&place, &directory, None).await;
+    detach(&place, &directory, None).await.unwrap();
+    let world = World::start(place, Clock::System).await;
+    let body = json!({ "subject": { "phone": uplink.1 }, "reason": "objection" });
+    let path = "/admin/v1/apps/demo/erasures";
+    let (status, erasure, _) = world.admin.post(path, Some(&body)).await.unwrap();
+    assert_eq!(status, 202, "{erasure}");
+    until("nothing was blanked", async || {
+        let lag = "pushledger_lag_events{subscriber=\"erasures\"} 0";
+        text(&world, "/metrics").await.1.lines().any(|line| line == lag)
+    })
+    .await;
+    let world = world.restart().await;
+    let ledger = &world.running.server.ledger;
+    archive::attach(ledger, &directory, &[]).await.unwrap();
+    until("the erasure is not done", async || {
+        let (_, list, _): (_, Value, _) = world.admin.get(path, None).await.unwrap();
+        list[0]["done"] == true
+    })
+    .await;
+    let events = dump(&ledger.database().ledger_read, "events").await.join("\n");
+    assert!(!events.contains(uplink.1) && !events.contains(uplink.2), "{events}");
+    world.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -359,6 +394,12 @@ async fn every_protocol_says_in_its_words_that_a_message_is_away() {
     let told = world.graphql(&query).await["app"].clone();
     assert!(!told["devices"]["nodes"].as_array().unwrap().is_empty(), "{told}");
     assert_eq!(told["deliveryStats"]["position"], 12, "{told}");
+    let mut follower = Follower::admitted(world, ADMIN_TOKEN).await;
+    let events = "subscription { events(appId: \"demo\", after: 0) { position } }";
+    follower.subscribe("1", events).await;
+    let told = follower.next().await.unwrap().to_string();
+    assert!(told.contains("\"DETACHED\""), "{told}");
+    drop(follower);
     tencent.world.stop().await;
 }
 
