@@ -5,6 +5,7 @@ mod accessed;
 mod archived;
 mod detached;
 mod erased;
+mod erased_away;
 mod erased_others;
 mod random;
 mod replayed;

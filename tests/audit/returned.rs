@@ -5,7 +5,7 @@ use std::{path::Path, process::Command, time::Duration};
 use projections::on;
 use pushledger::{
     audit::{
-        archive::{self, Export, Going, Opened},
+        archive::{self, Going},
         verify::{self, NotVerified},
     },
     clock::Clock,
@@ -15,106 +15,16 @@ use serde_json::{Value, json};
 use sim::Incoming;
 
 use super::{
-    detached::{Pushes, all, attach, detach, export, pushes, stopped},
-    erased::erase,
+    detached::{Pushes, all, detach, export, pushes, stopped},
     text,
 };
 use crate::{
     analysts::live::Follower,
     easemob,
-    harness::{ADMIN_TOKEN, PACKAGE, PATIENCE, Place, World, code, dump, until},
+    harness::{ADMIN_TOKEN, PACKAGE, PATIENCE, Place, World, code, until},
     tencent,
     views::{Bare, unreadable::append},
 };
-
-/// Every value of the ledger's events, and of an export's lines.
-async fn events(place: &Place) -> String {
-    let bare = Bare::open(place).await;
-    let events = dump(&bare.ledger.database().ledger_read, "events").await.join("\n");
-    bare.close().await;
-    events
-}
-
-fn exported(directory: &Path) -> String {
-    let mut all = String::new();
-    for entry in std::fs::read_dir(directory).unwrap() {
-        let path = entry.unwrap().path();
-        if path.extension().is_some_and(|extension| extension == "zst") {
-            let bytes = zstd::decode_all(std::fs::File::open(path).unwrap()).unwrap();
-            all.push_str(&String::from_utf8(bytes).unwrap());
-        }
-    }
-    all
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn what_was_erased_comes_back_blank_from_an_export_that_is_older_than_the_erasure() {
-    let folder = tempfile::tempdir().unwrap();
-    let [old, new, third] = ["old", "new", "third"].map(|name| folder.path().join(name));
-    let world = World::new().await;
-    pushes(&world).await;
-    let place = stopped(world).await;
-    export(&place, &old, None).await;
-    let end = Opened::open(&old).unwrap();
-    assert!(exported(&old).contains("payload-1-"));
-    let world = World::start(place, Clock::System).await;
-    erase(&world, json!({ "user": { "protocol": "ums", "name": "user-1" } })).await;
-    let place = stopped(world).await;
-    let before = all(&place).await;
-    export(&place, &new, None).await;
-    let last = verify::export(&old, &[], &[]).await.unwrap().events as i64;
-    detach(&place, &new, Some(last)).await.unwrap();
-    // Whoever reads the old export as a part of this ledger sees it blank too.
-    let bare = Bare::open(&place).await;
-    let report = verify::live(&bare.ledger, None, &[], Some(end.clone())).await.unwrap();
-    assert_eq!(report.away, 0);
-    let written = Export { detached: Some(end), ..Export::default() };
-    written.write(&bare.ledger, &third).await.unwrap();
-    bare.close().await;
-    assert!(!exported(&third).contains("payload-1-") && exported(&third).contains("payload-2-"));
-    verify::export(&third, &[], &[]).await.unwrap();
-    attach(&place, &old).await.unwrap();
-    let now = events(&place).await;
-    assert!(!now.contains("payload-1-") && now.contains("payload-2-"));
-    assert_eq!(all(&place).await, before);
-    let bare = Bare::open(&place).await;
-    verify::live(&bare.ledger, None, &[], None).await.unwrap();
-    bare.close().await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_phone_that_is_erased_while_its_uplinks_are_away_is_known_until_they_are_back() {
-    let folder = tempfile::tempdir().unwrap();
-    let directory = folder.path().join("export");
-    let world = World::new().await;
-    let uplink = ("gw-1", "18500001111", "words-of-a-phone");
-    assert_eq!(crate::callbacks::hand_in(&world.url, &[uplink]).await.0, 200);
-    pushes(&world).await;
-    let place = stopped(world).await;
-    export(&place, &directory, None).await;
-    detach(&place, &directory, None).await.unwrap();
-    let world = World::start(place, Clock::System).await;
-    let body = json!({ "subject": { "phone": uplink.1 }, "reason": "objection" });
-    let path = "/admin/v1/apps/demo/erasures";
-    let (status, erasure, _) = world.admin.post(path, Some(&body)).await.unwrap();
-    assert_eq!(status, 202, "{erasure}");
-    until("nothing was blanked", async || {
-        let lag = "pushledger_lag_events{subscriber=\"erasures\"} 0";
-        text(&world, "/metrics").await.1.lines().any(|line| line == lag)
-    })
-    .await;
-    let world = world.restart().await;
-    let ledger = &world.running.server.ledger;
-    archive::attach(ledger, &directory, &[]).await.unwrap();
-    until("the erasure is not done", async || {
-        let (_, list, _): (_, Value, _) = world.admin.get(path, None).await.unwrap();
-        list[0]["done"] == true
-    })
-    .await;
-    let events = dump(&ledger.database().ledger_read, "events").await.join("\n");
-    assert!(!events.contains(uplink.1) && !events.contains(uplink.2), "{events}");
-    world.stop().await;
-}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_set_aside_and_what_was_recorded_lately_stays() {
