@@ -119,19 +119,25 @@ async fn statistics(ledger: &Ledger, as_of: i64) -> Result<(), Failure> {
         cells.retain(|_, deliveries| *deliveries != 0);
         for (kind, row) in device_kinds::kinds(&mut views.conn(), &app).await? {
             if cells.keys().any(|key| key.kind == kind) {
-                line("device_kinds", json!({
-                    "app": app, "kind": kind, "device_type": row.device_type,
-                    "app_package": row.app_package,
-                }))?;
+                line(
+                    "device_kinds",
+                    json!({
+                        "app": app, "kind": kind, "device_type": row.device_type,
+                        "app_package": row.app_package,
+                    }),
+                )?;
             }
         }
         for (key, deliveries) in cells {
             let What::In(cell) = key.what else { continue };
-            line("delivery_stats", json!({
-                "app": app, "bucket_at": key.bucket_at, "protocol": key.protocol.name(),
-                "kind": key.kind, "way": cell.way.name(), "stage": db::name_of(cell.stage)?,
-                "ended": cell.ended.map_or("", Ending::name), "deliveries": deliveries,
-            }))?;
+            line(
+                "delivery_stats",
+                json!({
+                    "app": app, "bucket_at": key.bucket_at, "protocol": key.protocol.name(),
+                    "kind": key.kind, "way": cell.way.name(), "stage": db::name_of(cell.stage)?,
+                    "ended": cell.ended.map_or("", Ending::name), "deliveries": deliveries,
+                }),
+            )?;
         }
     }
     Ok(())

@@ -4,13 +4,7 @@
 use std::path::PathBuf;
 
 use super::{Failure, Offline, say};
-use crate::{
-    audit::archive,
-    clock::Clock,
-    config::Config,
-    feed::effects,
-    ledger::Database,
-};
+use crate::{audit::archive, clock::Clock, config::Config, feed::effects, ledger::Database};
 
 /// Throw the views away; the next start makes them again.
 #[derive(clap::Args)]

@@ -91,7 +91,11 @@ pub(super) async fn export(place: &Place, directory: &Path, detached: Option<&Pa
     events
 }
 
-pub(super) async fn detach(place: &Place, directory: &Path, to: Option<i64>) -> Result<Moved, NotVerified> {
+pub(super) async fn detach(
+    place: &Place,
+    directory: &Path,
+    to: Option<i64>,
+) -> Result<Moved, NotVerified> {
     let bare = Bare::open(place).await;
     let going = Going { to, before: None };
     let moved = archive::detach(&bare.ledger, directory, &[], going).await;

@@ -5,9 +5,7 @@ use std::path::Path;
 
 use projections::{db::Tx, on};
 use pushledger::{
-    audit::{
-        archive, verify,
-    },
+    audit::{archive, verify},
     ledger::Database,
 };
 use serde_json::{Value, json};

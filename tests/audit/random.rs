@@ -28,6 +28,7 @@ const ROUNDS: usize = 60;
 const FILE_EVENTS: i64 = 40;
 
 /// Dice that nobody has thrown before, unless somebody wants to see a failure again.
+#[expect(clippy::print_stdout, reason = "it is shown when the test fails")]
 fn dice() -> Dice {
     let seed = std::env::var("PUSHLEDGER_TEST_SEED").ok().and_then(|text| text.parse().ok());
     let seed = seed.unwrap_or_else(|| Uuid::now_v7().as_u64_pair().1);
@@ -107,7 +108,8 @@ async fn tamper(
             let meanwhile = meanwhile.replace("BLOB", blob(place));
             let of = |at: i64| format!("(SELECT {column} FROM kept WHERE position = {at})");
             // By the name of a row that stays, as its position may be what is exchanged.
-            let row = |own: &Stored| format!("stream = '{}' AND version = {}", own.stream, own.version);
+            let row =
+                |own: &Stored| format!("stream = '{}' AND version = {}", own.stream, own.version);
             let by = |own: &Stored, at: i64| match column {
                 "stream" | "version" => format!("position = {at}"),
                 _ => row(own),
@@ -299,7 +301,10 @@ async fn whatever_is_changed_of_an_export_at_random_is_found_where_it_is() {
         let Some((what, (from, to))) = alter(&export, events, &mut dice) else { continue };
         match verify::export(&export, &[], &[]).await {
             Err(NotVerified::Wrong(wrong)) => {
-                assert!((from..=to).contains(&wrong.position), "{what}: {wrong}, not {from} to {to}");
+                assert!(
+                    (from..=to).contains(&wrong.position),
+                    "{what}: {wrong}, not {from} to {to}"
+                );
             }
             other => panic!("{what}: {other:?}"),
         }

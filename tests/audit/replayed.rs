@@ -31,8 +31,7 @@ fn lines(place: &Place, more: &[&str]) -> Vec<Value> {
 
 /// A row of `delivery_stats` as SQLite quotes it.
 fn as_dumped(row: &Value) -> String {
-    let columns =
-        ["app", "bucket_at", "protocol", "kind", "way", "stage", "ended", "deliveries"];
+    let columns = ["app", "bucket_at", "protocol", "kind", "way", "stage", "ended", "deliveries"];
     let quoted = columns.map(|column| row[column].to_string().replace('"', "'"));
     quoted.join(",")
 }

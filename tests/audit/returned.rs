@@ -130,7 +130,9 @@ async fn what_is_noted_of_what_is_away_cannot_be_altered_unseen() {
         backdoor.run(sql).await;
         let bare = Bare::open(&place).await;
         match verify::live(&bare.ledger, None, &[], None).await {
-            Err(NotVerified::Wrong(wrong)) => assert_eq!(wrong.position, position, "{sql}: {wrong}"),
+            Err(NotVerified::Wrong(wrong)) => {
+                assert_eq!(wrong.position, position, "{sql}: {wrong}")
+            }
             other => panic!("{sql}: {other:?}"),
         }
         bare.close().await;

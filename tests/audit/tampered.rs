@@ -289,7 +289,10 @@ async fn a_tree_that_lacks_tiles_or_has_others_is_found_though_every_event_is_ri
         false => "zeroblob(32)",
     };
     for (sql, said) in [
-        ("DELETE FROM tiles WHERE level = 0 AND number = 0".to_owned(), "lacks the leaf of the event at 1"),
+        (
+            "DELETE FROM tiles WHERE level = 0 AND number = 0".to_owned(),
+            "lacks the leaf of the event at 1",
+        ),
         ("DELETE FROM tiles WHERE level = 1".to_owned(), "tile 0 of level 1"),
         (format!("UPDATE tiles SET hashes = {other} WHERE level = 1"), "tile 0 of level 1"),
     ] {

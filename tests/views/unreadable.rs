@@ -15,13 +15,7 @@ use crate::harness::{PATIENCE, World, dump, message};
 const METADATA: &str = r#"{"actor":"server","via":"test"}"#;
 
 /// Appends an event as another version of the program would; gives its position.
-pub async fn append(
-    world: &World,
-    stream: &str,
-    name: &str,
-    schema: i64,
-    body: &str,
-) -> i64 {
+pub async fn append(world: &World, stream: &str, name: &str, schema: i64, body: &str) -> i64 {
     const INSERT: &str = "INSERT INTO events (position, app, stream, version, type, schema, \
          recorded_at, event_id, metadata, body, leaf) \
          VALUES ($1, 'demo', $2, 1, $3, $4, $5, $6, $9, $7, $8)";

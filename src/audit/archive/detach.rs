@@ -164,11 +164,7 @@ async fn of_this(
 }
 
 /// Up to where events may go: what has not been read, or may still move, stays.
-async fn limit(
-    ledger: &Ledger,
-    exported: i64,
-    before: Option<i64>,
-) -> Result<Limit, NotVerified> {
+async fn limit(ledger: &Ledger, exported: i64, before: Option<i64>) -> Result<Limit, NotVerified> {
     const EFFECTS: &str = "SELECT name, position FROM subscriptions";
     const NOT_READ: &str = "SELECT position FROM checkpoint";
     const STAYS: [(&str, &str); 5] = [

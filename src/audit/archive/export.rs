@@ -10,12 +10,7 @@ use std::{
 use sha2::{Digest, Sha256};
 
 use super::{
-    super::{
-        Checkpoints, keys,
-        reading::rows,
-        tiles::signed,
-        verify::NotVerified,
-    },
+    super::{Checkpoints, keys, reading::rows, tiles::signed, verify::NotVerified},
     CHECKPOINT, COLUMNS, Carried, FORMAT, KEYS, MANIFEST, Manifest, Opened, Range, credentials,
     file_hash, other, private_file,
 };

@@ -19,12 +19,7 @@ use parquet::{
 };
 
 use super::{
-    super::{
-        Checkpoints,
-        reading::rows,
-        tiles::signed,
-        verify::NotVerified,
-    },
+    super::{Checkpoints, reading::rows, tiles::signed, verify::NotVerified},
     Opened, other, private_file,
 };
 use crate::{
