@@ -155,7 +155,7 @@ impl MasterKey {
         }
     }
 
-    fn parse(text: &str) -> Result<MasterKey, SecretError> {
+    pub(crate) fn parse(text: &str) -> Result<MasterKey, SecretError> {
         let bytes = unhex(text.trim()).ok_or(SecretError::NotAKey)?;
         let key: [u8; KEY_BYTES] = bytes.try_into().map_err(|_| SecretError::NotAKey)?;
         Ok(MasterKey::derive(&key))

@@ -5,7 +5,10 @@
 //! be erased while every proof over the body still holds. A golden file in `tests/golden` fixes
 //! the text of each; those files are only ever added to.
 
-use serde::{Serialize, de::DeserializeOwned};
+use serde::{
+    Serialize,
+    de::{DeserializeOwned, Error as _},
+};
 
 use crate::{
     account::{AccountClosed, AccountLinked, AccountOpened},
@@ -137,11 +140,16 @@ macro_rules! events {
                 name: &str, schema: i32, body: &str, private: Option<&str>,
             ) -> Result<Event, Unreadable> {
                 let body_error = |cause| Unreadable::Body { name: name.to_owned(), cause };
+                // What is wrong is logged and shown: it never quotes what is private.
+                let private_error = |cause: serde_json::Error| {
+                    let what = format!("what is private does not fit, at column {}", cause.column());
+                    body_error(serde_json::Error::custom(what))
+                };
                 match (name, schema) {
                     $(($name, $schema) => {
                         let mut event: $variant = serde_json::from_str(body).map_err(body_error)?;
                         if let Some(private) = private {
-                            event.restore(private).map_err(body_error)?;
+                            event.restore(private).map_err(private_error)?;
                         }
                         Ok(Event::$variant(event))
                     })*
@@ -152,6 +160,7 @@ macro_rules! events {
                             Event::decode_with(upcasters, name, schema, &body, private)
                         }
                         Ok(None) => Err(Unreadable::Unknown { name: name.to_owned(), schema }),
+                        Err(cause) if private.is_some() => Err(private_error(cause)),
                         Err(cause) => Err(body_error(cause)),
                     },
                 }

@@ -1,8 +1,10 @@
-//! What is sealed, and proofs of it. The shell gives each query a port to the tree.
+//! What is sealed, and proofs of it; and what is in no view, and how the views are rebuilt. The shell gives
+//! each query a port to all that.
 
 use std::sync::Arc;
 
-use async_graphql::{Context, Object, Result, SimpleObject};
+use async_graphql::{Context, Enum, Object, Result, SimpleObject};
+use chrono::{DateTime, Utc};
 
 use crate::{
     Hidden, Later, Viewer, access,
@@ -19,6 +21,8 @@ pub trait Proofs: Send + Sync {
     fn consistency(&self, from: i64, to: Option<i64>) -> Later<'_, Proven<ConsistencyProof>>;
     /// Events after a position that the views could not read or fold, in order.
     fn set_aside(&self, after: i64, limit: i64) -> Later<'_, Vec<SetAside>>;
+    /// The live generation of the views, and the last rebuild.
+    fn rebuild(&self) -> Later<'_, ViewsStatus>;
 }
 
 /// A proof, or why there is none.
@@ -65,6 +69,63 @@ pub struct SetAside {
     pub readable: bool,
 }
 
+/// The generation of the views that is read, and the last rebuild, if there ever was one.
+#[derive(Debug, SimpleObject)]
+pub struct ViewsStatus {
+    /// Number of the generation that is read.
+    pub live: i64,
+    /// The last rebuild.
+    pub rebuild: Option<Rebuild>,
+}
+
+/// Where a rebuild of the views stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Enum)]
+pub enum RebuildState {
+    /// A node will begin with it.
+    Wanted,
+    /// A node makes the next generation.
+    Running,
+    /// The next generation is read.
+    Done,
+    /// An operator cancelled it.
+    Cancelled,
+    /// It could not be made.
+    Failed,
+    /// Its node ended; nobody goes on with it.
+    Interrupted,
+}
+
+/// A rebuild of the views.
+#[derive(Debug, SimpleObject)]
+pub struct Rebuild {
+    /// Where it stands.
+    pub state: RebuildState,
+    /// Number of the generation that it makes, or made.
+    pub generation: Option<i64>,
+    /// Whether it sets aside again what is set aside in the live generation.
+    pub keep_aside: bool,
+    /// Ledger position that is folded.
+    pub position: i64,
+    /// Ledger position that the live generation had when it was last looked at.
+    pub target: i64,
+    /// How much of it is made, in percent.
+    pub percent: f64,
+    /// Events folded in a second, so far.
+    pub events_per_second: i64,
+    /// How long it will take at that pace, while it runs.
+    pub seconds_left: Option<i64>,
+    /// When it was asked for.
+    pub asked_at: DateTime<Utc>,
+    /// When it began.
+    pub started_at: Option<DateTime<Utc>>,
+    /// When it was over.
+    pub ended_at: Option<DateTime<Utc>>,
+    /// Position of the event that it stopped at.
+    pub stopped_at: Option<i64>,
+    /// Why it failed.
+    pub reason: Option<String>,
+}
+
 /// What is sealed, and what is in no view.
 pub(crate) struct Audit;
 
@@ -74,6 +135,14 @@ fn proofs<'a>(ctx: &Context<'a>) -> Result<&'a Arc<dyn Proofs>> {
         access::deny(ctx, "audit");
         "this needs the role auditor".into()
     })
+}
+
+/// The port, for those who may see every app.
+fn everywhere<'a>(ctx: &Context<'a>) -> Result<&'a Arc<dyn Proofs>> {
+    match ctx.data::<Viewer>()?.app {
+        Some(_) => Err("this token is bound to one app".into()),
+        None => proofs(ctx),
+    }
 }
 
 #[Object]
@@ -114,11 +183,13 @@ impl Audit {
         #[graphql(desc = "Cursor after which the page begins.")] after: Option<String>,
     ) -> Result<Page<SetAside>> {
         let asked = Asked::new(first, after.as_deref())?;
-        let proofs = proofs(ctx)?;
-        if ctx.data::<Viewer>()?.app.is_some() {
-            return Err("this token is bound to one app".into());
-        }
-        let rows = proofs.set_aside(asked.position(0), asked.rows()).await.hidden()?;
+        let rows = everywhere(ctx)?.set_aside(asked.position(0), asked.rows()).await.hidden()?;
         Ok(asked.page(rows.into_iter().map(|row| (row.position, row))))
+    }
+
+    /// Which generation of the views is read, and how far the last rebuild is, for those who may see
+    /// every app.
+    async fn views(&self, ctx: &Context<'_>) -> Result<ViewsStatus> {
+        everywhere(ctx)?.rebuild().await.hidden()
     }
 }

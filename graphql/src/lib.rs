@@ -77,6 +77,8 @@ pub trait History: Send + Sync {
     fn after(&self, position: i64, limit: i64) -> Later<'_, (Vec<Recorded>, Option<i64>)>;
     /// The position of the last event that was recorded before a time in µs.
     fn before(&self, time: i64) -> Later<'_, i64>;
+    /// The last position, on whichever node it was recorded.
+    fn head(&self) -> Later<'_, i64>;
     /// The time by which events are recorded, in µs.
     fn now(&self) -> i64;
     /// The last position: now, and whenever there is another.

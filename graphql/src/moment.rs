@@ -48,12 +48,10 @@ impl ScalarType for Moment {
 pub(crate) async fn position(sources: &Sources, as_of: Option<Moment>) -> Result<Option<i64>> {
     match as_of {
         None => Ok(None),
-        Some(Moment::Position(0)) => Ok(Some(0)),
         Some(Moment::Position(position)) => {
-            let (_, last) = sources.history.after(position - 1, 1).await.hidden()?;
-            match last {
-                Some(_) => Ok(Some(position)),
-                None => Err(format!("asOf: the ledger ends before position {position}").into()),
+            match position <= sources.history.head().await.hidden()? {
+                true => Ok(Some(position)),
+                false => Err(format!("asOf: the ledger ends before position {position}").into()),
             }
         }
         Some(Moment::Time(time)) => {

@@ -225,6 +225,8 @@ pub struct Asked {
     pub times: (i64, i64),
     /// Time, number and position that every message comes before.
     pub before: (i64, i64, i64),
+    /// Only messages of a later position than that.
+    pub after: i64,
 }
 
 /// Messages of a conversation, the last by time and number first.
@@ -234,15 +236,15 @@ pub struct Asked {
 pub async fn page(conn: &mut Conn<'_>, asked: Asked, limit: i64) -> Result<Vec<ChatRow>, Fault> {
     const SQL: &str = select_chats!(
         "conversation = $1 AND kept = 1 AND (unsynced = 0 OR recipient = $2) \
-         AND time BETWEEN $3 AND $4 AND (time, seq, position) < ($5, $6, $7) \
-         ORDER BY time DESC, seq DESC, position DESC LIMIT $8"
+         AND time BETWEEN $3 AND $4 AND (time, seq, position) < ($5, $6, $7) AND position > $8 \
+         ORDER BY time DESC, seq DESC, position DESC LIMIT $9"
     );
-    let Asked { account, peer, times, before } = asked;
+    let Asked { account, peer, times, before, after } = asked;
     let found: Vec<StoredRow> = on!(conn.again(), c => {
         let query = sqlx::query_as(SQL).bind(conversation(account, peer)).bind(account.to_string());
         let query = query.bind(times.0).bind(times.1);
         let query = query.bind(before.0).bind(before.1).bind(before.2);
-        query.bind(limit).fetch_all(&mut *c).await?
+        query.bind(after).bind(limit).fetch_all(&mut *c).await?
     });
     found.into_iter().map(row).collect()
 }

@@ -253,7 +253,11 @@ impl AccessLog {
         }
         match locked(&self.told).add(self.now(access)) {
             true => Ok(()),
-            false => Err(Unlogged),
+            false => {
+                // Room is made at once, so that many callers of one app do not keep others waiting.
+                let _ = self.queue.try_send(Item::Flush(oneshot::channel().0));
+                Err(Unlogged)
+            }
         }
     }
 

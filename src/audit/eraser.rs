@@ -27,7 +27,7 @@ use crate::{
         follow::{Batch, Follower},
         rebuild, set_aside,
     },
-    ledger::{Ledger, record, store::read_stream},
+    ledger::{Away, Ledger, record, store::read_stream},
 };
 
 /// Name of the duty, of its lease and checkpoint, and in the metrics.
@@ -70,12 +70,15 @@ pub async fn run(server: &Arc<Server>, stop: CancellationToken) -> Result<(), Fa
             () = tokio::time::sleep(LOOK_AGAIN), if owed => {
                 if ledger.away().await?.is_none() {
                     let last = follower.position();
-                    let blanked = sweep(server, &mut erased, last, &stop).await?;
-                    let Some(blanked) = blanked else { return Ok(()) };
+                    let swept = sweep(server, &mut erased, last, &stop).await?;
+                    let Some(Swept { blanked, skipped }) = swept else { return Ok(()) };
                     clean(ledger).await?;
-                    effects::advance(ledger, NAME, last).await?;
-                    tracing::info!(events = blanked, "what was away is back, and blanked");
-                    (noted, owed) = (last, false);
+                    // Some may have been detached again meanwhile.
+                    if skipped.is_none() {
+                        effects::advance(ledger, NAME, last).await?;
+                        tracing::info!(events = blanked, "what was away is back, and blanked");
+                        (noted, owed) = (last, false);
+                    }
                 }
                 continue;
             }
@@ -83,10 +86,11 @@ pub async fn run(server: &Arc<Server>, stop: CancellationToken) -> Result<(), Fa
         let last = batch.last();
         let new = added(&mut erased, &batch);
         if new > 0 {
-            let blanked = sweep(server, &mut erased, last, &stop).await?;
-            let Some(blanked) = blanked else { return Ok(()) };
+            let swept = sweep(server, &mut erased, last, &stop).await?;
+            let Some(Swept { blanked, skipped }) = swept else { return Ok(()) };
             clean(ledger).await?;
-            match ledger.away().await? {
+            // What was away when it began was not looked at, even if it is back by now.
+            match skipped {
                 None => tracing::info!(subjects = new, events = blanked, "subjects were erased"),
                 Some(away) => {
                     tracing::warn!(why = %away.fault(), "an erasure is not done");
@@ -143,17 +147,24 @@ fn added(erased: &mut Erased, batch: &Batch) -> usize {
     new
 }
 
-/// Blanks everything up to a position; gives how many events there were, or nothing when told to
-/// stop.
+/// What a look through the ledger came to.
+struct Swept {
+    /// Events that were blanked.
+    blanked: usize,
+    /// What was away when it began, and was not looked at.
+    skipped: Option<Away>,
+}
+
+/// Blanks everything up to a position; nothing when told to stop.
 async fn sweep(
     server: &Server,
     erased: &mut Erased,
     last: i64,
     stop: &CancellationToken,
-) -> Result<Option<usize>, Fault> {
+) -> Result<Option<Swept>, Fault> {
     let ledger = &server.ledger;
-    let away = ledger.away().await?.map_or(0, |away| away.last);
-    let (mut after, mut blanked) = (away, 0);
+    let skipped = ledger.away().await?;
+    let (mut after, mut blanked) = (skipped.as_ref().map_or(0, |away| away.last), 0);
     let mut devices: HashSet<Uuid> = HashSet::new();
     while after < last {
         if stop.is_cancelled() {
@@ -163,7 +174,9 @@ async fn sweep(
         let Some(end) = page.last else { break };
         after = end;
         let concerned = page.events.into_iter().filter(|e| erased.concerned(e));
-        let concerned: Vec<Recorded> = concerned.collect();
+        // Whom a phone is known by is needed until nothing is left to look at.
+        let known = |e: &Recorded| matches!(e.event, Event::SubjectErased(_)) && skipped.is_some();
+        let concerned: Vec<Recorded> = concerned.filter(|e| !known(e)).collect();
         devices.extend(concerned.iter().filter_map(|e| match e.stream {
             Stream::Device(stream) => Some(stream),
             _ => None,
@@ -188,7 +201,7 @@ async fn sweep(
     for row in &all {
         scrub(server, &row.erased).await?;
     }
-    Ok(Some(blanked))
+    Ok(Some(Swept { blanked, skipped }))
 }
 
 /// Blanks what else is kept of a subject, now that its events are blank.
@@ -246,16 +259,16 @@ async fn blank(ledger: &Ledger, events: &[Recorded]) -> Result<usize, Fault> {
     let database = ledger.database();
     let positions: Vec<i64> = events.iter().map(|event| event.position).collect();
     let mut tx = database.ledger_write.begin().await?;
+    // First of all: whoever detaches events writes this row too, so that none goes in between.
+    on!(tx.conn(), c => {
+        sqlx::query("INSERT INTO erasing (one) VALUES (1)").execute(&mut *c).await?.rows_affected()
+    });
     let (read, list) = (tx.conn().text(READ), db::list(&positions)?);
     let rows: Vec<(i64, String, Vec<u8>)> = on!(tx.conn(), c => {
         sqlx::query_as(read).bind(list).fetch_all(&mut *c).await?
     });
     registry::blank_owners(&mut tx.conn(), &positions).await?;
     if !rows.is_empty() {
-        on!(tx.conn(), c => {
-            sqlx::query("INSERT INTO erasing (one) VALUES (1)").execute(&mut *c).await?
-                .rows_affected()
-        });
         let digest = |salt: &[u8], private: &str| record::private_digest(salt, private).to_vec();
         let values = rows.iter().flat_map(|(position, private, salt)| {
             [(*position).into(), digest(salt, private).into()]
@@ -264,10 +277,12 @@ async fn blank(ledger: &Ledger, events: &[Recorded]) -> Result<usize, Fault> {
         let blanked: Vec<i64> = rows.iter().map(|row| row.0).collect();
         let (sql, list) = (tx.conn().text(BLANK), db::list(&blanked)?);
         on!(tx.conn(), c => {
-            sqlx::query(sql).bind(list).execute(&mut *c).await?.rows_affected();
-            sqlx::query("DELETE FROM erasing").execute(&mut *c).await?.rows_affected()
+            sqlx::query(sql).bind(list).execute(&mut *c).await?.rows_affected()
         });
     }
+    on!(tx.conn(), c => {
+        sqlx::query("DELETE FROM erasing").execute(&mut *c).await?.rows_affected()
+    });
     // Why an event could not be folded may quote it.
     rebuild::blank(&mut tx.conn(), &positions).await?;
     tx.commit().await?;
@@ -294,12 +309,12 @@ async fn clean(ledger: &Ledger) -> Result<(), Fault> {
             }
         }
     }
-    if let Pool::Postgres(pool) = &database.ledger_write {
+    const LEDGER: &str = "VACUUM events, accounts, devices, owners, access_tokens, \
+                          easemob_tokens, easemob_passwords, views_rebuild";
+    for (pool, vacuum) in [(&database.ledger_write, LEDGER), (&views.write, "VACUUM set_aside")] {
+        let Pool::Postgres(pool) = pool else { continue };
         let mut own = pool.acquire().await?;
         sqlx::query("SET statement_timeout = 0").execute(&mut *own).await?;
-        let tables = "events, accounts, devices, owners, access_tokens, easemob_tokens, \
-                      easemob_passwords";
-        let vacuum = sqlx::AssertSqlSafe(format!("VACUUM {tables}"));
         let done = sqlx::query(vacuum).execute(&mut *own).await;
         sqlx::query("RESET statement_timeout").execute(&mut *own).await?;
         done?;

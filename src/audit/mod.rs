@@ -6,9 +6,11 @@
 pub mod archive;
 pub mod eraser;
 mod history;
+mod judge;
 pub mod keys;
 pub mod merkle;
 pub mod note;
+mod reading;
 pub mod sealer;
 mod tiles;
 pub mod verify;

@@ -17,6 +17,8 @@ use crate::{
     secrets::MasterKey,
 };
 
+/// A day, in µs.
+const DAY_MICROS: i64 = 86_400_000_000;
 /// Shortest passphrase, in bytes.
 const MIN_PASSPHRASE_BYTES: usize = 12;
 
@@ -50,20 +52,24 @@ impl Export {
     }
 
     async fn write(&self, offline: &Offline, config: &Config) -> Result<i64, Failure> {
+        if let (Format::Parquet, true) = (self.format, self.credentials) {
+            return Err("Parquet files hold no credentials: they are for analysis alone".into());
+        }
         let fields: &[&str] = match self.credentials {
             true => &["private", "credentials"],
             false => &["private"],
         };
         log_read(offline.ledger.database(), "export", None, fields).await?;
         seal(offline, config).await?;
-        let master_key = match &self.passphrase_file {
+        let locked = match &self.passphrase_file {
             Some(file) => {
                 let digits = MasterKey::digits(config.master_key.as_deref(), &config.data)?;
                 Some(Locked::new(&passphrase(file)?, &digits)?)
             }
             None => None,
         };
-        let carried = self.credentials.then_some(Carried { master_key });
+        let master = offline.master.clone();
+        let carried = self.credentials.then_some(Carried { master, locked });
         let detached = self.detached.as_deref().map(Opened::open).transpose()?;
         if let Some(away) = offline.ledger.away().await?
             && detached.is_none()
@@ -153,11 +159,15 @@ impl Import {
             let digits = digits.ok_or("the export has no master key in it")?;
             MasterKey::place(&config.data, &digits)?;
         }
+        // Needed only for credentials; whether it is theirs shows then.
+        let digits = MasterKey::digits(config.master_key.as_deref(), &config.data).ok();
+        let master = digits.map(|digits| MasterKey::parse(&digits)).transpose()?;
         let database = Database::open(&config.database).await?;
         let now = Clock::System.now();
         let done = match log_read(&database, "import", None, &["private"]).await {
             Ok(()) => {
-                let done = archive::import(&database, &self.directory, &self.keys, now).await;
+                let (keys, master) = (&self.keys, master.as_ref());
+                let done = archive::import(&database, &self.directory, keys, master, now).await;
                 done.map_err(Failure::from)
             }
             Err(failure) => Err(failure),
@@ -178,6 +188,9 @@ pub(crate) struct Detach {
     /// The last position to go; as many as may go if absent.
     #[arg(long, value_name = "POSITION")]
     to: Option<i64>,
+    /// Days for which every event stays: a late report about a message that went is refused.
+    #[arg(long, value_name = "DAYS", default_value_t = archive::KEEP_DAYS)]
+    keep_days: u32,
     /// A key that you trust, as `pushledger audit keys` prints it; repeat it for more.
     #[arg(long = "key", value_name = "KEY")]
     keys: Vec<Verifier>,
@@ -189,7 +202,9 @@ pub(crate) struct Detach {
 impl Detach {
     pub(crate) async fn run(self, config: Config) -> Result<(), Failure> {
         let offline = Offline::open(&config).await?;
-        let mut done = archive::detach(&offline.ledger, &self.directory, &self.keys, self.to).await;
+        let before = Clock::System.now() - i64::from(self.keep_days) * DAY_MICROS;
+        let going = archive::Going { to: self.to, before: Some(before) };
+        let mut done = archive::detach(&offline.ledger, &self.directory, &self.keys, going).await;
         if self.compact && done.is_ok() {
             done = archive::compact(&offline.ledger).await.map_err(Into::into).and(done);
         }

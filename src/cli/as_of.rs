@@ -1,16 +1,24 @@
 //! What was true at a position or time: `pushledger replay --as-of`. The registry has its rows by
-//! position; the views are folded from the first event into a scratch database in memory.
+//! position, and statistics their journal; other views are folded from the first event into a scratch
+//! database in memory.
+
+use std::collections::BTreeMap;
 
 use clap::ValueEnum;
+use domain::message::Ending;
 use projections::{
     Fault,
-    db::{Conn, Pool},
-    on,
+    db::{self, Conn, Pool},
+    delivery_stats::{Key, What},
+    device_kinds, journal, on,
 };
 use serde_json::{Value, json};
 
 use super::{Failure, print_json, replay::Moment};
-use crate::ledger::{Ledger, store::scratch_views};
+use crate::{
+    feed::views,
+    ledger::{Ledger, store::scratch_views},
+};
 
 /// Events folded at once.
 const PAGE_EVENTS: i64 = 4_000;
@@ -57,24 +65,18 @@ pub(super) async fn position(ledger: &Ledger, moment: Moment) -> Result<i64, Fai
         }
         Moment::Time(micros) => micros,
     };
-    // Times never go back, so positions can be halved until the last of that time is left.
-    let (mut low, mut high) = (0, head);
-    while low < high {
-        let middle = low + (high - low + 1) / 2;
-        let at = ledger.read_stored(middle - 1, 1).await?;
-        let recorded_at = at.first().map_or(i64::MAX, |stored| stored.recorded_at);
-        match recorded_at <= micros {
-            true => low = middle,
-            false => high = middle - 1,
-        }
-    }
-    Ok(low)
+    Ok(ledger.before(micros.saturating_add(1)).await?)
 }
 
 /// Prints a view as it was at a position, as JSON lines.
 pub(super) async fn print(ledger: &Ledger, view: View, as_of: i64) -> Result<(), Failure> {
-    if view == View::Devices {
-        return devices(ledger, as_of).await;
+    match view {
+        View::Devices => return devices(ledger, as_of).await,
+        // Views that are behind have nothing to look it up in.
+        View::Statistics if views::position(ledger).await?.is_some_and(|at| at >= as_of) => {
+            return statistics(ledger, as_of).await;
+        }
+        View::Statistics | View::Messages | View::Pending | View::Tasks | View::Callbacks => {}
     }
     let scratch = scratch_views().await?;
     let mut after = 0;
@@ -96,6 +98,48 @@ pub(super) async fn print(ledger: &Ledger, view: View, as_of: i64) -> Result<(),
         }
     }
     scratch.close().await;
+    Ok(())
+}
+
+/// Statistics are the sums of what each event moved; and what the kinds of devices in them are.
+async fn statistics(ledger: &Ledger, as_of: i64) -> Result<(), Failure> {
+    const APPS: &str = "SELECT DISTINCT app FROM delivery_stats ORDER BY app";
+    let mut views = ledger.database().views.snapshot().await?;
+    let apps: Vec<(String,)> =
+        on!(views.conn(), c => sqlx::query_as(APPS).fetch_all(&mut *c).await.map_err(Fault::from)?);
+    let line = |table, row| print_json(&json!({ "asOf": as_of, "table": table, "row": row }));
+    for (app,) in apps {
+        let mut cells: BTreeMap<Key, i64> = BTreeMap::new();
+        journal::moved(&mut views.conn(), &app, as_of, |key, deliveries| {
+            if let What::In(_) = key.what {
+                *cells.entry(Key { task: None, ..*key }).or_default() += deliveries;
+            }
+        })
+        .await?;
+        cells.retain(|_, deliveries| *deliveries != 0);
+        for (kind, row) in device_kinds::kinds(&mut views.conn(), &app).await? {
+            if cells.keys().any(|key| key.kind == kind) {
+                line(
+                    "device_kinds",
+                    json!({
+                        "app": app, "kind": kind, "device_type": row.device_type,
+                        "app_package": row.app_package,
+                    }),
+                )?;
+            }
+        }
+        for (key, deliveries) in cells {
+            let What::In(cell) = key.what else { continue };
+            line(
+                "delivery_stats",
+                json!({
+                    "app": app, "bucket_at": key.bucket_at, "protocol": key.protocol.name(),
+                    "kind": key.kind, "way": cell.way.name(), "stage": db::name_of(cell.stage)?,
+                    "ended": cell.ended.map_or("", Ending::name), "deliveries": deliveries,
+                }),
+            )?;
+        }
+    }
     Ok(())
 }
 

@@ -4,13 +4,7 @@
 use std::path::PathBuf;
 
 use super::{Failure, Offline, say};
-use crate::{
-    audit::{archive, verify},
-    clock::Clock,
-    config::Config,
-    feed::effects,
-    ledger::Database,
-};
+use crate::{audit::archive, clock::Clock, config::Config, feed::effects, ledger::Database};
 
 /// Throw the views away; the next start makes them again.
 #[derive(clap::Args)]
@@ -28,6 +22,11 @@ impl Rebuild {
         let offline = Offline::open(&config).await?;
         let running = effects::nodes(&offline.ledger, Clock::System.now()).await;
         let away = offline.ledger.away().await;
+        // Whether the export is right is known before the views are gone.
+        let right = match &self.detached {
+            Some(directory) => archive::check(&offline.ledger, directory).await,
+            None => Ok(()),
+        };
         offline.close().await;
         if running? > 0 && !self.force {
             return Err("a server runs on this database, or died less than a minute ago; \
@@ -40,10 +39,7 @@ impl Rebuild {
             }
             (away, detached) => (away, detached),
         };
-        // Whether the export is right is known before the views are gone.
-        if let (Some(_), Some(directory)) = (&away, &detached) {
-            verify::export(directory, &[], &[]).await?;
-        }
+        right?;
         Database::drop_views(&config.database).await?;
         if let (Some(_), Some(directory)) = (away, detached) {
             let offline = Offline::open(&config).await?;

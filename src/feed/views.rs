@@ -102,9 +102,14 @@ pub async fn start(ledger: &Ledger, now: i64) -> Result<(Views, Runner), Fault> 
     let mut strange = Vec::new();
     for number in database.generations.all().await?.into_iter().filter(|n| *n != live) {
         match database.generations.checkpoint(number).await {
-            Ok(checkpoint) if is_of(ledger, &checkpoint).await? => {}
-            Ok(_) => strange.push(number),
-            // One that was being made when the process died tells nothing.
+            Ok(checkpoint) => match is_of(ledger, &checkpoint).await {
+                Ok(true) => {}
+                Ok(false) => strange.push(number),
+                // What it read last is away: one that was being made then tells nothing.
+                Err(Fault::Detached { .. }) => {}
+                Err(fault) => return Err(fault),
+            },
+            // One that was being made when the process died tells nothing either.
             Err(fault) => tracing::warn!(number, %fault, "a generation of the views is not whole"),
         }
     }
@@ -141,6 +146,17 @@ pub async fn start(ledger: &Ledger, now: i64) -> Result<(Views, Runner), Fault> 
     Ok((Views { position: receiver, wanted, successor }, runner))
 }
 
+/// How far the live generation has read, if what it read is this ledger.
+///
+/// # Errors
+/// [`Fault`] when the database fails.
+pub async fn position(ledger: &Ledger) -> Result<Option<i64>, Fault> {
+    let mut tx = ledger.database().views.begin().await?;
+    let read = checkpoint(&mut tx.conn()).await?;
+    drop(tx);
+    Ok(is_of(ledger, &read).await?.then_some(read.0))
+}
+
 /// Whether a checkpoint is of this ledger.
 async fn is_of(ledger: &Ledger, (position, event_id): &Checkpoint) -> Result<bool, Fault> {
     let position = *position;
@@ -149,7 +165,8 @@ async fn is_of(ledger: &Ledger, (position, event_id): &Checkpoint) -> Result<boo
     }
     let page = ledger.read(position - 1, 1).await?;
     Ok(match page.events.first().filter(|event| event.position == position) {
-        Some(event) => event_id.as_ref().is_some_and(|id| id == event.event_id.as_bytes()),
+        // Without an id it could not be read then, and another version of the program can.
+        Some(event) => event_id.as_ref().is_none_or(|id| id == event.event_id.as_bytes()),
         // An event that this program can't read is there all the same.
         None => page.unreadable.iter().any(|(at, _)| *at == position),
     })

@@ -23,15 +23,14 @@ use axum::{
     http::{HeaderValue, StatusCode},
     response::{Html, IntoResponse, Response},
 };
-use base64::{Engine as _, engine::general_purpose::STANDARD};
 use futures_util::{
     SinkExt as _, StreamExt as _,
     stream::{self, BoxStream},
 };
 use graphql::{
-    Later, Schema, Seats, Viewer,
-    access::{AccessOutcome, AccessRow, Accesses, Reading, Seen, Wanted},
-    audit::{ConsistencyProof, InclusionProof, Proofs, Proven, SetAside},
+    Schema, Seats, Viewer,
+    access::{Accesses, Reading, Seen},
+    audit::Proofs,
 };
 use projections::Fault;
 use tokio::sync::OwnedSemaphorePermit;
@@ -41,12 +40,9 @@ use super::{
     body,
 };
 use crate::{
-    access::{self, AccessLog, Denied, Following, Origin, Outcome},
+    access::{self, Denied, Following, Origin},
     app::Server,
-    audit::{Audit, NoProof},
-    feed::set_aside,
-    ledger::Ledger,
-    query::MAX_WAIT,
+    query::{MAX_WAIT, auditors},
     tokens::{Operator, Role},
 };
 
@@ -193,121 +189,8 @@ fn for_auditors(
     operator: &Operator,
 ) -> Option<(Arc<dyn Proofs>, Arc<dyn Accesses>)> {
     match operator.role {
-        Role::Admin | Role::Auditor => {
-            let log = Arc::clone(&server.access);
-            let checked = Checked { audit: server.audit.clone(), ledger: server.ledger.clone() };
-            Some((Arc::new(checked), Arc::new(Logged(log))))
-        }
+        Role::Admin | Role::Auditor => Some(auditors::for_auditors(server)),
         Role::Analyst | Role::Uplink => None,
-    }
-}
-
-/// The access log as the query API reads it.
-struct Logged(Arc<AccessLog>);
-
-impl Accesses for Logged {
-    fn page(&self, wanted: Wanted) -> Later<'_, Vec<AccessRow>> {
-        let asked = access::store::Asked {
-            app: wanted.app,
-            caller: wanted.caller,
-            outcome: wanted.outcome.map(|outcome| match outcome {
-                AccessOutcome::Answered => Outcome::Answered,
-                AccessOutcome::Refused => Outcome::Refused,
-            }),
-            from: wanted.from,
-            to: wanted.to,
-            before: wanted.before,
-            limit: wanted.limit,
-        };
-        Box::pin(async move {
-            let rows = self.0.page(&asked).await?.into_iter();
-            Ok(rows.map(access_row).collect())
-        })
-    }
-}
-
-fn access_row(row: access::Row) -> AccessRow {
-    AccessRow {
-        number: row.number,
-        at: row.at,
-        last_at: row.last_at,
-        outcome: match row.outcome {
-            Outcome::Answered => AccessOutcome::Answered,
-            Outcome::Refused => AccessOutcome::Refused,
-        },
-        caller: row.caller,
-        role: row.role,
-        address: row.address,
-        request: row.request,
-        via: row.via,
-        operation: row.operation,
-        app: row.app,
-        fields: row.fields,
-        subjects: row.subjects,
-        records: row.records,
-        calls: row.calls,
-        code: row.code,
-    }
-}
-
-/// The history as the query API checks it.
-struct Checked {
-    audit: Audit,
-    ledger: Ledger,
-}
-
-impl Proofs for Checked {
-    fn checkpoint(&self) -> Later<'_, Option<String>> {
-        Box::pin(async move {
-            Ok(proven(self.audit.checkpoint().await)?.ok().map(|sealed| sealed.note))
-        })
-    }
-
-    fn inclusion(&self, position: i64, size: Option<i64>) -> Later<'_, Proven<InclusionProof>> {
-        Box::pin(async move {
-            let proof = proven(self.audit.inclusion(position, size).await)?;
-            Ok(proof.map(|proof| InclusionProof {
-                position,
-                size: i64::try_from(proof.size).unwrap_or(i64::MAX),
-                leaf: STANDARD.encode(proof.leaf.unwrap_or_default()),
-                proof: proof.hashes.iter().map(|hash| STANDARD.encode(hash)).collect(),
-            }))
-        })
-    }
-
-    fn consistency(&self, from: i64, to: Option<i64>) -> Later<'_, Proven<ConsistencyProof>> {
-        Box::pin(async move {
-            let proof = proven(self.audit.consistency(from, to).await)?;
-            Ok(proof.map(|proof| ConsistencyProof {
-                from,
-                to: i64::try_from(proof.size).unwrap_or(i64::MAX),
-                proof: proof.hashes.iter().map(|hash| STANDARD.encode(hash)).collect(),
-            }))
-        })
-    }
-
-    fn set_aside(&self, after: i64, limit: i64) -> Later<'_, Vec<SetAside>> {
-        Box::pin(async move {
-            let page = set_aside::page(&self.ledger, after, limit).await?;
-            let shown = page.into_iter().map(|aside| SetAside {
-                position: aside.position,
-                app: aside.app,
-                r#type: aside.name,
-                schema: aside.schema,
-                error: aside.error,
-                readable: aside.readable,
-            });
-            Ok(shown.collect())
-        })
-    }
-}
-
-/// A proof or why there is none; a fault is no reason.
-fn proven<T>(found: Result<T, NoProof>) -> Result<Proven<T>, Fault> {
-    match found {
-        Ok(proof) => Ok(Ok(proof)),
-        Err(NoProof::Fault(fault)) => Err(fault),
-        Err(none) => Ok(Err(none.to_string())),
     }
 }
 

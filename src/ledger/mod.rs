@@ -37,7 +37,7 @@ pub use queue::Lane;
 pub use record::leaf;
 pub use store::Database;
 pub use stored::Stored;
-pub(crate) use stored::{read as read_rows, write as write_stored};
+pub(crate) use stored::{blank_erased, read as read_rows, write as write_stored};
 
 use queue::{Job, Prepared, Queue};
 use state::State;

@@ -76,14 +76,34 @@ pub(crate) async fn read(
     let rows: Vec<Row> = on!(conn.again(), c => {
         sqlx::query_as(sql).bind(after).bind(limit).fetch_all(&mut *c).await?
     });
-    const ERASED: &str =
-        "SELECT position, digest FROM erased WHERE position > $1 AND position <= $2";
     let last = rows.last().map_or(after, |row| row.0);
-    let erased: Vec<(i64, Vec<u8>)> = on!(conn.again(), c => {
-        sqlx::query_as(ERASED).bind(after).bind(last).fetch_all(&mut *c).await?
-    });
-    let mut erased: HashMap<i64, Vec<u8>> = erased.into_iter().collect();
+    let mut erased = erased(conn, after, last).await?;
     Ok(rows.into_iter().map(|row| stored(row, &mut erased)).collect())
+}
+
+/// What is known of events that were erased, after a position and up to another.
+async fn erased(
+    conn: &mut Conn<'_>,
+    after: i64,
+    last: i64,
+) -> Result<HashMap<i64, Vec<u8>>, Fault> {
+    const SQL: &str = "SELECT position, digest FROM erased WHERE position > $1 AND position <= $2";
+    let rows: Vec<(i64, Vec<u8>)> = on!(conn.again(), c => {
+        sqlx::query_as(SQL).bind(after).bind(last).fetch_all(&mut *c).await?
+    });
+    Ok(rows.into_iter().collect())
+}
+
+/// Blanks those of some copied rows, in order, that were erased here: the copy may be older than that.
+pub(crate) async fn blank_erased(conn: &mut Conn<'_>, rows: &mut [Stored]) -> Result<(), Fault> {
+    let (Some(first), Some(last)) = (rows.first(), rows.last()) else { return Ok(()) };
+    let mut erased = erased(conn, first.position.saturating_sub(1), last.position).await?;
+    for row in rows {
+        if let Some(digest) = erased.remove(&row.position) {
+            (row.private, row.salt, row.erased) = (None, None, Some(digest));
+        }
+    }
+    Ok(())
 }
 
 fn stored(
@@ -116,7 +136,9 @@ fn stored(
 pub(crate) async fn write(conn: &mut Conn<'_>, rows: Vec<Stored>) -> Result<(), Fault> {
     static EVENTS: LazyLock<Insert> = LazyLock::new(|| Insert::new("events", &COLUMNS, ""));
     static ERASED: LazyLock<Insert> =
-        LazyLock::new(|| Insert::new("erased", &["position", "digest"], ""));
+        LazyLock::new(|| Insert::new("erased", &["position", "digest"], KNOWN));
+    // It is kept of events that are away, too.
+    const KNOWN: &str = "ON CONFLICT (position) DO NOTHING";
     let mut values: Vec<Value> = Vec::with_capacity(rows.len() * COLUMNS.len());
     let mut erased: Vec<Value> = Vec::new();
     for row in rows {

@@ -37,7 +37,7 @@ pub(super) async fn authenticate(
     query: &HashMap<String, String>,
     request: &str,
 ) -> Result<(Arc<AppEntry>, Device), Problem> {
-    let token = bearer(headers).or_else(|| query.get("token").map(|token| Ok(token.as_str())));
+    let token = token(headers, query);
     let found = match token {
         Some(Ok(token)) => server.easemob.tokens.find(token).await?,
         Some(Err(_)) | None => None,
@@ -85,6 +85,24 @@ pub(super) async fn authenticate(
     let device = devices.into_iter().find(own);
     // Its user may have been removed at once.
     Ok((app, device.ok_or(Rejection::UnknownUser(username))?))
+}
+
+/// The token that a handshake shows, or what is wrong with how it does.
+fn token<'a>(
+    headers: &'a HeaderMap,
+    query: &'a HashMap<String, String>,
+) -> Option<Result<&'a str, Denied>> {
+    bearer(headers).or_else(|| query.get("token").map(|token| Ok(token.as_str())))
+}
+
+/// The app of the token that a handshake shows, if it is any app's.
+pub(super) async fn app_of_token(
+    server: &Server,
+    headers: &HeaderMap,
+    query: &HashMap<String, String>,
+) -> Option<String> {
+    let token = token(headers, query)?.ok()?;
+    Some(server.easemob.tokens.find(token).await.ok()??.app)
 }
 
 /// Why a token that belongs to no app is refused.

@@ -24,6 +24,7 @@ use domain::device::Device;
 use projections::registry;
 
 use crate::{
+    access::Denied,
     app::Server,
     directory::AppEntry,
     http::{
@@ -76,8 +77,34 @@ pub async fn connect(State(server): State<Arc<Server>>, request: Request) -> Res
             .max_message_size(MAX_READ_BYTES)
             .max_frame_size(MAX_READ_BYTES)
             .on_upgrade(move |socket| session::run(server, app, device, socket)),
-        Err(refusal) => refusal,
+        Err(mut refusal) => {
+            if matches!(refusal.status(), StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) {
+                let noted = refusal.extensions_mut().remove::<Denied>().unwrap_or_default();
+                let app = named_app(&server, &parts.headers, &query).await;
+                refusal.extensions_mut().insert(Denied { app, ..noted });
+            }
+            refusal
+        }
     }
+}
+
+/// The app that a handshake is to, whoever makes it, for the access log.
+async fn named_app(
+    server: &Server,
+    headers: &HeaderMap,
+    query: &HashMap<String, String>,
+) -> Option<String> {
+    let get = |name: &str| {
+        let header = headers.get(name).and_then(|value| value.to_str().ok());
+        header.or_else(|| query.get(name).map(String::as_str))
+    };
+    if let Some(id) = get("appId") {
+        return Some(server.directory.ums_app(id).await.ok()??.id().to_owned());
+    }
+    if let Some(id) = query.get("sdkappid") {
+        return Some(server.directory.tencent(id.parse().ok()?).await.ok()??.id().to_owned());
+    }
+    easemob::app_of_token(server, headers, query).await
 }
 
 fn refuse(problem: &Problem) -> Response {
@@ -98,7 +125,10 @@ fn refuse(problem: &Problem) -> Response {
         }
         _ => (StatusCode::UNAUTHORIZED, code),
     };
-    envelope(status, code, "null")
+    let mut response = envelope(status, code, "null");
+    let code = Some(code.code().to_owned());
+    response.extensions_mut().insert(Denied { code, ..Denied::default() });
+    response
 }
 
 /// The registered device behind the credentials of a UMS terminal.

@@ -16,7 +16,7 @@ use crate::{
 };
 
 /// A client of `graphql-transport-ws`.
-struct Follower(WebSocketStream<MaybeTlsStream<TcpStream>>);
+pub struct Follower(WebSocketStream<MaybeTlsStream<TcpStream>>);
 
 impl Follower {
     async fn connect(world: &World) -> Follower {
@@ -28,7 +28,7 @@ impl Follower {
         Follower(socket)
     }
 
-    async fn admitted(world: &World, token: &str) -> Follower {
+    pub async fn admitted(world: &World, token: &str) -> Follower {
         let mut own = Follower::connect(world).await;
         let payload = json!({ "authorization": format!("Bearer {token}") });
         own.send(json!({ "type": "connection_init", "payload": payload })).await;
@@ -40,13 +40,13 @@ impl Follower {
         self.0.send(Message::text(message.to_string())).await.unwrap();
     }
 
-    async fn subscribe(&mut self, id: &str, query: &str) {
+    pub async fn subscribe(&mut self, id: &str, query: &str) {
         let payload = json!({ "query": query });
         self.send(json!({ "id": id, "type": "subscribe", "payload": payload })).await;
     }
 
     /// The next message, or the code with which the server closed.
-    async fn next(&mut self) -> Result<Value, u16> {
+    pub async fn next(&mut self) -> Result<Value, u16> {
         loop {
             let next = tokio::time::timeout(PATIENCE, self.0.next()).await.expect("nothing came");
             match next {
@@ -59,7 +59,7 @@ impl Follower {
     }
 
     /// The data of the next answer to a subscription.
-    async fn data(&mut self) -> Value {
+    pub async fn data(&mut self) -> Value {
         let message = self.next().await.unwrap();
         assert_eq!(message["type"], "next", "{message}");
         assert!(message["payload"]["errors"].is_null(), "{message}");

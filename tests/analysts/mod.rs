@@ -3,8 +3,9 @@
 
 mod as_of;
 mod explorer;
+mod kinds;
 mod lists;
-mod live;
+pub mod live;
 mod others;
 mod statistics;
 

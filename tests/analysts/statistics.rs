@@ -23,6 +23,7 @@ use serde_json::{Value, json};
 
 use super::{answer, label, operator, push, user};
 use crate::{
+    audit::through_an_export,
     harness::{PACKAGE, PATIENCE, World, merge, ok, registration},
     tasks,
     views::{Bare, live},
@@ -328,7 +329,7 @@ async fn any_question_is_answered_as_a_plain_fold_of_the_events_answers_it() {
         let mut checkout = views.checkout().await.unwrap();
         delivery_stats::position(&mut checkout.conn()).await.unwrap()
     };
-    let mut events = bare.events().await;
+    let mut events = through_an_export(&bare, &place).await;
     events.retain(|event| event.position <= position);
     let deliveries = naive(&events);
     assert!(deliveries.len() > 100, "{} deliveries", deliveries.len());
@@ -514,6 +515,17 @@ async fn the_export_says_what_the_query_says_to_those_who_may_ask() {
         let expected = format!("{begins},easemob,,,,,{label},,,{targets},");
         assert!(line.starts_with(&expected), "{line} is not {expected}");
     }
+    // As it was, however often it is asked.
+    push(&world, "demo", &["ann"]).await;
+    let more = world.head().await;
+    world.running.server.views.reached(more, PATIENCE).await.unwrap();
+    let then = format!("{question}&asOf={position}");
+    let (_, at, again) = get(&analyst.token, &of("demo", &then)).await;
+    assert_eq!((at, &again), (position, &csv));
+    let now = format!("{question}&asOf=2023-11-14T22:13:20Z");
+    let (status, at, before) = get(&analyst.token, &of("demo", &now)).await;
+    assert!(status == 200 && at < head && before.len() < csv.len(), "{at} {before}");
+    assert!(get(&analyst.token, &of("demo", &question)).await.2.len() > csv.len());
     let auditor = operator(&world, "auditor", None).await;
     assert_eq!(get(&auditor.token, &of("demo", &question)).await.0, 403);
     assert_eq!(get(&analyst.token, &of("other", &question)).await.0, 404);
@@ -528,6 +540,10 @@ async fn the_export_says_what_the_query_says_to_those_who_may_ask() {
         "from=2023-11-01T00:00:00Z&to=2022-11-01T00:00:00Z",
         "from=1973-11-01T00:00:00Z&to=2023-11-01T00:00:00Z",
         "from=2023-11-01T00:00:00Z&surprise=1",
+        "from=2023-11-01T00:00:00Z&asOf=-1",
+        "from=2023-11-01T00:00:00Z&asOf=1000000",
+        "from=2023-11-01T00:00:00Z&asOf=2099-01-01T00:00:00Z",
+        "from=2023-11-01T00:00:00Z&asOf=then",
     ] {
         assert_eq!(get(&analyst.token, &of("demo", wrong)).await.0, 400, "{wrong}");
     }

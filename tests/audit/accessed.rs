@@ -1,17 +1,20 @@
 //! Who read what belongs to people, and who was refused, is found in the access log; and what cannot
 //! be logged is not told.
 
-use std::process::Command;
+use std::{
+    process::Command,
+    time::{Duration, Instant},
+};
 
 use projections::{db::Pool, on};
-use pushledger::access::store;
+use pushledger::access::{Access, store};
 use serde_json::{Value, json};
 use sim::{Admin, Caller};
 
 use crate::{
-    analysts::{answer, operator},
+    analysts::{answer, live::Follower, operator},
     easemob,
-    harness::{Place, RawClient, UMS_APP, World, code, message, ok, registration},
+    harness::{PATIENCE, Place, RawClient, UMS_APP, World, code, message, ok, registration, until},
     tencent,
 };
 
@@ -179,6 +182,64 @@ async fn what_an_apps_server_reads_of_its_users_is_gathered_and_what_people_read
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_conversation_that_an_apps_server_reads_back_is_logged_with_both_accounts() {
+    let tencent = tencent::Tencent::new().await;
+    let world = &tencent.world;
+    tencent.send(&tencent::message(1)).await;
+    let head = world.head().await;
+    world.running.server.views.reached(head, PATIENCE).await.unwrap();
+    let asked = |from: &str, to: &str| {
+        json!({ "From_Account": from, "To_Account": to, "MaxCnt": 10, "MinTime": 0,
+                "MaxTime": 4_000_000_000_u32 })
+    };
+    for _ in 0..2 {
+        assert_eq!(tencent.call(tencent::ROAM, &asked("bob", "Ann")).await["MsgCnt"], 1);
+    }
+    // Where nothing is told nothing is logged.
+    assert_eq!(tencent.call(tencent::ROAM, &asked("bob", "carl")).await["MsgCnt"], 0);
+    let all = rows(&world.admin, "?caller=app:demo").await;
+    assert_eq!(all.len(), 1, "{all:#?}");
+    assert_eq!((&all[0]["via"], &all[0]["calls"]), (&json!("tencent"), &json!(2)));
+    assert_eq!((&all[0]["records"], &all[0]["app"]), (&json!(2), &json!("demo")));
+    assert_eq!(all[0]["operation"], format!("POST {}", tencent::ROAM));
+    let [ann, bob] = [tencent.account("Ann").await, tencent.account("bob").await];
+    let mut subjects = vec![format!("account:{ann}"), format!("account:{bob}")];
+    subjects.sort_unstable();
+    assert_eq!(all[0]["subjects"], json!(subjects));
+    tencent.world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_subscription_is_logged_before_its_first_private_event_and_not_without_one() {
+    let world = World::new().await;
+    let auditor = operator(&world, "auditor", None).await;
+    let analyst = operator(&world, "analyst", None).await;
+    let query = "subscription Watch { events(appId: \"demo\", after: 0, \
+                 types: [\"device.*\"]) { position private } }";
+    let mut seen = Vec::new();
+    for own in [&analyst, &auditor] {
+        let mut follower = Follower::admitted(&world, &own.token).await;
+        follower.subscribe("1", query).await;
+        seen.push(follower);
+    }
+    // Nothing was told yet.
+    assert!(rows(&world.admin, "?outcome=answered&app=demo").await.is_empty());
+    world.register_of("alice", "client-a", json!({})).await;
+    for follower in &mut seen {
+        follower.data().await;
+    }
+    let all = rows(&world.admin, "?outcome=answered&app=demo").await;
+    let row = only(&all, "role", "auditor");
+    assert!(row["operation"].as_str().unwrap().starts_with("subscription"), "{row}");
+    assert_eq!((&row["via"], &row["fields"]), (&json!("graphql"), &json!(["event.private"])));
+    assert!(row["subjects"][0].as_str().unwrap().starts_with("event:"), "{row}");
+    assert!(all.iter().all(|row| row["role"] != "analyst"), "{all:#?}");
+    assert!(!serde_json::to_string(&all).unwrap().contains("alice"));
+    drop(seen);
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn refusals_of_every_face_are_logged_with_their_codes_and_a_flood_is_one_row() {
     let easemob = easemob::Easemob::new().await;
     let world = &easemob.world;
@@ -202,8 +263,22 @@ async fn refusals_of_every_face_are_logged_with_their_codes_and_a_flood_is_one_r
         ("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ=="),
     ];
     let upgrade = upgrade.map(|(name, value)| (name.to_owned(), value.to_owned()));
-    let path = "/connect?appId=nobody&timestamp=1&sign=x&clientId=c&appPackage=p";
-    assert_eq!(RawClient::new(world).send("GET", path, &upgrade, b"").await.status, 401);
+    let bob = easemob.user("bob").await;
+    assert!(bob["username"].is_string(), "{bob}");
+    let socket = format!("sdkappid={}&usersig=junk&userId=x&deviceId=d", tencent::APP);
+    for query in [
+        &format!("appId={UMS_APP}&timestamp=1&sign=x&clientId=c&appPackage=p"),
+        "appId=nobody&timestamp=1&sign=x&clientId=c&appPackage=p",
+        &socket,
+        // The app's own token is no device's.
+        &format!("token={}&deviceId=d", easemob.cloud.token),
+        "token=junk&deviceId=d",
+        "client_token=junk",
+    ] {
+        let path = format!("/connect?{query}");
+        let reply = RawClient::new(world).send("GET", &path, &upgrade, b"").await;
+        assert!([401, 403].contains(&reply.status), "{query}: {reply:?}");
+    }
     // An operator who is known, and may not do that.
     let bound = operator(world, "admin", Some("demo")).await;
     assert_eq!(bound.get("/admin/v1/apps/other", None).await.unwrap().0, 404);
@@ -220,10 +295,22 @@ async fn refusals_of_every_face_are_logged_with_their_codes_and_a_flood_is_one_r
         ("easemob", "auth_bad_access_token"),
         ("antelope", "401"),
         ("tencent", "70003"),
-        ("socket", "401"),
     ] {
         assert_eq!(only(&all, "via", via)["code"], code, "{via}");
     }
+    let socket = all.iter().filter(|row| row["via"] == "socket");
+    let mut socket: Vec<_> = socket.map(|row| (row["app"].as_str(), &row["code"])).collect();
+    socket.sort_by_key(|(app, code)| (*app, code.to_string()));
+    let expected = [
+        (None, "401"),
+        (None, "C00001"),
+        (None, "auth_bad_access_token"),
+        (Some("demo"), "70003"),
+        (Some("demo"), "D00001"),
+        (Some("demo"), "unauthorized"),
+    ];
+    let told = socket.iter().map(|(app, code)| (*app, code.as_str().unwrap()));
+    assert_eq!(told.collect::<Vec<_>>(), expected);
     let codes: Vec<_> = all.iter().filter(|row| row["via"] == "admin").collect();
     assert_eq!(codes.len(), 2, "{codes:#?}");
     let hidden = codes.iter().find(|row| row["code"] == "404").unwrap();
@@ -263,6 +350,23 @@ async fn while_the_log_cannot_be_written_nothing_private_is_told_and_pushes_go_o
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn calls_of_more_kinds_than_there_is_room_for_have_room_made_at_once() {
+    let world = World::new().await;
+    let log = &world.running.server.access;
+    let told = |address: usize| {
+        let access = Access::answered("app:demo".to_owned(), "ums", "devlist".to_owned());
+        log.told(Access { address: Some(address.to_string()), ..access })
+    };
+    let full = (0..).find(|address| told(*address).is_err()).unwrap();
+    let began = Instant::now();
+    until("no room was made", async || told(full).is_ok()).await;
+    // What is gathered is written every 10 s.
+    assert!(began.elapsed() < Duration::from_secs(5));
+    assert!(rows(&world.admin, "?caller=app:demo&limit=200").await.len() == 200);
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn rows_are_never_changed_and_go_by_age_alone() {
     let world = World::with_clock().await;
     world.register_of("alice", "client-a", json!({})).await;
@@ -277,11 +381,11 @@ async fn rows_are_never_changed_and_go_by_age_alone() {
     let kept = async || {
         store::page(&pool, &store::Asked { limit: 100, ..Default::default() }).await.unwrap().len()
     };
-    world.clock.advance(std::time::Duration::from_secs(179 * 86_400));
+    world.clock.advance(Duration::from_secs(179 * 86_400));
     answer(&world, &world.admin, query).await;
     log.remove_old(180).await.unwrap();
     assert_eq!(kept().await, 2);
-    world.clock.advance(std::time::Duration::from_secs(2 * 86_400));
+    world.clock.advance(Duration::from_secs(2 * 86_400));
     log.remove_old(180).await.unwrap();
     assert_eq!(kept().await, 1);
     let mut checkout = pool.checkout().await.unwrap();
@@ -336,6 +440,12 @@ async fn the_command_line_logs_what_it_reads_by_the_systems_user() {
         ("replay", "[\"private\"]"),
     ];
     assert_eq!(told, expected.map(|(operation, fields)| (operation, fields.to_owned())));
+    // What is restored elsewhere is read there.
+    let restored = Place::new().await;
+    command(&restored, &["import", export.to_str().unwrap()]);
+    let told = command(&restored, &["access", "--outcome", "answered"]);
+    let told: Vec<_> = told.iter().map(|row| (&row["operation"], &row["fields"])).collect();
+    assert_eq!(told[1..], [(&json!("import"), &json!(["private"]))]);
     let own = command(&place, &["access", "--limit", "1"]).remove(0);
     assert!(own["caller"].as_str().unwrap().starts_with("os:"), "{own}");
     assert_eq!(own["via"], "cli");

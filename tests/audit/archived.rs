@@ -15,8 +15,10 @@ use pushledger::{
     clock::Clock,
     feed::effects,
     ledger::Database,
+    secrets::MasterKey,
 };
 use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
 
 use super::{keys, live, sealed, text};
 use crate::{
@@ -69,7 +71,7 @@ async fn worded(pool: &Pool, table: &str) -> Vec<String> {
 }
 
 /// A ledger with a rich history, all of it sealed and in a folder.
-async fn exported(directory: &Path) -> Place {
+pub(super) async fn exported(directory: &Path) -> Place {
     let world = World::with_clock().await;
     history::live(&world, 3, 120).await;
     world.register("client-k").await;
@@ -84,17 +86,32 @@ async fn exported(directory: &Path) -> Place {
     let head = bare.ledger.head();
     seal_rest(&bare, &place).await;
     assert_eq!(
-        archive::write(&bare.ledger, directory, Some(Carried::default())).await.unwrap(),
+        archive::write(&bare.ledger, directory, Some(carried(&bare, &place).await)).await.unwrap(),
         head
     );
     bare.close().await;
     place
 }
 
+/// The master key of a place.
+async fn master_of(place: &Place) -> MasterKey {
+    let database = Database::open(&place.database()).await.unwrap();
+    let master = MasterKey::load(None, place.directory.path(), &database).await.unwrap();
+    database.close().await;
+    master
+}
+
+/// All credentials.
+async fn carried(bare: &Bare, place: &Place) -> Carried {
+    let database = bare.ledger.database();
+    let master = MasterKey::load(None, place.directory.path(), database).await.unwrap();
+    Carried { master, locked: None }
+}
+
 /// Seals what came while the server stopped.
 pub(super) async fn seal_rest(bare: &Bare, place: &Place) {
     let database = bare.ledger.database();
-    let master = pushledger::secrets::MasterKey::load(None, place.directory.path(), database);
+    let master = MasterKey::load(None, place.directory.path(), database);
     let master = master.await.unwrap();
     let (read, write) = (&database.ledger_read, &database.ledger_write);
     let sealer = pushledger::audit::sealer::Sealer::open(read, write, &master, None);
@@ -106,6 +123,7 @@ async fn a_ledger_is_the_same_in_either_database_and_back_again() {
     let folder = tempfile::tempdir().unwrap();
     let first = folder.path().join("first");
     let place = exported(&first).await;
+    let master = master_of(&place).await;
     let original = Database::open(&place.database()).await.unwrap();
     let expected = tables(&original).await;
     original.close().await;
@@ -121,14 +139,14 @@ async fn a_ledger_is_the_same_in_either_database_and_back_again() {
     let mut from = first.clone();
     for (name, url) in [("second", other), ("third", back.database())] {
         let database = Database::open(&url).await.unwrap();
-        archive::import(&database, &from, &[], 1).await.unwrap();
+        archive::import(&database, &from, &[], Some(&master), 1).await.unwrap();
         for (restored, original) in tables(&database).await.iter().zip(&expected) {
             assert_eq!(restored, original, "{name}");
         }
         database.close().await;
         from = folder.path().join(name);
         let bare = Bare::at(&url).await;
-        archive::write(&bare.ledger, &from, Some(Carried::default())).await.unwrap();
+        archive::write(&bare.ledger, &from, Some(carried(&bare, &place).await)).await.unwrap();
         bare.close().await;
         for file in std::fs::read_dir(&first).unwrap() {
             let file = file.unwrap().file_name();
@@ -142,7 +160,7 @@ async fn a_ledger_is_the_same_in_either_database_and_back_again() {
 async fn an_import_that_fails_leaves_nothing_and_can_be_repeated() {
     let folder = tempfile::tempdir().unwrap();
     let export = folder.path().join("export");
-    exported(&export).await;
+    let master = master_of(&exported(&export).await).await;
     let file = export.join("events-000000000001.jsonl.zst");
     let whole = std::fs::read(&file).unwrap();
     let place = Place::new().await;
@@ -150,18 +168,79 @@ async fn an_import_that_fails_leaves_nothing_and_can_be_repeated() {
     let empty = tables(&database).await;
     for cut in [0, 1, whole.len() / 2, whole.len() - 1] {
         std::fs::write(&file, &whole[..cut]).unwrap();
-        let refused = archive::import(&database, &export, &[], 1).await;
+        let refused = archive::import(&database, &export, &[], Some(&master), 1).await;
         assert!(matches!(refused, Err(NotVerified::Wrong(_))), "{cut}: {refused:?}");
         assert_eq!(tables(&database).await, empty, "{cut}");
     }
     std::fs::write(&file, &whole).unwrap();
-    let report = archive::import(&database, &export, &[], 1).await.unwrap();
+    let report = archive::import(&database, &export, &[], Some(&master), 1).await.unwrap();
     assert!(report.events > 100);
     // A store that holds something takes no other.
-    let again = archive::import(&database, &export, &[], 1).await;
+    let again = archive::import(&database, &export, &[], Some(&master), 1).await;
     assert!(matches!(again, Err(NotVerified::Other(_))), "{again:?}");
     let is_paused = effects::paused(&database.ledger_read).await.unwrap();
     assert!(is_paused.is_some());
+    database.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_export_is_for_its_owner_alone_and_a_manifest_that_was_cut_off_is_none() {
+    use std::os::unix::fs::PermissionsExt;
+    let folder = tempfile::tempdir().unwrap();
+    let export = folder.path().join("made").join("export");
+    let place = exported(&export).await;
+    let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    assert_eq!(mode(&export), 0o700);
+    let files = || std::fs::read_dir(&export).unwrap().map(|file| file.unwrap().path());
+    for file in files() {
+        assert_eq!(mode(&file), 0o600, "{}", file.display());
+        assert!(file.extension().is_none_or(|extension| extension != "part"), "{}", file.display());
+    }
+    assert!(files().count() >= 5);
+    // A run that was cut off while it wrote the manifest can be repeated.
+    std::fs::rename(export.join("manifest.json"), export.join("manifest.json.part")).unwrap();
+    let bare = Bare::open(&place).await;
+    archive::write(&bare.ledger, &export, Some(carried(&bare, &place).await)).await.unwrap();
+    bare.close().await;
+    verify::export(&export, &[], &[]).await.unwrap();
+    assert!(!export.join("manifest.json.part").exists());
+    // What is for analysis alone holds no credentials, and says so.
+    let parquet = folder.path().join("parquet");
+    let mut refused = command(&place);
+    refused.arg("export").arg(&parquet).args(["--format", "parquet", "--credentials"]);
+    let (done, said) = run(&mut refused);
+    assert!(!done && said.contains("hold no credentials"), "{said}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn credentials_that_somebody_put_into_an_export_are_not_restored() {
+    let folder = tempfile::tempdir().unwrap();
+    let export = folder.path().join("export");
+    let master = master_of(&exported(&export).await).await;
+    let place = Place::new().await;
+    let database = Database::open(&place.database()).await.unwrap();
+    let import = async |key: Option<&MasterKey>| {
+        archive::import(&database, &export, &[], key, 1).await.map_err(|error| error.to_string())
+    };
+    // Another operator's token, with the manifest to match.
+    let file = export.join("credentials.json");
+    let whole = std::fs::read_to_string(&file).unwrap();
+    let hash = |text: &str| pushledger::secrets::hex(&Sha256::digest(text));
+    let mut altered: Value = serde_json::from_str(&whole).unwrap();
+    altered["operators"][0][1] = json!(hash("a token of mine"));
+    let altered = altered.to_string();
+    let manifest = export.join("manifest.json");
+    let listed = std::fs::read_to_string(&manifest).unwrap();
+    std::fs::write(&manifest, listed.replace(&hash(&whole), &hash(&altered))).unwrap();
+    std::fs::write(&file, &altered).unwrap();
+    // Its events are right all the same.
+    verify::export(&export, &[], &[]).await.unwrap();
+    assert!(import(Some(&master)).await.unwrap_err().contains("was not sealed"));
+    std::fs::write(&manifest, &listed).unwrap();
+    std::fs::write(&file, &whole).unwrap();
+    assert!(import(Some(&master_of(&place).await)).await.unwrap_err().contains("was not sealed"));
+    assert!(import(None).await.unwrap_err().contains("bring the master key"));
+    import(Some(&master)).await.unwrap();
     database.close().await;
 }
 
@@ -176,9 +255,6 @@ async fn any_byte_of_an_export_that_was_altered_is_found() {
     let mut tried = 0;
     for entry in std::fs::read_dir(&export).unwrap() {
         let path = entry.unwrap().path();
-        if path.ends_with("credentials.json") {
-            continue;
-        }
         let whole = std::fs::read(&path).unwrap();
         let step = whole.len().div_ceil(60);
         for at in (0..whole.len()).step_by(step) {
@@ -286,8 +362,9 @@ async fn changes_of_an_export_at_random_are_located() {
 async fn an_import_that_is_killed_leaves_nothing_and_can_be_repeated() {
     let folder = tempfile::tempdir().unwrap();
     let export = folder.path().join("export");
-    exported(&export).await;
+    let digits = std::fs::read(exported(&export).await.directory.path().join("master.key"));
     let place = Place::new().await;
+    std::fs::write(place.directory.path().join("master.key"), digits.unwrap()).unwrap();
     let database = Database::open(&place.database()).await.unwrap();
     let empty = tables(&database).await;
     database.close().await;

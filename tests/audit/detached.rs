@@ -7,7 +7,7 @@ use projections::Fault;
 use pushledger::{
     app::Running,
     audit::{
-        archive::{self, Export, Moved, Opened},
+        archive::{self, Export, Going, Moved, Opened},
         verify::{self, NotVerified},
     },
     clock::Clock,
@@ -29,9 +29,9 @@ const FILE_EVENTS: i64 = 8;
 const ERASURES: &str = "/admin/v1/apps/demo/erasures";
 
 /// What became of the pushes: their ids, the first by an idempotency key, and the callers.
-struct Pushes {
+pub(super) struct Pushes {
     keyed: String,
-    ids: Vec<String>,
+    pub(super) ids: Vec<String>,
 }
 
 /// A push by an idempotency key.
@@ -46,7 +46,7 @@ async fn keyed(world: &World) -> String {
 }
 
 /// Pushes that are over: received by their devices.
-async fn pushes(world: &World) -> Pushes {
+pub(super) async fn pushes(world: &World) -> Pushes {
     let mut pushes = Pushes { keyed: String::new(), ids: Vec::new() };
     for n in 0..3 {
         let (user, client) = (format!("user-{n}"), format!("client-{n}"));
@@ -68,7 +68,7 @@ async fn pushes(world: &World) -> Pushes {
 }
 
 /// Stops a server whose effects have read everything, and seals the rest.
-async fn stopped(world: World) -> Place {
+pub(super) async fn stopped(world: World) -> Place {
     sealed(&world).await;
     let head = world.head().await;
     world.running.server.views.reached(head, Duration::from_secs(30)).await.unwrap();
@@ -82,7 +82,7 @@ async fn stopped(world: World) -> Place {
     place
 }
 
-async fn export(place: &Place, directory: &Path, detached: Option<&Path>) -> i64 {
+pub(super) async fn export(place: &Place, directory: &Path, detached: Option<&Path>) -> i64 {
     let bare = Bare::open(place).await;
     let detached = detached.map(|directory| Opened::open(directory).unwrap());
     let export = Export { detached, file_events: FILE_EVENTS, ..Export::default() };
@@ -91,21 +91,26 @@ async fn export(place: &Place, directory: &Path, detached: Option<&Path>) -> i64
     events
 }
 
-async fn detach(place: &Place, directory: &Path, to: Option<i64>) -> Result<Moved, NotVerified> {
+pub(super) async fn detach(
+    place: &Place,
+    directory: &Path,
+    to: Option<i64>,
+) -> Result<Moved, NotVerified> {
     let bare = Bare::open(place).await;
-    let moved = archive::detach(&bare.ledger, directory, &[], to).await;
+    let going = Going { to, before: None };
+    let moved = archive::detach(&bare.ledger, directory, &[], going).await;
     bare.close().await;
     moved
 }
 
-async fn attach(place: &Place, directory: &Path) -> Result<Moved, NotVerified> {
+pub(super) async fn attach(place: &Place, directory: &Path) -> Result<Moved, NotVerified> {
     let bare = Bare::open(place).await;
     let moved = archive::attach(&bare.ledger, directory, &[]).await;
     bare.close().await;
     moved
 }
 
-async fn all(place: &Place) -> Vec<(String, Vec<String>)> {
+pub(super) async fn all(place: &Place) -> Vec<(String, Vec<String>)> {
     let bare = Bare::open(place).await;
     let all = tables(bare.ledger.database()).await;
     bare.close().await;
@@ -218,7 +223,8 @@ async fn a_detaching_or_attaching_that_is_cut_off_leaves_nothing_half_done_and_g
             let done = match round {
                 0 => {
                     let to = Some((2 + step as i64 * 9).min(head - 1));
-                    let moving = archive::detach(&bare.ledger, &directory, &[], to);
+                    let going = Going { to, before: None };
+                    let moving = archive::detach(&bare.ledger, &directory, &[], going);
                     let moved = tokio::time::timeout(cut, moving).await;
                     moved.is_ok_and(|moved| moved.unwrap().away == head - 1)
                 }

@@ -5,10 +5,7 @@ use std::path::Path;
 
 use projections::{db::Tx, on};
 use pushledger::{
-    audit::{
-        archive::{self, Carried},
-        verify,
-    },
+    audit::{archive, verify},
     ledger::Database,
 };
 use serde_json::{Value, json};
@@ -154,12 +151,12 @@ async fn a_registry_made_again_after_an_erasure_equals_the_live_one() {
     let export = folder.path().join("export");
     let bare = Bare::open(&place).await;
     seal_rest(&bare, &place).await;
-    archive::write(&bare.ledger, &export, Some(Carried::default())).await.unwrap();
+    archive::write(&bare.ledger, &export, None).await.unwrap();
     let expected = tables(bare.ledger.database()).await;
     bare.close().await;
     let other = Place::new().await;
     let database = Database::open(&other.database()).await.unwrap();
-    archive::import(&database, &export, &[], 1).await.unwrap();
+    archive::import(&database, &export, &[], None, 1).await.unwrap();
     for (restored, original) in tables(&database).await.iter().zip(&expected) {
         assert_eq!(restored, original);
         // An export shows the blank, and so does what is restored from it.
@@ -248,4 +245,24 @@ async fn an_erasure_blanks_what_is_private_and_every_proof_still_holds() {
         assert_eq!(dump(&pool, "events").await, before, "{sql}");
     }
     bare.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_rebuild_left_behind_of_the_erased_is_blanked_at_the_next_start() {
+    let world = World::new().await;
+    subject(&world).await;
+    erase(&world, json!({ "user": { "protocol": "ums", "name": "alice-7f3a" } })).await;
+    // As a swap leaves it whose node died before it had looked.
+    let mut tx = world.running.server.ledger.database().views.begin().await.unwrap();
+    const SQL: &str = "INSERT INTO set_aside (position, error) VALUES ($1, 'alice-7f3a')";
+    let mut erased = dump(&world.running.server.ledger.database().ledger_read, "erased").await;
+    let row = erased.pop().unwrap();
+    let position = row.trim_start_matches('(').split(',').next().unwrap().parse::<i64>().unwrap();
+    on!(tx.conn(), c => {
+        sqlx::query(SQL).bind(position).execute(&mut *c).await.unwrap();
+    });
+    tx.commit().await.unwrap();
+    let world = world.restart().await;
+    until("it is still told", async || !dumped(&world).await.contains("alice-7f3a")).await;
+    world.stop().await;
 }

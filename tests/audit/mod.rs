@@ -5,8 +5,11 @@ mod accessed;
 mod archived;
 mod detached;
 mod erased;
+mod erased_away;
 mod erased_others;
+mod random;
 mod replayed;
+mod returned;
 mod sealed;
 mod tampered;
 
@@ -17,16 +20,21 @@ use projections::{db::Pool, on};
 use pushledger::{
     app::Running,
     audit::{
+        archive,
         merkle::Hash,
         note::{Checkpoint, Verifier},
     },
     clock::Clock,
     config::Config,
+    ledger::Stored,
 };
 use serde_json::{Value, json};
 use sim::Admin;
 
-use crate::harness::{ADMIN_TOKEN, Place, RawClient, World, message, ok, until};
+use crate::{
+    harness::{ADMIN_TOKEN, Place, RawClient, World, message, ok, until},
+    views::Bare,
+};
 
 /// A server with a witness.
 async fn witnessed(place: Place, witness: &Path) -> World {
@@ -91,6 +99,18 @@ fn hash(value: &Value) -> Hash {
 
 fn hashes(proof: &Value) -> Vec<Hash> {
     proof["proof"].as_array().unwrap().iter().map(hash).collect()
+}
+
+/// All events of a ledger on which no server runs, as they come out of an export of it.
+pub(crate) async fn through_an_export(bare: &Bare, place: &Place) -> Vec<domain::Recorded> {
+    let folder = tempfile::tempdir().unwrap();
+    let export = folder.path().join("export");
+    archived::seal_rest(bare, place).await;
+    archive::write(&bare.ledger, &export, None).await.unwrap();
+    let file = std::fs::File::open(export.join("events-000000000001.jsonl.zst")).unwrap();
+    let text = zstd::decode_all(file).unwrap();
+    let lines = text.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
+    lines.map(|line| serde_json::from_slice::<Stored>(line).unwrap().recorded().unwrap()).collect()
 }
 
 /// Every leaf, in order.

@@ -5,11 +5,12 @@ use std::{
     process::{Command, Stdio},
 };
 
+use pushledger::ledger::store::scratch_views;
 use serde_json::Value;
 
 use super::live;
 use crate::{
-    harness::{Place, World},
+    harness::{Place, World, dump},
     views::Bare,
 };
 
@@ -26,6 +27,13 @@ fn lines(place: &Place, more: &[&str]) -> Vec<Value> {
     assert!(output.status.success(), "{more:?}: {output:?}");
     let text = String::from_utf8(output.stdout).unwrap();
     text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+/// A row of `delivery_stats` as SQLite quotes it.
+fn as_dumped(row: &Value) -> String {
+    let columns = ["app", "bucket_at", "protocol", "kind", "way", "stage", "ended", "deliveries"];
+    let quoted = columns.map(|column| row[column].to_string().replace('"', "'"));
+    quoted.join(",")
 }
 
 fn positions(lines: &[Value]) -> Vec<i64> {
@@ -114,6 +122,22 @@ async fn a_view_as_of_a_position_or_time_is_what_it_was_then() {
     let statistics = lines(&place, &["--as-of", &pushed.to_string(), "--view", "statistics"]);
     let sum: i64 = statistics.iter().filter_map(|line| line["row"]["deliveries"].as_i64()).sum();
     assert_eq!(sum, 1, "{statistics:?}");
+    // At every position what a fold up to it says, though nothing is folded.
+    let bare = Bare::open(&place).await;
+    for at in [one, pushed, pushed + 3, bare.ledger.head()] {
+        let scratch = scratch_views().await.unwrap();
+        let mut tx = scratch.begin().await.unwrap();
+        projections::apply(&mut tx.conn(), &events[..usize::try_from(at).unwrap()]).await.unwrap();
+        tx.commit().await.unwrap();
+        let expected = dump(&scratch, "delivery_stats").await;
+        let told = lines(&place, &["--as-of", &at.to_string(), "--view", "statistics"]);
+        let told = told.iter().filter(|line| line["table"] == "delivery_stats");
+        let mut told: Vec<String> = told.map(|line| as_dumped(&line["row"])).collect();
+        told.sort_unstable();
+        assert_eq!(told, expected, "{at}");
+        scratch.close().await;
+    }
+    bare.close().await;
     for view in ["tasks", "callbacks"] {
         assert_eq!(lines(&place, &["--as-of", "1", "--view", view]), Vec::<Value>::new());
     }

@@ -1,14 +1,22 @@
 //! Whatever somebody changes behind the server's back, `verify` finds it and says where.
 
+use std::sync::Arc;
+
 use projections::{db::Pool, on};
 use pushledger::{
-    audit::verify::{self, NotVerified, Report},
+    audit::{
+        note::Checkpoint,
+        verify::{self, NotVerified, Report},
+        witness::{FileWitness, Witness, last_of},
+    },
     ledger::Stored,
 };
+use serde_json::json;
+use sha2::{Digest, Sha256};
 
-use super::{live, sealed, unlock};
+use super::{erased::erase, live, sealed, unlock, witnessed};
 use crate::{
-    harness::{Backdoor, Place, World},
+    harness::{Backdoor, Place, World, until},
     views::Bare,
 };
 
@@ -24,9 +32,11 @@ impl Dice {
 }
 
 /// A ledger with some history, all of it sealed, whose triggers are gone.
-async fn ledger() -> (Place, Backdoor) {
+pub(super) async fn ledger() -> (Place, Backdoor) {
     let world = World::new().await;
     live(&world, 0..3).await;
+    // Some of it is blank.
+    erase(&world, json!({ "user": { "protocol": "ums", "name": "user-2" } })).await;
     sealed(&world).await;
     let place = world.stop().await;
     let mut backdoor = place.backdoor().await;
@@ -36,7 +46,7 @@ async fn ledger() -> (Place, Backdoor) {
     (place, backdoor)
 }
 
-async fn verified(place: &Place) -> Result<Report, NotVerified> {
+pub(super) async fn verified(place: &Place) -> Result<Report, NotVerified> {
     let bare = Bare::open(place).await;
     let report = verify::live(&bare.ledger, None, &[], None).await;
     bare.close().await;
@@ -51,7 +61,7 @@ async fn wrong(place: &Place, what: &str) -> (i64, String) {
     }
 }
 
-async fn stored(place: &Place) -> Vec<Stored> {
+pub(super) async fn stored(place: &Place) -> Vec<Stored> {
     let bare = Bare::open(place).await;
     let all = bare.ledger.read_stored(0, i64::MAX).await.unwrap();
     bare.close().await;
@@ -59,11 +69,11 @@ async fn stored(place: &Place) -> Vec<Stored> {
 }
 
 /// A copy of the events to mend them from.
-async fn keep(backdoor: &mut Backdoor) {
+pub(super) async fn keep(backdoor: &mut Backdoor) {
     backdoor.run("CREATE TABLE kept AS SELECT * FROM events").await;
 }
 
-async fn mend(backdoor: &mut Backdoor) {
+pub(super) async fn mend(backdoor: &mut Backdoor) {
     backdoor.run("DELETE FROM events").await;
     backdoor.run("INSERT INTO events SELECT * FROM kept").await;
 }
@@ -212,6 +222,89 @@ async fn a_checkpoint_that_was_altered_is_found() {
     }
 }
 
+/// The chain over the leaves that are there now, written into the head.
+async fn chain_made_anew(place: &Place) {
+    let chain = stored(place).await.iter().fold(vec![0; 32], |chain, row| {
+        Sha256::new().chain_update(chain).chain_update(&row.leaf).finalize().to_vec()
+    });
+    let bare = Bare::open(place).await;
+    let mut tx = bare.ledger.database().ledger_write.begin().await.unwrap();
+    on!(tx.conn(), c => {
+        sqlx::query("UPDATE head SET chain = $1").bind(chain).execute(&mut *c).await.unwrap();
+    });
+    tx.commit().await.unwrap();
+    bare.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_removes_the_checkpoints_too_is_found_by_what_the_witness_saw() {
+    let outside = tempfile::tempdir().unwrap();
+    let file = outside.path().join("witness");
+    let world = witnessed(Place::new().await, &file).await.with_app().await;
+    live(&world, 0..1).await;
+    let seen = sealed(&world).await;
+    until("the witness was not told", async || {
+        let note = last_of(&std::fs::read_to_string(&file).unwrap());
+        note.is_some_and(|note| Checkpoint::unverified(&note).unwrap() == seen)
+    })
+    .await;
+    let place = world.stop().await;
+    let mut backdoor = place.backdoor().await;
+    for sql in unlock(&place) {
+        backdoor.run(sql).await;
+    }
+    backdoor.run("UPDATE events SET body = body || ' ' WHERE position = 5").await;
+    leaf_made_anew(&place, 5).await;
+    chain_made_anew(&place).await;
+    for sql in ["DELETE FROM tiles", "DELETE FROM checkpoints"] {
+        backdoor.run(sql).await;
+    }
+    // Nothing here tells.
+    assert_eq!(verified(&place).await.unwrap().sealed, 0);
+    let bare = Bare::open(&place).await;
+    let witness = || Some(Arc::new(FileWitness::new(&file)) as Arc<dyn Witness>);
+    let found = verify::live(&bare.ledger, witness(), &[], None).await;
+    assert!(matches!(&found, Err(NotVerified::Wrong(wrong)) if wrong.position <= 5), "{found:?}");
+    bare.close().await;
+    backdoor.run("DELETE FROM audit_keys").await;
+    let bare = Bare::open(&place).await;
+    let found = verify::live(&bare.ledger, witness(), &[], None).await;
+    assert!(matches!(found, Err(NotVerified::Other(_))), "{found:?}");
+    bare.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tree_that_lacks_tiles_or_has_others_is_found_though_every_event_is_right() {
+    let world = World::new().await;
+    world.register("client-0").await;
+    for _ in 0..260 {
+        world.push("client-0", json!({})).await;
+    }
+    sealed(&world).await;
+    let place = world.stop().await;
+    let mut backdoor = place.backdoor().await;
+    backdoor.run("CREATE TABLE kept AS SELECT * FROM tiles").await;
+    let other = match place.on_postgres() {
+        true => "decode(repeat('00', 32), 'hex')",
+        false => "zeroblob(32)",
+    };
+    for (sql, said) in [
+        (
+            "DELETE FROM tiles WHERE level = 0 AND number = 0".to_owned(),
+            "lacks the leaf of the event at 1",
+        ),
+        ("DELETE FROM tiles WHERE level = 1".to_owned(), "tile 0 of level 1"),
+        (format!("UPDATE tiles SET hashes = {other} WHERE level = 1"), "tile 0 of level 1"),
+    ] {
+        backdoor.run(&sql).await;
+        let found = verified(&place).await;
+        assert!(matches!(&found, Err(NotVerified::Other(why)) if why.contains(said)), "{found:?}");
+        backdoor.run("DELETE FROM tiles").await;
+        backdoor.run("INSERT INTO tiles SELECT * FROM kept").await;
+    }
+    verified(&place).await.unwrap();
+}
+
 /// Puts another body under an event, as if it had been appended so.
 async fn rewritten(pool: &Pool, position: i64, body: &str) {
     let mut tx = pool.begin().await.unwrap();
@@ -252,7 +345,12 @@ async fn what_cannot_have_happened_is_found_even_if_every_hash_is_right() {
 
 /// One bit of a value of a row is another, in the database; gives the column, or nothing if the row
 /// has no value there.
-async fn flip(pool: &Pool, row: &Stored, column: usize, dice: &mut Dice) -> Option<&'static str> {
+pub(super) async fn flip(
+    pool: &Pool,
+    row: &Stored,
+    column: usize,
+    dice: &mut Dice,
+) -> Option<&'static str> {
     const COLUMNS: [&str; 13] = [
         "app",
         "stream",

@@ -27,7 +27,7 @@ async fn configure(world: &World, section: Value) {
 }
 
 /// A receiver on the world's clock.
-async fn receiver(world: &World) -> Receiver {
+pub async fn receiver(world: &World) -> Receiver {
     let clock = world.clock.clone();
     Receiver::start(move || clock.now()).await.unwrap()
 }
@@ -48,7 +48,7 @@ async fn called_in_time(world: &World, receiver: &Receiver, calls: usize) -> Vec
 }
 
 /// A gateway hands in uplinks: id, phone and content of each.
-async fn hand_in(url: &str, uplinks: &[(&str, &str, &str)]) -> (u16, Value) {
+pub async fn hand_in(url: &str, uplinks: &[(&str, &str, &str)]) -> (u16, Value) {
     let messages: Vec<Value> = uplinks
         .iter()
         .map(|(id, phone, content)| {
@@ -116,7 +116,7 @@ async fn dead(world: &World, receiver: &Receiver, numbers: usize) {
 }
 
 /// Waits until so many callbacks stand somewhere.
-async fn until_count(world: &World, outcome: &str, callbacks: i64) {
+pub async fn until_count(world: &World, outcome: &str, callbacks: i64) {
     let so = async || count(&world.admin, outcome).await == callbacks;
     until(&format!("never {callbacks} callbacks were {outcome}"), so).await;
 }

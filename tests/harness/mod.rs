@@ -80,6 +80,11 @@ impl Place {
         self.behind("views.db").await
     }
 
+    /// The same to the tables of presence.
+    pub async fn presence(&self) -> Backdoor {
+        self.behind("presence.db").await
+    }
+
     async fn behind(&self, file: &str) -> Backdoor {
         if self.on_postgres() {
             return Backdoor::Postgres(PgConnection::connect(&self.database()).await.unwrap());

@@ -81,11 +81,11 @@ async fn main() -> Result<(), Failure> {
     report("export verified", head, verifying);
     let importing = Instant::now();
     let other = Database::open(&second).await?;
-    archive::import(&other, &export, &[], Clock::System.now()).await?;
+    archive::import(&other, &export, &[], None, Clock::System.now()).await?;
     report("imported", head, importing);
     other.close().await;
     let moving = Instant::now();
-    let moved = archive::detach(&ledger, &export, &[], None).await?;
+    let moved = archive::detach(&ledger, &export, &[], archive::Going::default()).await?;
     report("detached", moved.events, moving);
     let moving = Instant::now();
     let moved = archive::attach(&ledger, &export, &[]).await?;

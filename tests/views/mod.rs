@@ -6,7 +6,7 @@ mod facts;
 pub mod history;
 mod rebuilding;
 mod rebuilt;
-mod unreadable;
+pub mod unreadable;
 
 pub(crate) use history::live;
 

@@ -73,6 +73,15 @@ async fn rebuilt(world: &World, number: i64) {
     assert_eq!((&shown["live"], &shown["rebuild"]["generation"]), (&json!(number), &json!(number)));
     assert_eq!(shown["rebuild"]["percent"], 100.0, "{shown}");
     assert!(shown["rebuild"]["endedAt"].is_number(), "{shown}");
+    // GraphQL tells the same.
+    let query = "{ audit { views { live rebuild { state generation percent position target \
+                 eventsPerSecond secondsLeft keepAside endedAt stoppedAt } } } }";
+    let told = world.graphql(query).await["audit"]["views"].clone();
+    assert_eq!((&told["live"], &told["rebuild"]["state"]), (&json!(number), &json!("DONE")));
+    for field in ["generation", "percent", "position", "target", "eventsPerSecond", "keepAside"] {
+        assert_eq!(told["rebuild"][field], shown["rebuild"][field], "{field}");
+    }
+    assert!(told["rebuild"]["endedAt"].is_string() && told["rebuild"]["stoppedAt"].is_null());
     alone(database(world), number).await;
 }
 

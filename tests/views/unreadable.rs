@@ -3,6 +3,7 @@
 use projections::on;
 use pushledger::{
     clock::Clock,
+    feed::effects,
     ledger::{Database, leaf},
 };
 use serde_json::json;
@@ -14,13 +15,7 @@ use crate::harness::{PATIENCE, World, dump, message};
 const METADATA: &str = r#"{"actor":"server","via":"test"}"#;
 
 /// Appends an event as another version of the program would; gives its position.
-pub(super) async fn append(
-    world: &World,
-    stream: &str,
-    name: &str,
-    schema: i64,
-    body: &str,
-) -> i64 {
+pub async fn append(world: &World, stream: &str, name: &str, schema: i64, body: &str) -> i64 {
     const INSERT: &str = "INSERT INTO events (position, app, stream, version, type, schema, \
          recorded_at, event_id, metadata, body, leaf) \
          VALUES ($1, 'demo', $2, 1, $3, $4, $5, $6, $9, $7, $8)";
@@ -123,6 +118,28 @@ async fn an_event_that_cannot_be_read_is_set_aside_and_counted_and_stops_nothing
     let world = World::start(place, Clock::System).await;
     world.running.server.views.reached(last, PATIENCE).await.unwrap();
     assert_eq!(set_aside(&world).await, all);
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_event_that_another_version_can_read_by_now_is_no_sign_of_a_rollback() {
+    let world = World::new().await;
+    world.register("c-1").await;
+    let last = world.head().await;
+    world.running.server.views.reached(last, PATIENCE).await.unwrap();
+    let place = world.stop().await;
+    // As a version leaves it that cannot read the last event.
+    let database = Database::open(&place.database()).await.unwrap();
+    let mut tx = database.views.begin().await.unwrap();
+    on!(tx.conn(), c => {
+        sqlx::query("UPDATE checkpoint SET event_id = NULL").execute(&mut *c).await.unwrap();
+    });
+    tx.commit().await.unwrap();
+    database.close().await;
+    let world = World::start(place, Clock::System).await;
+    let database = world.running.server.ledger.database();
+    assert!(effects::paused(&database.ledger_read).await.unwrap().is_none());
+    assert_eq!(world.running.server.views.position(), last);
     world.stop().await;
 }
 

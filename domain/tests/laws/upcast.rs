@@ -88,6 +88,19 @@ fn a_schema_that_nothing_leads_from_is_unknown_and_a_body_that_does_not_fit_is_t
 }
 
 #[test]
+fn why_an_event_cannot_be_read_never_quotes_what_is_private_in_it() {
+    let (body, _) = set(Some("0007A8")).encode().unwrap();
+    let wrong = r#""words-of-somebody""#;
+    for (schema, body) in [(1, body.as_str()), (-1, OLDEST)] {
+        let told = read(schema, body, Some(wrong)).unwrap_err().to_string();
+        assert!(told.contains("owner.set") && !told.contains("somebody"), "{told}");
+    }
+    // What is not private is told, to find out what is wrong.
+    let told = read(1, wrong, None).unwrap_err().to_string();
+    assert!(told.contains("somebody"), "{told}");
+}
+
+#[test]
 fn values_that_an_upcaster_does_not_touch_stay_as_they_were_written() {
     let text = r#"{"payload":{"n":1.000000000000000000001,"e":1e400},"old":true}"#;
     let halves = Halves { body: Object::parse(text).unwrap(), private: None };

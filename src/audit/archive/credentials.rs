@@ -1,8 +1,9 @@
 //! Credentials in an export, for whoever asks for them: keys of apps and vendors sealed as they lie,
 //! which only the same master key opens, and hashes of operators' tokens and of passwords. They
-//! are no facts, so no proof is about them.
+//! are no facts, so no proof is about them: a seal by the master key says that they are this ledger's,
+//! as of the end of this export, and nobody's addition.
 
-use std::{fs, path::Path};
+use std::{fs, io::Write, path::Path};
 
 use projections::{
     Fault,
@@ -11,15 +12,17 @@ use projections::{
 };
 use serde::{Deserialize, Serialize};
 
-use super::{super::verify::NotVerified, file_hash, other};
+use super::{super::verify::NotVerified, file_hash, other, private_file};
 use crate::{
     ledger::Ledger,
-    secrets::{MasterKey, SecretError, hex, new_seed, unhex},
+    secrets::{MasterKey, SecretError, hex, new_seed, same, unhex},
 };
 
 /// Name of the file.
 pub(super) const FILE: &str = "credentials.json";
 
+/// What the seal is for.
+const SEALED: &[u8] = b"exported credentials";
 /// What the locked key is bound to.
 const PURPOSE: &str = "exported master key";
 
@@ -52,10 +55,12 @@ impl Locked {
 }
 
 /// What credentials are to be in an export.
-#[derive(Debug, Clone, Default)]
+#[derive(Clone)]
 pub struct Carried {
+    /// What seals them.
+    pub master: MasterKey,
     /// The master key too, if it is locked.
-    pub master_key: Option<Locked>,
+    pub locked: Option<Locked>,
 }
 
 /// The digits of the master key that an export carries, if it does.
@@ -73,32 +78,46 @@ fn credentials(directory: &Path) -> Result<Credentials, NotVerified> {
 }
 
 /// Every credential of a ledger; bytes are in hexadecimal.
-#[derive(Debug, Default, Serialize, Deserialize)]
+#[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Credentials {
+pub(super) struct Credentials {
     /// Reference, app, sealed value.
     secrets: Vec<(String, String, String)>,
     /// Number, hash of the token, name, role, app, time.
     operators: Vec<(i64, String, String, String, Option<String>, i64)>,
     /// Account, hash.
     easemob_passwords: Vec<(String, String)>,
+    /// A keyed hash of all that, and of where the export ends.
+    seal: String,
     /// The key that opens the sealed values.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     master_key: Option<Locked>,
 }
 
-/// Writes them all; gives the hash of the file.
+impl Credentials {
+    /// The seal that a master key sets under them, in an export whose chain ends so.
+    fn sealed(&self, master: &MasterKey, chain: &str) -> Result<String, NotVerified> {
+        let all = (&self.secrets, &self.operators, &self.easemob_passwords);
+        let all = serde_json::to_vec(&all).map_err(other)?;
+        Ok(master.fingerprint(&[SEALED, chain.as_bytes(), &all]))
+    }
+}
+
+/// Writes them all, for an export whose chain ends so; gives the hash of the file.
 pub(super) async fn write(
     ledger: &Ledger,
     directory: &Path,
     carried: Carried,
+    chain: &str,
 ) -> Result<String, NotVerified> {
     let mut checkout = ledger.database().ledger_read.checkout().await?;
     let all = read(&mut checkout.conn()).await?;
-    let all = Credentials { master_key: carried.master_key, ..all };
+    let seal = all.sealed(&carried.master, chain)?;
+    let all = Credentials { seal, master_key: carried.locked, ..all };
     let path = directory.join(FILE);
     let text = serde_json::to_string_pretty(&all).map_err(other)?;
-    fs::write(&path, text).map_err(other)?;
+    let mut file = private_file(&path).map_err(other)?;
+    file.write_all(text.as_bytes()).and_then(|()| file.sync_all()).map_err(other)?;
     file_hash(&path).map_err(other)
 }
 
@@ -117,13 +136,29 @@ async fn read(conn: &mut Conn<'_>) -> Result<Credentials, Fault> {
         easemob_passwords: on!(conn.again(), c => {
             sqlx::query_as(PASSWORDS).fetch_all(&mut *c).await?
         }),
+        seal: String::new(),
         master_key: None,
     })
 }
 
-/// Restores them all into empty tables.
-pub(super) async fn restore(conn: &mut Conn<'_>, directory: &Path) -> Result<(), NotVerified> {
+/// The credentials of an export whose chain ends so, once the seal is found good.
+pub(super) fn checked(
+    directory: &Path,
+    chain: &str,
+    master: Option<&MasterKey>,
+) -> Result<Credentials, NotVerified> {
     let all = credentials(directory)?;
+    let Some(master) = master else {
+        return Err(other("the export has credentials: bring the master key of its ledger"));
+    };
+    match same(all.sealed(master, chain)?.as_bytes(), all.seal.as_bytes()) {
+        true => Ok(all),
+        false => Err(other(format!("{FILE} was not sealed by this master key for this export"))),
+    }
+}
+
+/// Restores them all into empty tables.
+pub(super) async fn restore(conn: &mut Conn<'_>, all: Credentials) -> Result<(), NotVerified> {
     let mut values: Vec<Value> = Vec::new();
     for (reference, app, sealed) in all.secrets {
         let sealed = unhex(&sealed).ok_or_else(|| other(format!("{FILE}: not hexadecimal")))?;

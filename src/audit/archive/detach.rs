@@ -16,6 +16,7 @@ use super::{
     super::{
         Checkpoints, keys,
         note::Verifier,
+        reading::rows,
         tiles::{self, signed},
         verify::{self, NotVerified, Wrong},
     },
@@ -23,8 +24,12 @@ use super::{
 };
 use crate::{
     feed::views,
-    ledger::{self, Away, Ledger, Stored, read_rows, write_stored},
+    ledger::{self, Away, Ledger, Stored, blank_erased, read_rows, write_stored},
 };
+
+/// How long events stay at least, in days, unless somebody says otherwise: a report about a message that
+/// is away is refused, and a device may be off for weeks.
+pub const KEEP_DAYS: u32 = 30;
 
 /// Events removed in one transaction, which holds up appends.
 const BATCH_EVENTS: usize = 2_000;
@@ -54,23 +59,32 @@ pub struct Limit {
     pub reason: String,
 }
 
-/// Removes events from the ledger that lie in an export: all that may go, or those up to `to`. With
-/// `trusted` keys its checkpoint has to be signed by one of them; else by one that the ledger lists.
+/// Which events are to go.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Going {
+    /// The last of them; as many as may go if absent.
+    pub to: Option<i64>,
+    /// None that was recorded at this time in µs or later, if that is said.
+    pub before: Option<i64>,
+}
+
+/// Removes events from the ledger that lie in an export. With `trusted` keys its checkpoint has to be
+/// signed by one of them; else by one that the ledger lists.
 ///
 /// # Errors
-/// [`NotVerified`] says what is wrong, or why `to` may not go; of what was compared before that,
+/// [`NotVerified`] says what is wrong, or why some may not go; of what was compared before that,
 /// some may have been removed.
 pub async fn detach(
     ledger: &Ledger,
     directory: &Path,
     trusted: &[Verifier],
-    to: Option<i64>,
+    going: Going,
 ) -> Result<Moved, NotVerified> {
     let opened = of_this(ledger, directory, trusted).await?;
     let name = directory.canonicalize().map_err(other)?;
     let name = name.file_name().unwrap_or_default().to_string_lossy().into_owned();
-    let limit = limit(ledger, opened.manifest.events).await?;
-    let last = to.unwrap_or(limit.position);
+    let limit = limit(ledger, opened.manifest.events, going.before).await?;
+    let last = going.to.unwrap_or(limit.position);
     if last > limit.position {
         let Limit { position, reason } = limit;
         return Err(other(format!("only events up to {position} may be detached: {reason}")));
@@ -89,6 +103,8 @@ pub async fn detach(
         let here = page.iter().position(|row| row.position > away).unwrap_or(page.len());
         same(&mut checkout.conn(), &page[here..]).await?;
     }
+    // From here on some lie in the export alone.
+    opened.sync().map_err(other)?;
     let mut pages = opened.rows(away + 1, last);
     while let Some(page) = pages.recv().await {
         for batch in page?.chunks(BATCH_EVENTS) {
@@ -148,10 +164,11 @@ async fn of_this(
 }
 
 /// Up to where events may go: what has not been read, or may still move, stays.
-async fn limit(ledger: &Ledger, exported: i64) -> Result<Limit, NotVerified> {
+async fn limit(ledger: &Ledger, exported: i64, before: Option<i64>) -> Result<Limit, NotVerified> {
     const EFFECTS: &str = "SELECT name, position FROM subscriptions";
-    const VIEWS: [(&str, &str); 5] = [
-        ("SELECT position FROM checkpoint", "the views have not read further"),
+    const NOT_READ: &str = "SELECT position FROM checkpoint";
+    const STAYS: [(&str, &str); 5] = [
+        ("SELECT MIN(position) FROM set_aside", "the event there is set aside, in no view"),
         ("SELECT MIN(position) FROM pending", "a device still has to get the message there"),
         (
             "SELECT MIN(m.position) FROM messages m JOIN deliveries d ON d.message = m.message \
@@ -183,12 +200,18 @@ async fn limit(ledger: &Ledger, exported: i64) -> Result<Limit, NotVerified> {
     ];
     let effect = |(name, at)| (at, format!("the duty `{name}` has not read further"));
     limits.extend(effects.into_iter().map(effect));
+    if let Some(before) = before {
+        limits.push((ledger.before(before).await?, "the next was recorded too lately".to_owned()));
+    }
     let mut views = database.views.checkout().await?;
-    for (sql, reason) in VIEWS {
-        let found: Option<(Option<i64>,)> = on!(views.conn(), c => {
-            sqlx::query_as(sql).fetch_optional(&mut *c).await.map_err(Fault::from)?
+    let (read,): (i64,) = on!(views.conn(), c => {
+        sqlx::query_as(NOT_READ).fetch_one(&mut *c).await.map_err(Fault::from)?
+    });
+    limits.push((read, "the views have not read further".to_owned()));
+    for (sql, reason) in STAYS {
+        let (position,): (Option<i64>,) = on!(views.conn(), c => {
+            sqlx::query_as(sql).fetch_one(&mut *c).await.map_err(Fault::from)?
         });
-        let position = found.and_then(|(position,)| position);
         limits.extend(position.map(|position| (position - 1, reason.to_owned())));
     }
     let least = limits.into_iter().min_by_key(|(position, _)| *position);
@@ -259,7 +282,6 @@ async fn remove(ledger: &Ledger, batch: &[Stored], export: &str) -> Result<(), N
          SELECT stream, MIN(position), MIN(recorded_at), MAX(version) FROM events \
          WHERE position BETWEEN $1 AND $2 GROUP BY stream \
          ON CONFLICT (stream) DO UPDATE SET version = excluded.version";
-    const ERASED: &str = "DELETE FROM erased WHERE position BETWEEN $1 AND $2";
     const EVENTS: &str = "DELETE FROM events WHERE position BETWEEN $1 AND $2";
     let (Some(begin_), Some(end)) = (batch.first(), batch.last()) else { return Ok(()) };
     let (first, last) = (begin_.position, end.position);
@@ -273,7 +295,7 @@ async fn remove(ledger: &Ledger, batch: &[Stored], export: &str) -> Result<(), N
         let away = sqlx::query(AWAY).bind(last).bind(end.recorded_at).bind(export);
         away.execute(&mut *c).await.map_err(Fault::from)?;
         let mut removed = 0;
-        for sql in [GUARD, STREAMS, ERASED, EVENTS] {
+        for sql in [GUARD, STREAMS, EVENTS] {
             let done = sqlx::query(sql).bind(first).bind(last).execute(&mut *c).await;
             removed = done.map_err(Fault::from)?.rows_affected();
         }
@@ -313,6 +335,8 @@ async fn put_back(
         if before.is_none() {
             before = Some(page.remove(0).recorded_at);
         }
+        // What was erased since the export was made comes back blank.
+        blank_erased(&mut tx.conn(), &mut page).await?;
         in_tree(&mut tx.conn(), &page).await?;
         write_stored(&mut tx.conn(), page).await?;
     }
@@ -329,6 +353,18 @@ async fn put_back(
     Ok(commit(tx).await?)
 }
 
+/// Looks whether an export is right, of this ledger, and holds what is away.
+///
+/// # Errors
+/// [`NotVerified`] says what is wrong.
+pub async fn check(ledger: &Ledger, directory: &Path) -> Result<(), NotVerified> {
+    let opened = of_this(ledger, directory, &[]).await?;
+    match ledger.away().await? {
+        Some(away) => holds(&opened, &away),
+        None => Ok(()),
+    }
+}
+
 /// Folds what is away into views that were just emptied, from the export that holds it.
 ///
 /// # Errors
@@ -337,7 +373,7 @@ pub async fn fold(ledger: &Ledger, directory: &Path) -> Result<(), NotVerified> 
     let Some(away) = ledger.away().await? else { return Ok(()) };
     let opened = of_this(ledger, directory, &[]).await?;
     // With the first that is here: by its id the views know the ledger again.
-    let mut pages = verify::rows(ledger.clone(), away.last + 1, Some(opened)).await?;
+    let mut pages = rows(ledger.clone(), away.last + 1, Some(opened)).await?;
     while let Some(page) = pages.recv().await {
         views::fold_rows(ledger.database(), &page?).await?;
     }

@@ -10,16 +10,12 @@ use std::{
 use sha2::{Digest, Sha256};
 
 use super::{
-    super::{
-        Checkpoints, keys,
-        tiles::signed,
-        verify::{NotVerified, rows},
-    },
+    super::{Checkpoints, keys, reading::rows, tiles::signed, verify::NotVerified},
     CHECKPOINT, COLUMNS, Carried, FORMAT, KEYS, MANIFEST, Manifest, Opened, Range, credentials,
-    file_hash, other,
+    file_hash, other, private_file,
 };
 use crate::{
-    ledger::{Ledger, Stored},
+    ledger::{Ledger, Stored, store::private_directory},
     secrets::hex,
 };
 
@@ -29,7 +25,7 @@ const RANGE_EVENTS: i64 = 100_000;
 const LEVEL: i32 = 3;
 
 /// How an export is written.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Export {
     /// Credentials that come along.
     pub carried: Option<Carried>,
@@ -72,7 +68,7 @@ impl Export {
         let keys = keys::all(&mut checkout.conn()).await?;
         drop(checkout);
         let failed = |error: io::Error| other(format!("{}: {error}", directory.display()));
-        fs::create_dir_all(directory).map_err(failed)?;
+        private_directory(directory).map_err(failed)?;
         if directory.join(MANIFEST).exists() {
             return Err(other(format!("{} holds an export already", directory.display())));
         }
@@ -84,18 +80,19 @@ impl Export {
         let Written { ranges, chain, recorded_at } = self.events(ledger, directory, events).await?;
         let lines = keys.iter().map(|key| format!("{} {}\n", key.from_size, key.verifier(&origin)));
         let file = |name: &str, text: &str| {
-            let path = directory.join(name);
-            let mut file = File::create(&path).map_err(failed)?;
-            file.write_all(text.as_bytes()).and_then(|()| file.sync_all()).map_err(failed)
+            let aside = directory.join(format!("{name}.part"));
+            let mut file = private_file(&aside).map_err(failed)?;
+            file.write_all(text.as_bytes()).and_then(|()| file.sync_all()).map_err(failed)?;
+            fs::rename(&aside, directory.join(name)).map_err(failed)
         };
         file(KEYS, &lines.collect::<String>())?;
         let keys = file_hash(&directory.join(KEYS)).map_err(failed)?;
         file(CHECKPOINT, &last.note)?;
+        let (columns, chain) = (COLUMNS.map(str::to_owned).to_vec(), hex(&chain));
         let credentials = match self.carried {
-            Some(carried) => Some(credentials::write(ledger, directory, carried).await?),
+            Some(own) => Some(credentials::write(ledger, directory, own, &chain).await?),
             None => None,
         };
-        let (columns, chain) = (COLUMNS.map(str::to_owned).to_vec(), hex(&chain));
         let format = FORMAT;
         let manifest = Manifest {
             format,
@@ -108,7 +105,11 @@ impl Export {
             keys,
             credentials,
         };
+        // Whoever sees the manifest sees all files.
+        let sync = || File::open(directory).and_then(|own| own.sync_all()).map_err(failed);
+        sync()?;
         file(MANIFEST, &manifest.text()?)?;
+        sync()?;
         Ok(events)
     }
 
@@ -197,7 +198,7 @@ impl EventsFile {
     fn create(directory: &Path, first: i64) -> io::Result<EventsFile> {
         let name = format!("events-{first:012}.jsonl.zst");
         let (aside, path) = (directory.join(format!("{name}.part")), directory.join(&name));
-        let hashing = Hashing { file: File::create(&aside)?, hash: Sha256::new() };
+        let hashing = Hashing { file: private_file(&aside)?, hash: Sha256::new() };
         let mut encoder = zstd::Encoder::new(hashing, LEVEL)?;
         encoder.include_checksum(true)?;
         Ok(EventsFile { aside, path, name, encoder })

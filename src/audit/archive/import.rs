@@ -14,15 +14,17 @@ use projections::{
 
 use super::{
     super::{
+        judge::{Judge, Looked, looked},
         note::Verifier,
         tiles,
-        verify::{Judge, Looked, NotVerified, Report, looked},
+        verify::{NotVerified, Report},
     },
-    Opened, credentials, other,
+    Manifest, Opened, credentials, other,
 };
 use crate::{
     feed::effects,
     ledger::{Database, write_stored},
+    secrets::MasterKey,
 };
 
 static KEYS: LazyLock<Insert> = LazyLock::new(|| {
@@ -35,7 +37,8 @@ static AUDIT_KEYS: LazyLock<Insert> = LazyLock::new(|| {
 });
 
 /// Restores an export into an empty database. With `trusted` keys its checkpoint has to be signed by
-/// one of them; else by one that the export lists.
+/// one of them; else by one that the export lists. Credentials in it are those that its ledger's master
+/// key sealed.
 ///
 /// # Errors
 /// [`NotVerified`] says what is wrong; nothing was written then.
@@ -43,9 +46,15 @@ pub async fn import(
     database: &Database,
     directory: &Path,
     trusted: &[Verifier],
+    master: Option<&MasterKey>,
     now: i64,
 ) -> Result<Report, NotVerified> {
     let opened = Opened::open(directory)?;
+    let Manifest { credentials, chain, .. } = &opened.manifest;
+    let carried = match credentials {
+        Some(_) => Some(credentials::checked(directory, chain, master)?),
+        None => None,
+    };
     let mut judge = Judge::new(None);
     judge.expect(opened.signed(&[], trusted)?);
     let mut tx = database.ledger_write.begin().await?;
@@ -62,8 +71,8 @@ pub async fn import(
     }
     opened.ends(&judge)?;
     tiles::write(&mut tx.conn(), judge.tree.edge()).await?;
-    if opened.manifest.credentials.is_some() {
-        credentials::restore(&mut tx.conn(), directory).await?;
+    if let Some(carried) = carried {
+        credentials::restore(&mut tx.conn(), carried).await?;
     }
     end(&mut tx.conn(), &opened, &judge, now).await?;
     tx.commit().await?;

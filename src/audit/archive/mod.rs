@@ -14,15 +14,16 @@ mod parquet;
 
 pub use credentials::{Carried, Locked, master_key};
 pub(super) use detach::holds;
-pub use detach::{Limit, Moved, attach, compact, detach, fold};
+pub use detach::{Going, KEEP_DAYS, Limit, Moved, attach, check, compact, detach, fold};
 pub use export::{Export, write};
 pub use import::import;
 #[cfg(feature = "parquet")]
 pub use parquet::write_parquet;
 
 use std::{
-    fs::File,
+    fs::{self, File, OpenOptions},
     io::{self, BufRead, BufReader, Read},
+    os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
 };
 
@@ -32,9 +33,11 @@ use sha2::{Digest, Sha256};
 use tokio::sync::mpsc;
 
 use super::{
+    judge::{Judge, Page, look},
     keys::origin_of,
     note::{Checkpoint, Verifier},
-    verify::{Judge, NotVerified, PAGE, PAGES_AHEAD, Page, Wrong, look},
+    reading::{PAGE, PAGES_AHEAD},
+    verify::{NotVerified, Wrong},
 };
 use crate::{ledger::Stored, secrets::hex};
 
@@ -189,6 +192,15 @@ impl Opened {
         std::iter::once(Ok(own)).chain(more.iter().map(signed)).collect()
     }
 
+    /// Has all of it survive a loss of power.
+    fn sync(&self) -> io::Result<()> {
+        let files = self.manifest.ranges.iter().map(|range| range.file.as_str());
+        for file in files.chain([MANIFEST, CHECKPOINT, KEYS]) {
+            File::open(self.directory.join(file))?.sync_all()?;
+        }
+        File::open(&self.directory)?.sync_all()
+    }
+
     /// Reads all events, ahead of the judge.
     pub(super) fn read(&self) -> mpsc::Receiver<Result<Page, NotVerified>> {
         let runtime = tokio::runtime::Handle::current();
@@ -312,6 +324,15 @@ impl Opened {
         }
         Ok(())
     }
+}
+
+/// Makes a file that only its owner may read, in place of one of that name.
+fn private_file(path: &Path) -> io::Result<File> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        Ok(()) | Err(_) => {}
+    }
+    OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)
 }
 
 /// The hash of a file, in hexadecimal.

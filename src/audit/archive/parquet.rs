@@ -19,15 +19,11 @@ use parquet::{
 };
 
 use super::{
-    super::{
-        Checkpoints,
-        tiles::signed,
-        verify::{NotVerified, rows},
-    },
-    Opened, other,
+    super::{Checkpoints, reading::rows, tiles::signed, verify::NotVerified},
+    Opened, other, private_file,
 };
 use crate::{
-    ledger::{Ledger, Stored},
+    ledger::{Ledger, Stored, store::private_directory},
     secrets::hex,
 };
 
@@ -68,7 +64,7 @@ pub async fn write_parquet(
     if let Some(away) = ledger.away().await?.filter(|_| detached.is_none()) {
         return Err(away.fault().into());
     }
-    fs::create_dir_all(directory).map_err(other)?;
+    private_directory(directory).map_err(other)?;
     let mut pages = rows(ledger.clone(), events, detached).await?;
     let (mut first, mut next) = (1, 1);
     let mut file: Option<EventsFile> = None;
@@ -116,7 +112,7 @@ impl EventsFile {
         if directory.join(&name).exists() {
             return Err(other(format!("{name} is there already")));
         }
-        let file = File::create(directory.join(format!("{name}.part"))).map_err(other)?;
+        let file = private_file(&directory.join(format!("{name}.part"))).map_err(other)?;
         let schema = Arc::new(parse_message_type(SCHEMA).map_err(other)?);
         let level = ZstdLevel::try_new(3).map_err(other)?;
         let properties = WriterProperties::builder().set_compression(Compression::ZSTD(level));

@@ -164,7 +164,11 @@ impl Rebuilds {
                     }
                 }
             }
-            _ => self.clean(status.live).await,
+            _ => {
+                // Whoever swapped the live one in may have died before this.
+                set_aside::blank_erased(self.ledger.database()).await?;
+                self.clean(status.live).await
+            }
         }
     }
 

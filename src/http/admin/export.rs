@@ -44,6 +44,7 @@ pub struct Wanted {
     device_types: Option<String>,
     app_packages: Option<String>,
     at_least: Option<i64>,
+    as_of: Option<String>,
 }
 
 /// Statistics of an app's deliveries by when they were accepted, as CSV. The roles are analyst and
@@ -62,7 +63,8 @@ pub struct Wanted {
         ("labels" = Option<String>, Query, description = "Only these, with commas"),
         ("deviceTypes" = Option<String>, Query, description = "Only these, with commas"),
         ("appPackages" = Option<String>, Query, description = "Only these, with commas"),
-        ("atLeast" = Option<i64>, Query, description = "Ledger position to wait for, for 5 seconds at most")),
+        ("atLeast" = Option<i64>, Query, description = "Ledger position to wait for, for 5 seconds at most"),
+        ("asOf" = Option<String>, Query, description = "Ledger position, or time (RFC 3339), as of which it is told")),
     responses((status = 200, description = "A line for each group", content_type = "text/csv", body = String),
         (status = 400, body = Refusal), (status = 403, body = Refusal), (status = 404, body = Refusal),
         (status = 503, body = Refusal)))]
@@ -81,14 +83,23 @@ pub async fn read(
     }
     let app = seen(&server, &operator, &app_id).await?;
     let Query(wanted) = wanted.map_err(Refusal::bad)?;
-    if let Some(position) = wanted.at_least {
+    let as_of = match &wanted.as_of {
+        Some(moment) => Some(position(&server, moment).await?),
+        None => None,
+    };
+    if let Some(position) = wanted.at_least.max(as_of) {
         let reached = server.views.reached(position, MAX_WAIT).await;
         reached.map_err(|e| Refusal::new(StatusCode::SERVICE_UNAVAILABLE, &e.to_string()))?;
     }
     // What is recorded in this very moment is part of it.
     let now = DateTime::from_timestamp_micros(server.clock.now() + 1).unwrap_or_default();
-    let asked = question(wanted, now)?;
-    let mut slices = asked.slices(SLICE_BUCKETS).into_iter();
+    let asked = Asked { as_of, ..question(wanted, now)? };
+    // What was so then is one sum over all that happened by then, whatever the range.
+    let slices = match as_of {
+        Some(_) => vec![asked.clone()],
+        None => asked.slices(SLICE_BUCKETS),
+    };
+    let mut slices = slices.into_iter();
     // What is wrong with the question shows with the first slice.
     let first = slices.next().unwrap_or(asked);
     let views = server.ledger.database().views.clone();
@@ -111,6 +122,25 @@ pub async fn read(
     headers.insert(header::CONTENT_DISPOSITION, name);
     headers.insert("ledger-position", HeaderValue::from(position));
     Ok(response)
+}
+
+/// The position of a moment: a position, or the last that was recorded by a time.
+async fn position(server: &Server, moment: &str) -> Result<i64, Refusal> {
+    if let Ok(position) = moment.parse::<i64>() {
+        let head = server.ledger.fresh_head().await?;
+        return match (0..=head).contains(&position) {
+            true => Ok(position),
+            false => Err(Refusal::bad("asOf: the ledger has no such position")),
+        };
+    }
+    let time = DateTime::parse_from_rfc3339(moment);
+    let time = time.map_err(|_| Refusal::bad("asOf: a ledger position, or a time (RFC 3339)"))?;
+    match time.timestamp_micros() {
+        micros if micros > server.clock.now() => {
+            Err(Refusal::bad("asOf: that time has not come yet"))
+        }
+        micros => Ok(server.ledger.before(micros.saturating_add(1)).await?),
+    }
 }
 
 fn lines(answer: &Answer) -> String {

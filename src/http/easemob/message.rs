@@ -8,6 +8,7 @@ use domain::{
     object::{Object, raw},
     route::Strategy,
 };
+use projections::Fault;
 use serde_json::{Value, value::RawValue};
 
 use super::{
@@ -70,7 +71,11 @@ struct Kept {
 async fn find(server: &Server, call: &Call, id: &str) -> Result<Kept, Problem> {
     let none = || Problem::NoMessage(id.to_owned());
     let stream = Stream::Message(id.parse().map_err(|_| none())?).to_string();
-    let mut page = server.ledger.read_stream(&stream, 0, 1).await?;
+    let mut page = match server.ledger.read_stream(&stream, 0, 1).await {
+        // What is detached is kept here no more.
+        Err(Fault::Detached { .. }) => return Err(none()),
+        page => page?,
+    };
     let recorded = page.events.pop().filter(|recorded| recorded.app == call.app.id());
     let Some(recorded) = recorded else { return Err(none()) };
     match recorded.event {

@@ -34,6 +34,7 @@ use serde_json::{Value, value::RawValue};
 use domain::object::raw;
 
 use crate::{
+    access::Denied,
     app::Server,
     apps::easemob::RESERVED,
     directory::AppEntry,
@@ -294,6 +295,8 @@ pub fn refused_handshake(problem: &Problem, now: i64) -> Response {
         tracing::error!(%problem, "a device could not connect");
     }
     let mut response = refusal(&answer, now, 0);
+    let code = Some(answer.error.to_owned());
+    response.extensions_mut().insert(Denied { code, ..Denied::default() });
     if answer.status == StatusCode::UNAUTHORIZED {
         put(&mut response, header::WWW_AUTHENTICATE, "Bearer");
     }

@@ -123,7 +123,9 @@ pub(super) async fn roam(server: &Server, call: &Call) -> Result<Reply, Problem>
     };
     let head = server.ledger.fresh_head().await?;
     server.views.reached(head, VIEWS).await.map_err(|_| Problem::Busy)?;
-    let asked = Asked { account, peer, times: (min.into(), max.into()), before };
+    // What is detached has outlived the time for which conversations are kept.
+    let after = server.ledger.away().await?.map_or(0, |away| away.last);
+    let asked = Asked { account, peer, times: (min.into(), max.into()), before, after };
     let mut views = server.ledger.database().views.checkout().await?;
     // One more tells whether there is more.
     let mut rows = chats::page(&mut views.conn(), asked, limit + 1).await?;

@@ -134,7 +134,10 @@ fn refusal(problem: &Problem, code: u32) -> Reply {
 
 /// The refusal of a handshake: the same words, under a status that a device can tell from others.
 pub fn refused_handshake(problem: &Problem) -> Response {
-    let mut response = answer(refusal(problem, problem.code(None)));
+    let code = problem.code(None);
+    let mut response = answer(refusal(problem, code));
+    let code = Some(code.to_string());
+    response.extensions_mut().insert(Denied { code, ..Denied::default() });
     *response.status_mut() = if problem.is_fault() || matches!(problem, Problem::Busy) {
         axum::http::StatusCode::SERVICE_UNAVAILABLE
     } else {

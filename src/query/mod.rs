@@ -1,5 +1,7 @@
 //! What the query API reads, over the ledger, presence and the views of this server.
 
+pub mod auditors;
+
 use std::{collections::HashSet, sync::Arc, time::Duration};
 
 use domain::Recorded;
@@ -57,6 +59,10 @@ impl graphql::History for History {
 
     fn before(&self, time: i64) -> Later<'_, i64> {
         Box::pin(self.0.before(time))
+    }
+
+    fn head(&self) -> Later<'_, i64> {
+        Box::pin(self.0.fresh_head())
     }
 
     fn now(&self) -> i64 {
