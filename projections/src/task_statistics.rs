@@ -9,7 +9,7 @@ use std::{
 use domain::{
     Event, Recorded, Stream,
     message::{MessageId, Protocol},
-    task::{Audience, TaskCreated},
+    task::{Audience, How, TaskCreated},
     vendor::{ONLINE, Observes, Vendor, capabilities},
 };
 
@@ -77,8 +77,11 @@ pub(crate) async fn apply(
             (Stream::Task(task), Event::TaskEnded(e)) => {
                 const SQL: &str = "UPDATE task_statistics SET ended = $2, ended_at = $3, \
                      users = $4, unbound = $5 WHERE task = $1";
+                // A cancelled task counts no users: they are asked for as of its start.
+                let finished = e.how == How::Finished;
                 let counts = [e.totals.users, e.totals.unbound];
-                let [users, unbound] = counts.map(|n| i64::try_from(n).unwrap_or(i64::MAX));
+                let counts = counts.map(|n| finished.then(|| i64::try_from(n).unwrap_or(i64::MAX)));
+                let [users, unbound] = counts;
                 on!(conn.again(), c => {
                     let query = sqlx::query(SQL).bind(task.0).bind(e.how.name());
                     let query = query.bind(recorded.recorded_at).bind(users).bind(unbound);
@@ -190,7 +193,7 @@ pub struct TaskRow {
     pub ended_at: Option<i64>,
     /// `finished` or `cancelled`.
     pub ended: Option<String>,
-    /// Users of its audience, once it ended.
+    /// Users of its audience, once it finished.
     pub users: Option<i64>,
     /// Those of them without a device.
     pub unbound: Option<i64>,
@@ -368,8 +371,14 @@ impl TaskRow {
         if !any(|event| matches!(event, Event::TaskStarted(_))) {
             (row.started_at, row.expires_at) = (None, None);
         }
-        if !any(|event| matches!(event, Event::TaskEnded(_))) {
-            (row.ended_at, row.ended, row.users, row.unbound) = (None, None, None, None);
+        // A task that finished may be cancelled for those that it is kept for.
+        let last = events.iter().rev().find_map(|recorded| match &recorded.event {
+            Event::TaskEnded(e) => Some((recorded.recorded_at, e.how)),
+            _ => None,
+        });
+        (row.ended_at, row.ended) = (last.map(|(at, _)| at), last.map(|(_, how)| how.name().to_owned()));
+        if row.ended.is_none() {
+            (row.users, row.unbound) = (None, None);
         }
         Some(row)
     }

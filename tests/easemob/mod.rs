@@ -117,9 +117,11 @@ impl Easemob {
 pub async fn speak(world: &World) -> String {
     let limits = json!({
         "syncPerSecond": 10_000, "asyncPerSecond": 10_000, "singlePerSecond": 10_000,
-        "listPerSecond": 10_000, "taskPerSecond": 10_000,
-        "labelPerSecond": 10_000, "labelUserPerSecond": 10_000, "userPerSecond": 10_000,
-        "tokenPerSecond": 10_000,
+        "listPerSecond": 10_000, "taskPerSecond": 10_000, "broadcastPerSecond": 10_000,
+        "messagePerSecond": 10_000, "taskQueryPerSecond": 10_000, "labelPerSecond": 10_000,
+        "labelUserPerSecond": 10_000, "registrationPerSecond": 10_000,
+        "batchDeletePerSecond": 10_000, "batchStatusPerSecond": 10_000,
+        "bindingPerSecond": 10_000, "userPerSecond": 10_000, "tokenPerSecond": 10_000,
     });
     let section = json!({ "orgName": ORG, "appName": APP, "clientId": CLIENT,
                           "clientSecret": SECRET, "limits": limits });

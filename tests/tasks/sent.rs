@@ -195,7 +195,7 @@ async fn one_refused_call_of_a_task_holds_no_other_back() {
 }
 
 /// An Easemob user, with a device that is bound to the vendor or without any.
-async fn user(world: &World, username: &str, bound: bool) {
+pub(super) async fn user(world: &World, username: &str, bound: bool) {
     let ledger = &world.running.server.ledger;
     let (app, username) = ("demo".to_owned(), username.to_owned());
     let (nickname, new_account) = (None, Uuid::now_v7());

@@ -192,7 +192,18 @@ fn share(delivery: &Delivery, away: bool) -> Share {
     }
 }
 
-const NO_BINDING: &str = "no push binding";
+/// There is no token of a vendor that the app has, or no device at all.
+pub const NO_BINDING: &str = "no push binding";
+
+/// The word for a delivery that ended so.
+#[must_use]
+pub fn desc(ending: Ending) -> &'static str {
+    match ended(ending) {
+        Outcome::Failed(desc) | Outcome::Error(desc) => desc,
+        // No ending is a success.
+        Outcome::Taken(_) | Outcome::Kept(_) => "",
+    }
+}
 
 /// The one table from endings to the vocabulary.
 fn ended(ending: Ending) -> Outcome {
