@@ -15,7 +15,7 @@ use std::{
 
 use domain::{
     Event, Recorded,
-    facts::{Fact, Key, touched},
+    facts::{Fact, Key, forgets, touched},
 };
 use projections::{Fault, db::Conn, registry};
 
@@ -290,18 +290,13 @@ async fn catch_up(inner: &Inner, conn: &mut Conn<'_>, head: i64) -> Result<(), F
         inner.state.forget(head);
         return Ok(());
     }
-    if page.events.iter().any(forgets) {
+    if page.events.iter().any(|recorded| forgets(&recorded.event)) {
         inner.state.forget(head);
         return Ok(());
     }
     let keys = page.events.iter().flat_map(|e| touched(e.place(), &e.event));
     inner.state.advance(head, keys.map(|key| (key, None)).collect());
     Ok(())
-}
-
-/// Whether an event changes facts that none of its keys name.
-fn forgets(recorded: &Recorded) -> bool {
-    matches!(recorded.event, Event::SubjectErased(_))
 }
 
 /// Moves the state on, tells followers and then callers.
@@ -313,7 +308,7 @@ fn answer(inner: &Inner, jobs: Vec<Job>, mut group: Group) {
             let fact = group.working.remove(&key);
             changed.push((key, fact));
         }
-        if group.events.iter().any(forgets) {
+        if group.events.iter().any(|recorded| forgets(&recorded.event)) {
             inner.state.forget(last);
         } else {
             inner.state.advance(last, changed);

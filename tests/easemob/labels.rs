@@ -1,6 +1,8 @@
 //! `/{org}/{app}/push/label`: labels.
 
+use domain::facts::{Fact, Key};
 use serde_json::{Value, json};
+use uuid::Uuid;
 
 use super::{Easemob, ok, refused};
 
@@ -30,6 +32,48 @@ async fn a_label_is_created_read_and_deleted() {
     ] {
         refused(&answer, 400, "ResourceNotFoundException", unknown);
     }
+    easemob.world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_is_in_a_label_leaves_it_when_it_is_deleted() {
+    let easemob = Easemob::new().await;
+    let mut accounts = Vec::new();
+    for name in ["ann", "bob"] {
+        accounts.push(easemob.user(name).await["uuid"].as_str().unwrap().parse().unwrap());
+    }
+    let ledger = &easemob.world.running.server.ledger;
+    let labels = async |account: Uuid| {
+        let key = Key::AccountLabels(account);
+        let (known, read) = (ledger.remembered(key.clone()).await, ledger.fact(key).await);
+        assert_eq!(known.as_ref().unwrap(), &read.unwrap(), "what is remembered is out of date");
+        let Ok(Fact::Labels(labels)) = known else { panic!("{known:?}") };
+        labels.len()
+    };
+    let both = json!({ "usernames": ["ann", "bob"] });
+    for _ in 0..3 {
+        for name in ["vip", "kept"] {
+            let _ = easemob.cloud.post("/push/label", Some(&json!({ "name": name }))).await.unwrap();
+            let path = format!("/push/label/{name}/user");
+            ok(easemob.cloud.post(&path, Some(&both)).await.unwrap());
+        }
+        for account in &accounts {
+            assert_eq!(labels(*account).await, 2);
+        }
+        ok(easemob.cloud.delete("/push/label/vip", None).await.unwrap());
+        for account in &accounts {
+            assert_eq!(labels(*account).await, 1, "it is in a label that is gone");
+        }
+    }
+    let pool = &ledger.database().ledger_read;
+    let rows = crate::harness::dump(pool, "label_members").await;
+    let open = |row: &&String| row.ends_with(",NULL") || row.ends_with(",)");
+    assert_eq!((rows.len(), rows.iter().filter(open).count()), (8, 2), "{rows:?}");
+    // A name's next label has its own users.
+    easemob.label("vip").await;
+    let users = ok(easemob.cloud.get("/push/label/vip/user", None).await.unwrap());
+    assert_eq!(users["data"], json!([]));
+    ok(easemob.cloud.delete("/users/ann", None).await.unwrap());
     easemob.world.stop().await;
 }
 

@@ -191,7 +191,7 @@ async fn three_tasks_are_under_way_at_once_and_no_fourth_of_any_kind() {
         refused(&answer, 403, "LimitException", "limit request");
         assert_eq!(answer.1["detail"], "an app has at most 3 tasks under way", "{path}");
     }
-    // One that waits for its time is not under way yet.
+    // Nor one for later, as those under way may still be then.
     let later = json!({ "pushMessage": hello(), "startDate": "2023-11-15 08:00:00" });
     let later = easemob.cloud.post("/push/task", Some(&later)).await.unwrap();
     assert_eq!(later.0, 403, "{}", later.1);

@@ -167,12 +167,12 @@ macro_rules! devices_of {
     };
 }
 
-/// Who is in the label `$1` as of position `$2`: nobody in one that was deleted.
+/// Who is in the label `$1` as of position `$2`: nobody in one that was deleted, as its end is the
+/// end of all that are in it.
 macro_rules! members {
     () => {
         "label_members WHERE label = $1 AND from_position <= $2 \
-         AND (to_position IS NULL OR to_position > $2) AND label IN (SELECT label FROM labels \
-         WHERE label = $1 AND (to_position IS NULL OR to_position > $2))"
+         AND (to_position IS NULL OR to_position > $2)"
     };
 }
 
