@@ -13,10 +13,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use domain::{
-    Event, Recorded,
-    facts::{Fact, Key, forgets, touched},
-};
+use domain::facts::{Fact, Key, forgets, touched};
 use projections::{Fault, db::Conn, registry};
 
 use super::{

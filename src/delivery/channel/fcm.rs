@@ -14,7 +14,7 @@ use serde::Deserialize;
 
 use super::{
     config::{FcmConfig, base},
-    fields::{as_texts, data, move_to, own, snaked},
+    fields::{as_texts, data, move_to, own, snaked, with_badge, with_click},
     template::{Options, Piece, Template, following},
     verdict::{Verdict, by_status, for_all},
 };
@@ -95,9 +95,11 @@ fn basics(notification: &Notification, options: &Options) -> Object {
         aps(notification)
     };
     let payload = Object::new().with("aps", &aps);
+    // FCM opens no address, and Apple's devices count nothing up: the app itself can do both.
+    let for_app = with_badge(with_click(data(notification, options), notification), notification);
     let apns = Object::new().with("headers", &headers).with("payload", &payload);
     message
-        .with("data", &as_texts(&data(notification, options)))
+        .with("data", &as_texts(&for_app))
         .with("android", &android)
         .with("apns", &apns)
 }

@@ -5,7 +5,7 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use chrono::{Duration, LocalResult, NaiveDateTime, TimeZone, Utc};
+use chrono::{Duration, LocalResult, NaiveDateTime, Offset, TimeZone, Utc};
 use domain::{
     message::{MessageId, MessagePrivate, Protocol, RawJson},
     task::{TaskAudience, TaskLimits},
@@ -36,6 +36,9 @@ use crate::{
 /// How soon and how late a task may be scheduled.
 const SOONEST: Duration = Duration::hours(1);
 const LATEST: Duration = Duration::days(30);
+/// Taken from a time that clocks skip, read as UTC, this leads to before their change: no zone is so
+/// far from UTC.
+const SURELY_BEFORE: Duration = Duration::hours(24);
 /// Form of `startDate`, in the app's zone.
 const DATE: &str = "%Y-%m-%d %H:%M:%S";
 /// Longest wait for the views to know a task.
@@ -100,7 +103,8 @@ async fn create(
     Ok(tasks::create(server, call.context_once(server)?, new).await?)
 }
 
-/// `startDate` in µs. A time that a change of clocks skips or repeats is the first after it.
+/// `startDate` in µs. A time that a change of clocks repeats is the first of the two; one that it
+/// skips counts as if the clocks had not been changed, so 2:30 is what they then call 3:30.
 fn start_at(call: &Call, fields: &Fields<'_>, now: i64) -> Result<Option<i64>, Problem> {
     let Some(text) = fields.text("startDate")? else { return Ok(None) };
     let form = || wrong("startDate", "must have the form yyyy-MM-dd HH:mm:ss");
@@ -108,8 +112,9 @@ fn start_at(call: &Call, fields: &Fields<'_>, now: i64) -> Result<Option<i64>, P
     let at = match call.app.timezone.from_local_datetime(&date) {
         LocalResult::Single(at) | LocalResult::Ambiguous(at, _) => at,
         LocalResult::None => {
-            let later = call.app.timezone.from_local_datetime(&(date + Duration::hours(1)));
-            later.earliest().ok_or_else(form)?
+            let before = call.app.timezone.offset_from_utc_datetime(&(date - SURELY_BEFORE));
+            let at = date.checked_sub_offset(before.fix()).ok_or_else(form)?;
+            call.app.timezone.from_utc_datetime(&at)
         }
     };
     let now = chrono::DateTime::<Utc>::from_timestamp_micros(now).unwrap_or_default();
@@ -197,7 +202,7 @@ fn failures(
 ) -> Result<BTreeMap<&'static str, i64>, Fault> {
     let mut failures = BTreeMap::new();
     for cell in found.cells.iter().filter(|cell| !cell.ended.is_empty() && !cell.got_to("sent")) {
-        let Some(ending) = cell.cell()?.ended() else { continue };
+        let Some(ending) = cell.cell()?.ended else { continue };
         *failures.entry(outcome::desc(ending)).or_default() += cell.deliveries;
     }
     let unbound = reach.map_or(0, |reach| i64::try_from(reach.unbound).unwrap_or(i64::MAX));
