@@ -26,7 +26,7 @@ use crate::{
     callback,
     clock::Clock,
     config::Config,
-    delivery::{self, calls, closing, endings, expiry, reach::Reaches, recorder},
+    delivery::{self, calls, closing, endings, expiry, reach::Reaches, receipts::Books, recorder},
     directory::Directory,
     easemob::Gate,
     feed::{
@@ -105,6 +105,8 @@ pub struct Server {
     pub chunk_devices: u32,
     /// Audiences of tasks that were counted.
     pub reaches: Reaches,
+    /// Devices of tasks by the tokens that receipts name.
+    pub books: Books,
     stop: CancellationToken,
 }
 
@@ -236,6 +238,7 @@ impl Running {
             followers: Arc::new(Semaphore::new(http::MAX_FOLLOWERS)),
             chunk_devices: config.chunk_devices,
             reaches: Reaches::default(),
+            books: Books::default(),
             stop,
         });
         duties.spawn(duty(Arc::clone(&server), node, stop_duties.clone()));

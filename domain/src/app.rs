@@ -141,6 +141,9 @@ pub struct EasemobLimits {
     /// Calls a second of `push/message`, and as many of `push/message/{id}`.
     #[serde(skip_serializing_if = "is::<1>")]
     pub message_per_second: u32,
+    /// Calls a second in which push vendors tell what became of messages.
+    #[serde(skip_serializing_if = "is::<1_000>")]
+    pub receipt_per_second: u32,
     /// Calls a second that ask for a task or cancel it.
     #[serde(skip_serializing_if = "is::<10>")]
     pub task_query_per_second: u32,
@@ -185,6 +188,7 @@ impl Default for EasemobLimits {
             task_per_second: 1,
             broadcast_per_second: 1,
             message_per_second: 1,
+            receipt_per_second: 1_000,
             task_query_per_second: 10,
             label_per_second: 10,
             label_user_per_second: 30,

@@ -339,6 +339,34 @@ pub async fn handed_over(conn: &mut Conn<'_>, task: MessageId) -> Result<Vec<Spa
     Ok(spans)
 }
 
+/// The chunks of a task, each with the version up to which it is known.
+///
+/// # Errors
+/// [`Fault`] when the database fails.
+pub async fn versions(conn: &mut Conn<'_>, task: MessageId) -> Result<Vec<(i64, i64)>, Fault> {
+    const SQL: &str = "SELECT chunk, version FROM task_chunks WHERE task = $1 ORDER BY chunk";
+    Ok(on!(conn.again(), c => sqlx::query_as(SQL).bind(task.0).fetch_all(&mut *c).await?))
+}
+
+/// The deliveries of a chunk by device number, in order; none if there is no such chunk.
+///
+/// # Errors
+/// [`Fault`] when the database fails.
+pub async fn states(
+    conn: &mut Conn<'_>,
+    task: MessageId,
+    chunk: i64,
+) -> Result<Vec<(i64, State)>, Fault> {
+    const SQL: &str = "SELECT devices, states FROM task_chunks WHERE task = $1 AND chunk = $2";
+    let found: Option<(Vec<u8>, Vec<u8>)> = on!(conn.again(), c => {
+        sqlx::query_as(SQL).bind(task.0).bind(chunk).fetch_optional(&mut *c).await?
+    });
+    let of = |(devices, states): (Vec<u8>, Vec<u8>)| {
+        Packed(devices).numbers().into_iter().zip(states_of(&states)).collect()
+    };
+    Ok(found.map(of).unwrap_or_default())
+}
+
 /// Chunks of a task, and whether something of them is unsent and may still be sent.
 ///
 /// # Errors

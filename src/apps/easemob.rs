@@ -155,6 +155,7 @@ fn all(limits: &EasemobLimits) -> Map<String, Value> {
     for (name, limit) in [
         ("broadcastPerSecond", limits.broadcast_per_second),
         ("messagePerSecond", limits.message_per_second),
+        ("receiptPerSecond", limits.receipt_per_second),
         ("taskQueryPerSecond", limits.task_query_per_second),
         ("registrationPerSecond", limits.registration_per_second),
         ("batchDeletePerSecond", limits.batch_delete_per_second),

@@ -47,6 +47,8 @@ pub enum Group {
     KeptMessages,
     /// `push/task/broadcast`.
     Broadcast,
+    /// What push vendors tell.
+    Receipts,
     /// Our own calls that ask for a task or cancel it.
     TaskQueries,
 }
@@ -71,6 +73,7 @@ impl Group {
             Group::Everyone => limits.task_per_second,
             Group::Messages | Group::KeptMessages => limits.message_per_second,
             Group::Broadcast => limits.broadcast_per_second,
+            Group::Receipts => limits.receipt_per_second,
             Group::TaskQueries => limits.task_query_per_second,
         }
     }

@@ -12,7 +12,7 @@ use super::{CLIENT, Easemob, SECRET, hello, ok, refused, tasks::audience};
 
 /// Each group of calls with its limit: one of its calls, how many of it a second, and what one more
 /// is answered with.
-const GROUPS: [(&str, &str, &str, u16, u16); 19] = [
+const GROUPS: [(&str, &str, &str, u16, u16); 20] = [
     ("syncPerSecond", "POST", "/push/sync/nobody", 1, 403),
     ("asyncPerSecond", "POST", "/push/async/nobody", 200, 403),
     ("singlePerSecond", "POST", "/push/single", 10, 403),
@@ -22,6 +22,7 @@ const GROUPS: [(&str, &str, &str, u16, u16); 19] = [
     ("broadcastPerSecond", "POST", "/push/task/broadcast", 1, 403),
     ("messagePerSecond", "POST", "/push/message", 1, 403),
     ("messagePerSecond", "GET", "/push/message/1", 1, 403),
+    ("receiptPerSecond", "POST", "/push/report/huawei", 1_000, 429),
     ("taskQueryPerSecond", "GET", "/push/task/1", 10, 403),
     ("labelPerSecond", "GET", "/push/label", 10, 403),
     ("labelUserPerSecond", "GET", "/push/label/gone/user", 30, 403),
@@ -51,6 +52,7 @@ fn body(path: &str) -> Value {
         "/push/message" => hello(),
         "/token" => json!({ "grant_type": "client_credentials", "client_id": CLIENT,
                             "client_secret": SECRET }),
+        "/push/report/huawei" => json!({ "statuses": [] }),
         _ => json!({}),
     }
 }

@@ -11,6 +11,7 @@ mod limits;
 mod members;
 mod messages;
 mod push;
+mod receipts;
 mod refusals;
 mod status;
 mod sync;
@@ -119,7 +120,7 @@ pub async fn speak(world: &World) -> String {
     let limits = json!({
         "syncPerSecond": 10_000, "asyncPerSecond": 10_000, "singlePerSecond": 10_000,
         "listPerSecond": 10_000, "taskPerSecond": 10_000, "broadcastPerSecond": 10_000,
-        "messagePerSecond": 10_000, "taskQueryPerSecond": 10_000, "labelPerSecond": 10_000,
+        "messagePerSecond": 10_000, "taskQueryPerSecond": 10_000, "receiptPerSecond": 10_000, "labelPerSecond": 10_000,
         "labelUserPerSecond": 10_000, "registrationPerSecond": 10_000,
         "batchDeletePerSecond": 10_000, "batchStatusPerSecond": 10_000,
         "bindingPerSecond": 10_000, "userPerSecond": 10_000, "tokenPerSecond": 10_000,

@@ -139,6 +139,7 @@ fn limited_config() -> AppConfig {
             broadcast_per_second: 2,
             message_per_second: 3,
             task_query_per_second: 4,
+            receipt_per_second: 9,
             registration_per_second: 5,
             batch_delete_per_second: 6,
             batch_status_per_second: 7,

@@ -65,6 +65,8 @@ pub enum Interface {
     MessageByPost,
     /// Pushes a notification that is kept to everyone, as a task.
     Broadcast,
+    /// What Huawei tells of messages that it took.
+    HuaweiReceipts,
     /// How a task is doing.
     Task,
     /// What became of a task's deliveries.
@@ -84,15 +86,17 @@ pub enum Family {
     Binding,
     /// Tokens: plain JSON.
     Token,
+    /// Calls of push vendors: plain JSON, as each of them wants it.
+    Vendor,
 }
 
 struct Row(Interface, Method, &'static str, Group, Family);
 
-static ROWS: [Row; 31] = {
-    use Family::{Binding, Push, Token, User};
+static ROWS: [Row; 32] = {
+    use Family::{Binding, Push, Token, User, Vendor};
     use Group::{
         Async, BatchDelete, BatchStatus, Bindings, Broadcast, Everyone, KeptMessages, LabelUsers,
-        Labels, Lists, Messages, Registration, Single, Sync, TaskQueries, Users,
+        Labels, Lists, Messages, Receipts, Registration, Single, Sync, TaskQueries, Users,
     };
     [
         Row(Interface::Token, Method::POST, "token", Group::Token, Token),
@@ -123,6 +127,7 @@ static ROWS: [Row; 31] = {
         Row(Interface::Message, Method::GET, "push/message/{id}", KeptMessages, Push),
         Row(Interface::MessageByPost, Method::POST, "push/message/{id}", KeptMessages, Push),
         Row(Interface::Broadcast, Method::POST, "push/task/broadcast", Broadcast, Push),
+        Row(Interface::HuaweiReceipts, Method::POST, "push/report/huawei", Receipts, Vendor),
         Row(Interface::Task, Method::GET, "push/task/{id}", TaskQueries, Push),
         Row(Interface::TaskStatistics, Method::GET, "push/task/{id}/statistics", TaskQueries, Push),
         Row(Interface::CancelTask, Method::DELETE, "push/task/{id}", TaskQueries, Push),
@@ -234,6 +239,7 @@ impl Interface {
             | Interface::Message
             | Interface::MessageByPost
             | Interface::Broadcast
+            | Interface::HuaweiReceipts
             | Interface::Task
             | Interface::TaskStatistics
             | Interface::CancelTask => false,
@@ -270,7 +276,8 @@ impl Interface {
             | Interface::PushList
             | Interface::PushEveryone
             | Interface::KeepMessage
-            | Interface::Broadcast => true,
+            | Interface::Broadcast
+            | Interface::HuaweiReceipts => true,
             Interface::ListUsers
             | Interface::RemoveUsers
             | Interface::User
