@@ -4,7 +4,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use domain::{notification::VENDOR_NAMES, vendor::Vendor};
+use domain::{
+    notification::VENDOR_NAMES,
+    vendor::{ONLINE, Observes, Vendor, capabilities},
+};
 use serde_json::{Value, json};
 
 use super::{body, request};
@@ -131,6 +134,25 @@ fn table() -> BTreeMap<&'static str, Vec<&'static str>> {
         (cells.next().unwrap().trim_matches('`'), cells.collect())
     };
     rows.map(row).collect()
+}
+
+#[test]
+fn the_table_of_what_each_channel_tells_is_what_statistics_go_by() {
+    let page = include_str!("../../docs/vendors.md");
+    let (_, section) = page.split_once("### What each channel is bound to tell").unwrap();
+    let rows = section.lines().filter(|line| line.starts_with("| `"));
+    let listed: Vec<(&str, [bool; 3])> = rows
+        .map(|row| {
+            let mut cells = row.trim_matches('|').split('|').map(str::trim);
+            let name = cells.next().unwrap().trim_matches('`');
+            let says: Vec<bool> = cells.map(|cell| cell == "yes").collect();
+            (name, says.try_into().unwrap())
+        })
+        .collect();
+    let of = |tells: Observes| [tells.received, tells.displayed, tells.clicked];
+    let vendors = Vendor::ALL.into_iter().map(|own| (own.name(), of(capabilities(own))));
+    let expected: Vec<_> = std::iter::once(("online", of(ONLINE))).chain(vendors).collect();
+    assert_eq!(listed, expected);
 }
 
 fn paths(cell: &'static str) -> Vec<&'static str> {
