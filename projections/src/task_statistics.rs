@@ -9,7 +9,7 @@ use std::{
 use domain::{
     Event, Recorded, Stream,
     message::{MessageId, Protocol},
-    task::{Audience, How, TaskCreated},
+    task::{Audience, How, TaskCreated, TaskEnded},
     vendor::{ONLINE, Observes, Vendor, capabilities},
 };
 
@@ -77,11 +77,7 @@ pub(crate) async fn apply(
             (Stream::Task(task), Event::TaskEnded(e)) => {
                 const SQL: &str = "UPDATE task_statistics SET ended = $2, ended_at = $3, \
                      users = $4, unbound = $5 WHERE task = $1";
-                // A cancelled task counts no users: they are asked for as of its start.
-                let finished = e.how == How::Finished;
-                let counts = [e.totals.users, e.totals.unbound];
-                let counts = counts.map(|n| finished.then(|| i64::try_from(n).unwrap_or(i64::MAX)));
-                let [users, unbound] = counts;
+                let [users, unbound] = counted(e);
                 on!(conn.again(), c => {
                     let query = sqlx::query(SQL).bind(task.0).bind(e.how.name());
                     let query = query.bind(recorded.recorded_at).bind(users).bind(unbound);
@@ -92,6 +88,14 @@ pub(crate) async fn apply(
         }
     }
     traits(conn, of_chunks.into_iter().collect()).await
+}
+
+/// Users, and those without a device. A cancelled task counts none: they are asked for as of its
+/// start.
+fn counted(e: &TaskEnded) -> [Option<i64>; 2] {
+    let finished = e.how == How::Finished;
+    let count = |n| finished.then(|| i64::try_from(n).unwrap_or(i64::MAX));
+    [e.totals.users, e.totals.unbound].map(count)
 }
 
 async fn created(
@@ -373,13 +377,12 @@ impl TaskRow {
         }
         // A task that finished may be cancelled for those that it is kept for.
         let last = events.iter().rev().find_map(|recorded| match &recorded.event {
-            Event::TaskEnded(e) => Some((recorded.recorded_at, e.how)),
+            Event::TaskEnded(e) => Some((recorded.recorded_at, e)),
             _ => None,
         });
-        (row.ended_at, row.ended) = (last.map(|(at, _)| at), last.map(|(_, how)| how.name().to_owned()));
-        if row.ended.is_none() {
-            (row.users, row.unbound) = (None, None);
-        }
+        row.ended_at = last.map(|(at, _)| at);
+        row.ended = last.map(|(_, e)| e.how.name().to_owned());
+        [row.users, row.unbound] = last.map_or([None; 2], |(_, e)| counted(e));
         Some(row)
     }
 }

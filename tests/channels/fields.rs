@@ -94,7 +94,8 @@ fn leaves(vendor: Vendor, text: &str) -> BTreeMap<String, Value> {
         match value {
             Value::Object(members) => {
                 for (name, value) in members {
-                    let path = if path.is_empty() { name.clone() } else { format!("{path}.{name}") };
+                    let path =
+                        if path.is_empty() { name.clone() } else { format!("{path}.{name}") };
                     walk(value, &path, found);
                 }
             }

@@ -208,7 +208,10 @@ fn every_code_of_a_receipt_is_received_dead_or_not_now() {
         };
         assert_eq!(receipts, [expected]);
     }
-    assert_eq!(huawei::receipts(br#"{"statuses":[{"biTag":"x","token":"t","status":0}]}"#), Some(vec![]));
+    assert_eq!(
+        huawei::receipts(br#"{"statuses":[{"biTag":"x","token":"t","status":0}]}"#),
+        Some(vec![])
+    );
     for body in ["", "[]", "{}", r#"{"statuses":[{"token":7}]}"#] {
         assert_eq!(huawei::receipts(body.as_bytes()), None, "{body}");
     }

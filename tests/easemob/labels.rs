@@ -53,7 +53,8 @@ async fn whoever_is_in_a_label_leaves_it_when_it_is_deleted() {
     let both = json!({ "usernames": ["ann", "bob"] });
     for _ in 0..3 {
         for name in ["vip", "kept"] {
-            let _ = easemob.cloud.post("/push/label", Some(&json!({ "name": name }))).await.unwrap();
+            let _ =
+                easemob.cloud.post("/push/label", Some(&json!({ "name": name }))).await.unwrap();
             let path = format!("/push/label/{name}/user");
             ok(easemob.cloud.post(&path, Some(&both)).await.unwrap());
         }

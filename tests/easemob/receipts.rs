@@ -126,8 +126,7 @@ async fn receipts_of_a_task_count_in_its_statistics() {
     let house = House::new(5).await;
     let task = house.pushed("/push/task", json!({})).await;
     until("it was never sent", async || house.statistics(&task).await["sent"] == 5).await;
-    let receipts =
-        [0, 1, 3].map(|n| house.receipt(&task, &format!("token-{n}"), DELIVERED));
+    let receipts = [0, 1, 3].map(|n| house.receipt(&task, &format!("token-{n}"), DELIVERED));
     assert_eq!(house.tell(&receipts, 2).await, [200, 200]);
     until("the receipts never counted", async || house.statistics(&task).await["received"] == 3)
         .await;
@@ -166,12 +165,9 @@ async fn only_who_knows_the_key_or_holds_the_apps_token_can_tell_anything() {
     until("it was never sent", async || house.at(&id, Stage::Sent).await == 1).await;
     let receipts = [house.receipt(&id, "token-0", DELIVERED)];
     let head = house.easemob.world.head().await;
-    let another = |user: &str, secret: &str| ReceiptKey {
-        user: user.to_owned(),
-        secret: secret.to_owned(),
-    };
-    let keys =
-        [another("receiptUser", "other"), another("other", "c2VjcmV0"), another("", "")];
+    let another =
+        |user: &str, secret: &str| ReceiptKey { user: user.to_owned(), secret: secret.to_owned() };
+    let keys = [another("receiptUser", "other"), another("other", "c2VjcmV0"), another("", "")];
     let strangers = keys.iter().map(Some).chain([None]);
     for key in strangers {
         let told = house.huawei.post_receipts(&house.address(), &receipts, key, 1).await;
@@ -205,8 +201,7 @@ async fn receipts_of_nothing_here_are_taken_and_change_nothing() {
     for (tag, token) in
         [("", "token-0"), ("task-91", "token-0"), ("17", "token-0"), (id.as_str(), "token-9")]
     {
-        let receipts =
-            [DELIVERED, UNINSTALLED].map(|status| house.receipt(tag, token, status));
+        let receipts = [DELIVERED, UNINSTALLED].map(|status| house.receipt(tag, token, status));
         assert_eq!(house.tell(&receipts, 1).await, [200], "{tag} {token}");
     }
     for body in [json!({}), json!({ "statuses": [{}] }), json!({ "statuses": 1 })] {

@@ -162,7 +162,8 @@ fn a_task_starts_once_and_not_before_its_time() {
 
 #[test]
 fn a_task_that_was_cancelled_before_its_time_never_starts() {
-    let cancel = CancelTask { app: APP.to_owned(), task: TASK, totals: Totals::default(), kept: false };
+    let cancel =
+        CancelTask { app: APP.to_owned(), task: TASK, totals: Totals::default(), kept: false };
     let over = given([created(TASK, Audience::Everyone)])
         .when(cancel.clone())
         .then([ended(TASK, How::Cancelled)]);

@@ -53,7 +53,8 @@ pub fn template(
     let headers = headers(config, &own, kind, options)?;
 
     // Apple's devices open the app and count nothing up: the app itself can do both.
-    let mut payload = with_badge(with_click(data(notification, options), notification), notification);
+    let mut payload =
+        with_badge(with_click(data(notification, options), notification), notification);
     if let Some(ext) = own.read::<Object>("ext") {
         payload.merge(ext);
     }

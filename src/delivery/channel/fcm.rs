@@ -98,10 +98,7 @@ fn basics(notification: &Notification, options: &Options) -> Object {
     // FCM opens no address, and Apple's devices count nothing up: the app itself can do both.
     let for_app = with_badge(with_click(data(notification, options), notification), notification);
     let apns = Object::new().with("headers", &headers).with("payload", &payload);
-    message
-        .with("data", &as_texts(&for_app))
-        .with("android", &android)
-        .with("apns", &apns)
+    message.with("data", &as_texts(&for_app)).with("android", &android).with("apns", &apns)
 }
 
 /// What only Android has. It cannot open an address by itself.

@@ -39,7 +39,11 @@ const CHANNELS: [(&str, &[&str], &Names); 6] = [
     (
         "vivo",
         &[],
-        &[("classification", "classification"), ("category", "category"), ("pushMode", "push_mode")],
+        &[
+            ("classification", "classification"),
+            ("category", "category"),
+            ("pushMode", "push_mode"),
+        ],
     ),
 ];
 
@@ -115,9 +119,8 @@ pub(super) fn hmos(notification: &Notification, extras: &Object) -> Result<Optio
     if given.is_empty() {
         return Ok(None);
     }
-    let mut hmos = Object::new()
-        .with("alert", notification.content())
-        .with("title", notification.title());
+    let mut hmos =
+        Object::new().with("alert", notification.content()).with("title", notification.title());
     for (name, own) in HMOS {
         move_to(&mut given, name, &mut hmos, own);
     }

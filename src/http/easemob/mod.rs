@@ -244,7 +244,9 @@ fn envelope(call: &Call, reply: Reply, duration: i64) -> String {
     };
     let action = || Some(call.interface.method().as_str().to_lowercase());
     let envelope = match call.interface.family() {
-        Family::Token | Family::Vendor => return bare.data.map_or_else(String::new, |data| data.get().to_owned()),
+        Family::Token | Family::Vendor => {
+            return bare.data.map_or_else(String::new, |data| data.get().to_owned());
+        }
         Family::Push => bare,
         Family::Binding => Envelope { action: action(), ..bare },
         Family::User => Envelope {
