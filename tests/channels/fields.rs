@@ -129,7 +129,8 @@ fn table() -> BTreeMap<&'static str, Vec<&'static str>> {
     let page = include_str!("../../docs/vendors.md");
     let (_, section) = page.split_once("### Where each name goes").expect("the section");
     let (section, _) = section.split_once("\n### ").unwrap_or((section, ""));
-    let rows = section.lines().filter(|line| line.starts_with("| `"));
+    let rows = section.lines().skip_while(|line| !line.starts_with("| `"));
+    let rows = rows.take_while(|line| line.starts_with("| `"));
     let row = |line: &'static str| {
         let mut cells = line.trim_matches('|').split(" | ").map(str::trim);
         (cells.next().unwrap().trim_matches('`'), cells.collect())
