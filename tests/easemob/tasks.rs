@@ -164,7 +164,11 @@ async fn a_push_to_a_list_and_to_everyone_are_tasks_too() {
     let list = json!({ "targets": ["u-0", "U-1", "nobody"] });
     let listed = create(&easemob, "/push/list", list).await;
     until(&easemob, listed, "finished").await;
-    assert_eq!(statistics(&easemob, listed).await["sent"], 2);
+    let found = statistics(&easemob, listed).await;
+    assert_eq!((&found["sent"], &found["users"]), (&json!(2), &json!(2)), "{found}");
+    // A name that nobody has is told apart from users.
+    assert_eq!(found["unknownUsers"], 1, "{found}");
+    assert_eq!(found["failures"], json!({ "appUser not exists": 1 }), "{found}");
     assert_eq!((jpush.accepted("token-0"), jpush.accepted("token-1")), (1, 1));
     let everyone = create(&easemob, "/push/task", json!({})).await;
     let done = until(&easemob, everyone, "finished").await;

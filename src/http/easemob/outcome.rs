@@ -106,7 +106,7 @@ impl Seen {
                 && accepted.targets.is_empty()
             {
                 let unbound = accepted.unbound > 0;
-                self.nobody = Some(if unbound { NO_BINDING } else { "appUser not exists" });
+                self.nobody = Some(if unbound { NO_BINDING } else { NO_USER });
             }
             if let Event::DeliveriesAdvanced(advanced) = &recorded.event {
                 let sent = advanced.steps.iter().filter(|step| step.what == Progress::Sent);
@@ -192,6 +192,8 @@ fn share(delivery: &Delivery, away: bool) -> Share {
     }
 }
 
+/// Nobody has the name.
+pub const NO_USER: &str = "appUser not exists";
 /// There is no token of a vendor that the app has, or no device at all.
 pub const NO_BINDING: &str = "no push binding";
 

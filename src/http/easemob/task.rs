@@ -141,13 +141,14 @@ pub(super) async fn status(server: &Arc<Server>, call: &Call) -> Result<Reply, P
         "startedAt": task.started_at.map(|at| at / 1_000),
         "endedAt": task.ended_at.map(|at| at / 1_000), "targets": found.targets(),
     });
-    Ok(Reply::data(with(status, audience(reach))))
+    Ok(Reply::data(with(status, audience(&found, reach))))
 }
 
 /// Its audience in numbers, which are null as long as it waits; how many users it got to is null as
 /// long as that grows.
-fn audience(reach: Option<Reach>) -> Value {
+fn audience(found: &TaskStatistics, reach: Option<Reach>) -> Value {
     json!({
+        "unknownUsers": found.task.unresolved,
         "users": reach.map(|reach| reach.users),
         "usersWithoutDevice": reach.map(|reach| reach.unbound),
         "devices": reach.map(|reach| reach.devices),
@@ -191,11 +192,12 @@ pub(super) async fn statistics(server: &Arc<Server>, call: &Call) -> Result<Repl
                        "displayed": quantiles(displayed),
                        "acknowledged": quantiles(acknowledged) },
     });
-    Ok(Reply::data(with(statistics, audience(reach))))
+    Ok(Reply::data(with(statistics, audience(&found, reach))))
 }
 
 /// What failed, in the words that `push/sync` has for it: deliveries that ended before they were
-/// handed over, and users without a device, each of whom is one without a binding.
+/// handed over, users without a device, each of whom is one without a binding, and names that are
+/// nobody's.
 fn failures(
     found: &TaskStatistics,
     reach: Option<Reach>,
@@ -206,8 +208,9 @@ fn failures(
         *failures.entry(outcome::desc(ending)).or_default() += cell.deliveries;
     }
     let unbound = reach.map_or(0, |reach| i64::try_from(reach.unbound).unwrap_or(i64::MAX));
-    if unbound > 0 {
-        *failures.entry(outcome::NO_BINDING).or_default() += unbound;
+    let users = [(outcome::NO_BINDING, unbound), (outcome::NO_USER, found.task.unresolved)];
+    for (desc, users) in users.into_iter().filter(|(_, users)| *users > 0) {
+        *failures.entry(desc).or_default() += users;
     }
     Ok(failures)
 }
