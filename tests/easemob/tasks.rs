@@ -161,7 +161,7 @@ async fn all_four_steps_of_a_task_s_deliveries_are_measured() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_push_to_a_list_and_to_everyone_are_tasks_too() {
     let (easemob, jpush) = audience().await;
-    let list = json!({ "targets": ["u-0", "U-1", "nobody"] });
+    let list = json!({ "targets": ["u-0", "U-2", "nobody"] });
     let listed = create(&easemob, "/push/list", list).await;
     until(&easemob, listed, "finished").await;
     let found = statistics(&easemob, listed).await;
@@ -169,7 +169,8 @@ async fn a_push_to_a_list_and_to_everyone_are_tasks_too() {
     // A name that nobody has is told apart from users.
     assert_eq!(found["unknownUsers"], 1, "{found}");
     assert_eq!(found["failures"], json!({ "appUser not exists": 1 }), "{found}");
-    assert_eq!((jpush.accepted("token-0"), jpush.accepted("token-1")), (1, 1));
+    let accepted = ["token-0", "token-1", "token-2"].map(|token| jpush.accepted(token));
+    assert_eq!((accepted, &found["usersReached"]), ([1, 0, 1], &json!(2)));
     let everyone = create(&easemob, "/push/task", json!({})).await;
     let done = until(&easemob, everyone, "finished").await;
     assert_eq!(done["audience"], "everyone");

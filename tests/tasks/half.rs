@@ -2,14 +2,24 @@
 
 use std::time::Duration;
 
-use domain::{route::Strategy, task::TaskAudience};
-use pushledger::delivery::{
-    reach::{Reach, reach},
-    tasks::NewTask,
+use domain::{
+    device::{Bind, BindDevice},
+    route::Strategy,
+    task::TaskAudience,
+};
+use pushledger::{
+    delivery::{
+        reach::{Reach, reach},
+        tasks::NewTask,
+    },
+    ledger::Lane,
 };
 use sim::fakes::Fault;
+use uuid::Uuid;
 
-use super::{cancel, chunks, create, recorded_once, sent::user, statistics, task, until_task};
+use super::{
+    cancel, chunks, context, create, recorded_once, sent::user, statistics, task, until_task,
+};
 use crate::{
     harness::{World, until},
     vendors::Post,
@@ -28,6 +38,15 @@ async fn a_task_that_is_cancelled_half_sent_tells_how_many_users_it_reached() {
         user(&world, &format!("u-{n}"), true).await;
     }
     user(&world, "nobody", false).await;
+    // A second device of a user that the first chunk reaches; the last chunk has no turn.
+    let tablet = BindDevice {
+        app: "demo".to_owned(),
+        username: "u-0".to_owned(),
+        device_id: "tablet".to_owned(),
+        change: Bind::Token("jpush-cert".to_owned(), "push-tablet".to_owned()),
+        new_device: Uuid::now_v7(),
+    };
+    world.running.server.ledger.execute(Lane::Bulk, context(), tablet).await.unwrap();
     // So many calls are answered, and then none for as long as the test runs.
     let silent = (0..CHUNKS).map(|_| Fault::Slow { ms: 600_000 });
     jpush.plan((0..SENT).map(|_| Fault::GoAway).chain(silent));
@@ -40,8 +59,9 @@ async fn a_task_that_is_cancelled_half_sent_tells_how_many_users_it_reached() {
     .await;
     let server = &world.running.server;
     let size = |reached| {
-        let devices = devices as u64;
-        Some(Reach { users: devices + 1, unbound: 1, devices, reached })
+        let users = devices as u64 + 1;
+        // As many devices as users: one has none, and one has two.
+        Some(Reach { users, unbound: 1, devices: users, reached })
     };
     let running = statistics(&world, id).await;
     assert_eq!(reach(server, &running).await.unwrap(), size(None));
