@@ -68,8 +68,8 @@ impl Committer {
     /// fails its neighbours.
     async fn commit(&mut self, jobs: Vec<Job>) {
         if jobs.len() > 1 && jobs.iter().any(|job| job.command.alone()) {
-            for job in jobs {
-                Box::pin(self.commit(vec![job])).await;
+            for jobs in apart(jobs) {
+                Box::pin(self.commit(jobs)).await;
             }
             return;
         }
@@ -270,6 +270,22 @@ fn verdict(fault: &Fault) -> Verdict {
         code if code.starts_with("08") || code.starts_with("57P") => Verdict::Passing,
         _ => Verdict::Final,
     }
+}
+
+/// The same commands in the same order: each that is to be committed alone by itself, and those
+/// between them together.
+fn apart(jobs: Vec<Job>) -> Vec<Vec<Job>> {
+    let mut groups: Vec<Vec<Job>> = Vec::new();
+    let mut open = false;
+    for job in jobs {
+        let alone = job.command.alone();
+        match groups.last_mut() {
+            Some(group) if open && !alone => group.push(job),
+            _ => groups.push(vec![job]),
+        }
+        open = !alone;
+    }
+    groups
 }
 
 /// Drops from the cache what others changed since this node last looked.
