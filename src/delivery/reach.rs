@@ -14,7 +14,9 @@ use domain::{
 };
 use projections::{
     Fault,
-    registry::audience::{Users, devices_of_app, named_targets, users_in, users_of_app},
+    registry::audience::{
+        Users, devices_of_app, named_targets, users_in, users_of_app, users_with,
+    },
     task_chunks::{self, Span},
     task_statistics::{TaskState, TaskStatistics},
 };
@@ -132,6 +134,6 @@ async fn users_of(server: &Server, task: &Task, as_of: i64, spans: &[Span]) -> R
         let span = spans.get(spans.partition_point(|(_, last)| last < number));
         span.is_some_and(|(first, _)| first <= number)
     };
-    let alone: Vec<Span> = numbers.into_iter().filter(within).map(|n| (n, n)).collect();
-    users_in(&mut conn, &task.app, &alone, as_of).await
+    let numbers: Vec<i64> = numbers.into_iter().filter(within).collect();
+    users_with(&mut conn, &numbers, as_of).await
 }
