@@ -26,7 +26,7 @@ use crate::{
     callback,
     clock::Clock,
     config::Config,
-    delivery::{self, calls, closing, endings, expiry, recorder},
+    delivery::{self, calls, closing, endings, expiry, reach::Reaches, receipts::Books, recorder},
     directory::Directory,
     easemob::Gate,
     feed::{
@@ -103,6 +103,10 @@ pub struct Server {
     pub witness: Option<Arc<dyn Witness>>,
     /// Devices of one chunk of a new task.
     pub chunk_devices: u32,
+    /// Audiences of tasks that were counted.
+    pub reaches: Reaches,
+    /// Devices of tasks by the tokens that receipts name.
+    pub books: Books,
     stop: CancellationToken,
 }
 
@@ -233,6 +237,8 @@ impl Running {
             schema,
             followers: Arc::new(Semaphore::new(http::MAX_FOLLOWERS)),
             chunk_devices: config.chunk_devices,
+            reaches: Reaches::default(),
+            books: Books::default(),
             stop,
         });
         duties.spawn(duty(Arc::clone(&server), node, stop_duties.clone()));

@@ -45,8 +45,10 @@ async fn an_empty_easemob_section_gets_every_default_and_tells_its_secret_once()
         json!({
             "targets": 100, "runningTasks": 3, "createdTasks": 3, "labels": 100, "labelUsers": 20_000,
             "syncPerSecond": 1, "asyncPerSecond": 200, "singlePerSecond": 10, "listPerSecond": 10,
-            "taskPerSecond": 1, "labelPerSecond": 10, "labelUserPerSecond": 30, "userPerSecond": 100,
-            "tokenPerSecond": 300,
+            "taskPerSecond": 1, "broadcastPerSecond": 1, "messagePerSecond": 1,
+            "receiptPerSecond": 1_000, "taskQueryPerSecond": 10, "labelPerSecond": 10, "labelUserPerSecond": 30,
+            "registrationPerSecond": 100, "batchDeletePerSecond": 30, "batchStatusPerSecond": 50,
+            "bindingPerSecond": 100, "userPerSecond": 100, "tokenPerSecond": 300,
         })
     );
     let shown = read(&world).await["easemob"].clone();

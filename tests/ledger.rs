@@ -10,6 +10,7 @@ use std::{
 use domain::{
     Append, Decide, Event, IdempotencyRef, Metadata, Recorded, Stream,
     facts::{Facts, Stop},
+    label::{CreateLabel, DeleteLabel},
     message::{DeliveriesAdvanced, MessageId},
 };
 use futures_util::future::join_all;
@@ -26,6 +27,7 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use sim::{Caller, Reply};
 use tokio::task::JoinHandle;
+use uuid::Uuid;
 
 use crate::harness::{
     ADMIN_TOKEN, PACKAGE, UMS_KEY, UMS_SYSTEM_KEY, World, dump, message, ok, registration, until,
@@ -225,6 +227,30 @@ async fn one_bad_command_never_fails_its_neighbours() {
     let pushes = events.iter().filter(|e| matches!(e.event, Event::MessageAccepted(_))).count();
     assert_eq!(pushes, 11);
     assert_eq!(world.head().await, i64::try_from(events.len()).unwrap());
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_command_that_is_committed_alone_leaves_its_neighbours_together() {
+    let world = World::new().await;
+    world.register("c-1").await;
+    let ledger = &world.running.server.ledger;
+    let context = || Context { app: "demo".to_owned(), ..Context::default() };
+    let (app, name) = ("demo".to_owned(), "vip".to_owned());
+    let (description, most, new_label) = (String::new(), 9, Uuid::now_v7());
+    let label = CreateLabel { app: app.clone(), name: name.clone(), description, most, new_label };
+    ledger.execute(Lane::Interactive, context(), label).await.unwrap();
+    let commits = async || crate::metrics::series(&world).await["group_events_count"];
+    let before = commits().await;
+    let busy = Busy::new(&world).await;
+    let pushes = || async { join_all((0..5).map(|n| world.push("c-1", json!({ "n": n })))).await };
+    let delete = ledger.execute(Lane::Interactive, context(), DeleteLabel { app, name });
+    let release = busy.until_waiting(&world, 11);
+    let (_, deleted, _, ()) = tokio::join!(pushes(), delete, pushes(), release);
+    deleted.unwrap();
+    // The busy command, those before it, it, and those after it.
+    let groups = commits().await - before;
+    assert!((2.0..=4.0).contains(&groups), "{groups} commits for 11 commands");
     world.stop().await;
 }
 

@@ -11,7 +11,7 @@ use uuid::Uuid;
 use crate::harness::{PACKAGE, PATIENCE, RawClient, World, message, ok, until};
 
 /// Every series by its name and labels, as written.
-async fn series(world: &World) -> HashMap<String, f64> {
+pub async fn series(world: &World) -> HashMap<String, f64> {
     let reply = RawClient::new(world).send("GET", "/metrics", &[], b"").await;
     let text = String::from_utf8(reply.body).unwrap();
     assert!(text.ends_with("# EOF\n"), "{text}");

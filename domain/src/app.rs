@@ -110,7 +110,8 @@ pub struct EasemobConfig {
     pub limits: EasemobLimits,
 }
 
-/// How much may be asked for over Easemob's interface. The defaults are those of its documents.
+/// How much may be asked for over Easemob's interface. The defaults are those of its documents. What
+/// came later is stored only where it is not the default, as events of before are without it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, rename_all = "camelCase", deny_unknown_fields)]
 pub struct EasemobLimits {
@@ -132,17 +133,44 @@ pub struct EasemobLimits {
     pub single_per_second: u32,
     /// Calls a second of `push/list/label` and `push/list`.
     pub list_per_second: u32,
-    /// Calls a second of `push/task`, `push/message`, `push/message/{id}` and
-    /// `push/task/broadcast`, each.
+    /// Calls a second of `push/task`.
     pub task_per_second: u32,
+    /// Calls a second of `push/task/broadcast`.
+    #[serde(skip_serializing_if = "is::<1>")]
+    pub broadcast_per_second: u32,
+    /// Calls a second of `push/message`, and as many of `push/message/{id}`.
+    #[serde(skip_serializing_if = "is::<1>")]
+    pub message_per_second: u32,
+    /// Calls a second in which push vendors tell what became of messages.
+    #[serde(skip_serializing_if = "is::<1_000>")]
+    pub receipt_per_second: u32,
+    /// Calls a second that ask for a task or cancel it.
+    #[serde(skip_serializing_if = "is::<10>")]
+    pub task_query_per_second: u32,
     /// Calls a second that create, read, list or delete labels.
     pub label_per_second: u32,
     /// Calls a second that read or change who is in a label.
     pub label_user_per_second: u32,
-    /// Calls a second of everything else that concerns users and bindings.
+    /// Calls a second that register users, one or many.
+    #[serde(skip_serializing_if = "is::<100>")]
+    pub registration_per_second: u32,
+    /// Calls a second that remove a page of users.
+    #[serde(skip_serializing_if = "is::<30>")]
+    pub batch_delete_per_second: u32,
+    /// Calls a second of `users/batch/status`.
+    #[serde(skip_serializing_if = "is::<50>")]
+    pub batch_status_per_second: u32,
+    /// Calls a second that read or change bindings.
+    #[serde(skip_serializing_if = "is::<100>")]
+    pub binding_per_second: u32,
+    /// Calls a second of everything else that concerns users.
     pub user_per_second: u32,
     /// Calls a second of `token`.
     pub token_per_second: u32,
+}
+
+fn is<const DEFAULT: u32>(limit: &u32) -> bool {
+    *limit == DEFAULT
 }
 
 impl Default for EasemobLimits {
@@ -158,8 +186,16 @@ impl Default for EasemobLimits {
             single_per_second: 10,
             list_per_second: 10,
             task_per_second: 1,
+            broadcast_per_second: 1,
+            message_per_second: 1,
+            receipt_per_second: 1_000,
+            task_query_per_second: 10,
             label_per_second: 10,
             label_user_per_second: 30,
+            registration_per_second: 100,
+            batch_delete_per_second: 30,
+            batch_status_per_second: 50,
+            binding_per_second: 100,
             user_per_second: 100,
             token_per_second: 300,
         }

@@ -150,6 +150,11 @@ impl Decide for DeleteLabel {
         let event = LabelDeleted { name: self.name.clone() }.into();
         Ok(vec![append(&label, event)])
     }
+
+    /// Its users are in one label less, and no key tells who they are.
+    fn alone(&self) -> bool {
+        true
+    }
 }
 
 impl Decide for ChangeMembers {
@@ -199,7 +204,6 @@ pub(crate) fn leave_all(facts: &Facts, app: &str, account: Uuid) -> Result<Vec<A
     facts.want(labels.iter().map(|(_, name)| Key::label(app, name)))?;
     let mut appends = Vec::new();
     for (stream, name) in labels.iter() {
-        // A label that was deleted has no members to lose.
         let label = facts.label(app, name)?.filter(|label| label.stream == *stream);
         let left = |label: &Label| members_changed(label, Vec::new(), vec![account]);
         appends.extend(label.map(|label| append(&label, left(&label))));

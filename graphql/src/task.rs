@@ -170,12 +170,12 @@ impl Task {
         self.row.ended_at.map(time)
     }
 
-    /// Users of its audience, once it ended.
+    /// Users of its audience, once it finished.
     async fn users(&self) -> Option<i64> {
         self.row.users
     }
 
-    /// Those of them without a device, once it ended.
+    /// Those of them without a device, once it finished.
     async fn users_without_device(&self) -> Option<i64> {
         self.row.unbound
     }

@@ -310,6 +310,76 @@ pub async fn chunk_of(
     Ok(own.map(|(chunk, _)| chunk))
 }
 
+/// Device numbers from the first to the last, between which the audience has no others.
+pub type Span = (i64, i64);
+
+/// The devices of a task that it was handed to, by us or by a vendor, in order.
+///
+/// # Errors
+/// [`Fault`] when the database fails.
+pub async fn handed_over(conn: &mut Conn<'_>, task: MessageId) -> Result<Vec<Span>, Fault> {
+    const SQL: &str = "SELECT devices, states FROM task_chunks WHERE task = $1 ORDER BY chunk";
+    let found: Vec<(Vec<u8>, Vec<u8>)> = on!(conn.again(), c => {
+        sqlx::query_as(SQL).bind(task.0).fetch_all(&mut *c).await?
+    });
+    let mut spans: Vec<Span> = Vec::new();
+    for (devices, states) in found {
+        // Spans end with their chunk: the one after it may not be there.
+        let mut open = false;
+        for (device, state) in Packed(devices).numbers().into_iter().zip(states_of(&states)) {
+            let handed_over = state.stage() >= Stage::Sent;
+            match spans.last_mut() {
+                Some(span) if open && handed_over => span.1 = device,
+                _ if handed_over => spans.push((device, device)),
+                _ => {}
+            }
+            open = handed_over;
+        }
+    }
+    Ok(spans)
+}
+
+/// The chunks of a task, each with the version up to which it is known.
+///
+/// # Errors
+/// [`Fault`] when the database fails.
+pub async fn versions(conn: &mut Conn<'_>, task: MessageId) -> Result<Vec<(i64, i64)>, Fault> {
+    const SQL: &str = "SELECT chunk, version FROM task_chunks WHERE task = $1 ORDER BY chunk";
+    Ok(on!(conn.again(), c => sqlx::query_as(SQL).bind(task.0).fetch_all(&mut *c).await?))
+}
+
+/// The deliveries of a chunk by device number, in order; none if there is no such chunk.
+///
+/// # Errors
+/// [`Fault`] when the database fails.
+pub async fn states(
+    conn: &mut Conn<'_>,
+    task: MessageId,
+    chunk: i64,
+) -> Result<Vec<(i64, State)>, Fault> {
+    const SQL: &str = "SELECT devices, states FROM task_chunks WHERE task = $1 AND chunk = $2";
+    let found: Option<(Vec<u8>, Vec<u8>)> = on!(conn.again(), c => {
+        sqlx::query_as(SQL).bind(task.0).bind(chunk).fetch_optional(&mut *c).await?
+    });
+    let of = |(devices, states): (Vec<u8>, Vec<u8>)| {
+        Packed(devices).numbers().into_iter().zip(states_of(&states)).collect()
+    };
+    Ok(found.map(of).unwrap_or_default())
+}
+
+/// Chunks of a task, and whether something of them is unsent and may still be sent.
+///
+/// # Errors
+/// [`Fault`] when the database fails.
+pub async fn recorded(conn: &mut Conn<'_>, task: MessageId) -> Result<(i64, bool), Fault> {
+    const SQL: &str = "SELECT COUNT(*), CAST(COALESCE(SUM(unsent), 0) AS BIGINT) \
+         FROM task_chunks WHERE task = $1";
+    let (chunks, unsent): (i64, i64) = on!(conn.again(), c => {
+        sqlx::query_as(SQL).bind(task.0).fetch_one(&mut *c).await?
+    });
+    Ok((chunks, unsent > 0))
+}
+
 /// Chunks that are open though their time is over, or that have something unsent though their task
 /// was cancelled; each with its app.
 ///

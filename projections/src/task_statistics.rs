@@ -9,7 +9,7 @@ use std::{
 use domain::{
     Event, Recorded, Stream,
     message::{MessageId, Protocol},
-    task::{Audience, TaskCreated},
+    task::{Audience, How, TaskCreated, TaskEnded},
     vendor::{ONLINE, Observes, Vendor, capabilities},
 };
 
@@ -77,8 +77,7 @@ pub(crate) async fn apply(
             (Stream::Task(task), Event::TaskEnded(e)) => {
                 const SQL: &str = "UPDATE task_statistics SET ended = $2, ended_at = $3, \
                      users = $4, unbound = $5 WHERE task = $1";
-                let counts = [e.totals.users, e.totals.unbound];
-                let [users, unbound] = counts.map(|n| i64::try_from(n).unwrap_or(i64::MAX));
+                let [users, unbound] = counted(e);
                 on!(conn.again(), c => {
                     let query = sqlx::query(SQL).bind(task.0).bind(e.how.name());
                     let query = query.bind(recorded.recorded_at).bind(users).bind(unbound);
@@ -89,6 +88,14 @@ pub(crate) async fn apply(
         }
     }
     traits(conn, of_chunks.into_iter().collect()).await
+}
+
+/// Users, and those without a device. A cancelled task counts none: they are asked for as of its
+/// start.
+fn counted(e: &TaskEnded) -> [Option<i64>; 2] {
+    let finished = e.how == How::Finished;
+    let count = |n| finished.then(|| i64::try_from(n).unwrap_or(i64::MAX));
+    [e.totals.users, e.totals.unbound].map(count)
 }
 
 async fn created(
@@ -190,7 +197,7 @@ pub struct TaskRow {
     pub ended_at: Option<i64>,
     /// `finished` or `cancelled`.
     pub ended: Option<String>,
-    /// Users of its audience, once it ended.
+    /// Users of its audience, once it finished.
     pub users: Option<i64>,
     /// Those of them without a device.
     pub unbound: Option<i64>,
@@ -368,9 +375,14 @@ impl TaskRow {
         if !any(|event| matches!(event, Event::TaskStarted(_))) {
             (row.started_at, row.expires_at) = (None, None);
         }
-        if !any(|event| matches!(event, Event::TaskEnded(_))) {
-            (row.ended_at, row.ended, row.users, row.unbound) = (None, None, None, None);
-        }
+        // A task that finished may be cancelled for those that it is kept for.
+        let last = events.iter().rev().find_map(|recorded| match &recorded.event {
+            Event::TaskEnded(e) => Some((recorded.recorded_at, e)),
+            _ => None,
+        });
+        row.ended_at = last.map(|(at, _)| at);
+        row.ended = last.map(|(_, e)| e.how.name().to_owned());
+        [row.users, row.unbound] = last.map_or([None; 2], |(_, e)| counted(e));
         Some(row)
     }
 }

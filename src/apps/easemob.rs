@@ -70,7 +70,7 @@ pub struct EasemobOutput {
     pub push_open: bool,
     /// How much may be asked for.
     #[schema(value_type = Object)]
-    pub limits: EasemobLimits,
+    pub limits: Map<String, Value>,
 }
 
 impl EasemobOutput {
@@ -85,7 +85,7 @@ impl EasemobOutput {
             client_secret: new.easemob.take(),
             client_secrets: keys::shown(&easemob.client_secrets),
             push_open: easemob.push_open,
-            limits: easemob.limits.clone(),
+            limits: all(&easemob.limits),
         }
     }
 }
@@ -146,13 +146,31 @@ fn part_of_path(what: &str, name: &str) -> Result<(), InputError> {
     Err(bad(format!("{what} must have 1 to {MAX_NAME} letters, digits, hyphens and underscores")))
 }
 
+/// All limits by name, those too that are not stored as long as they are the default.
+fn all(limits: &EasemobLimits) -> Map<String, Value> {
+    let mut all = match serde_json::to_value(limits) {
+        Ok(Value::Object(all)) => all,
+        Ok(_) | Err(_) => Map::new(),
+    };
+    for (name, limit) in [
+        ("broadcastPerSecond", limits.broadcast_per_second),
+        ("messagePerSecond", limits.message_per_second),
+        ("receiptPerSecond", limits.receipt_per_second),
+        ("taskQueryPerSecond", limits.task_query_per_second),
+        ("registrationPerSecond", limits.registration_per_second),
+        ("batchDeletePerSecond", limits.batch_delete_per_second),
+        ("batchStatusPerSecond", limits.batch_status_per_second),
+        ("bindingPerSecond", limits.binding_per_second),
+    ] {
+        all.insert(name.to_owned(), limit.into());
+    }
+    all
+}
+
 /// The limits after a change: those given over those there are.
 fn limited(before: &EasemobLimits, given: Map<String, Value>) -> Result<EasemobLimits, InputError> {
     let wrong = |error: serde_json::Error| bad(format!("easemob.limits: {error}"));
-    let mut all = match serde_json::to_value(before).map_err(wrong)? {
-        Value::Object(all) => all,
-        _ => Map::new(),
-    };
+    let mut all = all(before);
     all.extend(given);
     for (name, value) in &all {
         let most = if name == "targets" { MAX_TARGETS } else { MAX_LIMIT };

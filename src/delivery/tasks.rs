@@ -10,7 +10,7 @@ use domain::{
     task::{CancelTask, CreateTask, TaskAudience, TaskLimits, Totals},
 };
 use projections::{
-    Fault,
+    Fault, task_chunks,
     task_statistics::{self, TaskStatistics},
 };
 
@@ -88,20 +88,24 @@ pub async fn statistics(
 }
 
 /// Cancels a task. What vendors took stays sent; what is kept or tried again ends as recalled, and
-/// no further device gets it.
+/// no further device gets it. One that finished is cancelled for the devices that it is kept for.
 ///
 /// # Errors
-/// [`Refused`]: there is no such task, or it ended before.
+/// [`Refused`]: there is no such task, it was cancelled before, or it finished and nothing is kept.
 pub async fn cancel(
     server: &Arc<Server>,
     context: Context,
     task: MessageId,
 ) -> Result<Done, Refused> {
-    // These totals are only as good as the views; the statistics go on counting.
+    // These totals are only as good as the views; the statistics go on counting. The users of the
+    // audience are not counted here, as the sending would go on meanwhile.
     let _ = server.views.reached(server.ledger.head(), VIEWS).await;
     let so_far = statistics(server, &context.app, task).await?;
     let devices = so_far.map_or(0, |so_far| so_far.targets().unsigned_abs());
-    let totals = Totals { devices, ..Totals::default() };
-    let command = CancelTask { app: context.app.clone(), task, totals };
+    let mut checkout = server.ledger.database().views.checkout().await?;
+    let (chunks, kept) = task_chunks::recorded(&mut checkout.conn(), task).await?;
+    drop(checkout);
+    let totals = Totals { devices, chunks: chunks.unsigned_abs(), ..Totals::default() };
+    let command = CancelTask { app: context.app.clone(), task, totals, kept };
     server.ledger.execute(Lane::Interactive, context, command).await
 }

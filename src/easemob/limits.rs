@@ -17,8 +17,16 @@ const SECOND: i64 = 1_000_000;
 pub enum Group {
     /// `token`.
     Token,
-    /// Users, their status and their bindings.
+    /// Users one by one or in pages, and whether one is online.
     Users,
+    /// Registering users, one or many.
+    Registration,
+    /// Removing a page of users.
+    BatchDelete,
+    /// Whether many users are online.
+    BatchStatus,
+    /// Bindings.
+    Bindings,
     /// Labels.
     Labels,
     /// Who is in a label.
@@ -39,6 +47,10 @@ pub enum Group {
     KeptMessages,
     /// `push/task/broadcast`.
     Broadcast,
+    /// What push vendors tell.
+    Receipts,
+    /// Our own calls that ask for a task or cancel it.
+    TaskQueries,
 }
 
 impl Group {
@@ -48,15 +60,21 @@ impl Group {
         match self {
             Group::Token => limits.token_per_second,
             Group::Users => limits.user_per_second,
+            Group::Registration => limits.registration_per_second,
+            Group::BatchDelete => limits.batch_delete_per_second,
+            Group::BatchStatus => limits.batch_status_per_second,
+            Group::Bindings => limits.binding_per_second,
             Group::Labels => limits.label_per_second,
             Group::LabelUsers => limits.label_user_per_second,
             Group::Sync => limits.sync_per_second,
             Group::Async => limits.async_per_second,
             Group::Single => limits.single_per_second,
             Group::Lists => limits.list_per_second,
-            Group::Everyone | Group::Messages | Group::KeptMessages | Group::Broadcast => {
-                limits.task_per_second
-            }
+            Group::Everyone => limits.task_per_second,
+            Group::Messages | Group::KeptMessages => limits.message_per_second,
+            Group::Broadcast => limits.broadcast_per_second,
+            Group::Receipts => limits.receipt_per_second,
+            Group::TaskQueries => limits.task_query_per_second,
         }
     }
 }

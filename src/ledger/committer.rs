@@ -13,10 +13,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use domain::{
-    Event, Recorded,
-    facts::{Fact, Key, touched},
-};
+use domain::facts::{Fact, Key, forgets, touched};
 use projections::{Fault, db::Conn, registry};
 
 use super::{
@@ -71,8 +68,8 @@ impl Committer {
     /// fails its neighbours.
     async fn commit(&mut self, jobs: Vec<Job>) {
         if jobs.len() > 1 && jobs.iter().any(|job| job.command.alone()) {
-            for job in jobs {
-                Box::pin(self.commit(vec![job])).await;
+            for jobs in apart(jobs) {
+                Box::pin(self.commit(jobs)).await;
             }
             return;
         }
@@ -275,6 +272,22 @@ fn verdict(fault: &Fault) -> Verdict {
     }
 }
 
+/// The same commands in the same order: each that is to be committed alone by itself, and those
+/// between them together.
+fn apart(jobs: Vec<Job>) -> Vec<Vec<Job>> {
+    let mut groups: Vec<Vec<Job>> = Vec::new();
+    let mut open = false;
+    for job in jobs {
+        let alone = job.command.alone();
+        match groups.last_mut() {
+            Some(group) if open && !alone => group.push(job),
+            _ => groups.push(vec![job]),
+        }
+        open = !alone;
+    }
+    groups
+}
+
 /// Drops from the cache what others changed since this node last looked.
 async fn catch_up(inner: &Inner, conn: &mut Conn<'_>, head: i64) -> Result<(), Fault> {
     let seen = inner.state.as_of();
@@ -290,18 +303,13 @@ async fn catch_up(inner: &Inner, conn: &mut Conn<'_>, head: i64) -> Result<(), F
         inner.state.forget(head);
         return Ok(());
     }
-    if page.events.iter().any(forgets) {
+    if page.events.iter().any(|recorded| forgets(&recorded.event)) {
         inner.state.forget(head);
         return Ok(());
     }
     let keys = page.events.iter().flat_map(|e| touched(e.place(), &e.event));
     inner.state.advance(head, keys.map(|key| (key, None)).collect());
     Ok(())
-}
-
-/// Whether an event changes facts that none of its keys name.
-fn forgets(recorded: &Recorded) -> bool {
-    matches!(recorded.event, Event::SubjectErased(_))
 }
 
 /// Moves the state on, tells followers and then callers.
@@ -313,7 +321,7 @@ fn answer(inner: &Inner, jobs: Vec<Job>, mut group: Group) {
             let fact = group.working.remove(&key);
             changed.push((key, fact));
         }
-        if group.events.iter().any(forgets) {
+        if group.events.iter().any(|recorded| forgets(&recorded.event)) {
             inner.state.forget(last);
         } else {
             inner.state.advance(last, changed);

@@ -250,7 +250,7 @@ pub(crate) fn private_directory(directory: &Path) -> std::io::Result<()> {
 
 pub(super) type Scripts = [(i64, &'static str, &'static str)];
 
-static SQLITE_LEDGER: [(i64, &str, &str); 12] = [
+static SQLITE_LEDGER: [(i64, &str, &str); 13] = [
     (1, "ledger", include_str!("../../migrations/sqlite/ledger/0001_ledger.sql")),
     (2, "audience", include_str!("../../migrations/sqlite/ledger/0002_audience.sql")),
     (3, "easemob", include_str!("../../migrations/sqlite/ledger/0003_easemob.sql")),
@@ -263,6 +263,7 @@ static SQLITE_LEDGER: [(i64, &str, &str); 12] = [
     (10, "named", include_str!("../../migrations/sqlite/ledger/0010_named.sql")),
     (11, "generations", include_str!("../../migrations/sqlite/ledger/0011_generations.sql")),
     (12, "detached", include_str!("../../migrations/sqlite/ledger/0012_detached.sql")),
+    (13, "memberships", include_str!("../../migrations/sqlite/ledger/0013_memberships.sql")),
 ];
 pub(super) static SQLITE_VIEWS: [(i64, &str, &str); 11] = [
     (1, "views", include_str!("../../migrations/sqlite/views/0001_views.sql")),
@@ -277,7 +278,7 @@ pub(super) static SQLITE_VIEWS: [(i64, &str, &str); 11] = [
     (10, "latencies", include_str!("../../migrations/sqlite/views/0010_latencies.sql")),
     (11, "kinds", include_str!("../../migrations/sqlite/views/0011_kinds.sql")),
 ];
-static POSTGRES_LEDGER: [(i64, &str, &str); 12] = [
+static POSTGRES_LEDGER: [(i64, &str, &str); 13] = [
     (1, "ledger", include_str!("../../migrations/postgres/ledger/0001_ledger.sql")),
     (2, "audience", include_str!("../../migrations/postgres/ledger/0002_audience.sql")),
     (3, "easemob", include_str!("../../migrations/postgres/ledger/0003_easemob.sql")),
@@ -290,6 +291,7 @@ static POSTGRES_LEDGER: [(i64, &str, &str); 12] = [
     (10, "named", include_str!("../../migrations/postgres/ledger/0010_named.sql")),
     (11, "generations", include_str!("../../migrations/postgres/ledger/0011_generations.sql")),
     (12, "detached", include_str!("../../migrations/postgres/ledger/0012_detached.sql")),
+    (13, "memberships", include_str!("../../migrations/postgres/ledger/0013_memberships.sql")),
 ];
 static SQLITE_PRESENCE: [(i64, &str, &str); 2] = [
     (1, "presence", include_str!("../../migrations/sqlite/presence/0001_presence.sql")),

@@ -203,6 +203,12 @@ pub(super) fn easemob(names: &Names) -> Vec<Call> {
         ("POST", own("push/list"), push.clone()),
         ("POST", own("push/list/label"), to_label),
         ("POST", own("push/task"), json!({ "strategy": 3, "pushMessage": hello() })),
+        (
+            "POST",
+            own("push/report/huawei"),
+            json!({ "statuses": [{ "biTag": "1", "appid": "1", "token": "token", "status": 0,
+                                   "timestamp": 1, "requestId": "1" }] }),
+        ),
         ("GET", task(""), json!({})),
         ("GET", task("/statistics"), json!({})),
         ("DELETE", task(""), json!({})),

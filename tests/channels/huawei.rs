@@ -1,7 +1,13 @@
 //! Huawei: its table of codes, partial failures, and how a notification becomes its fields.
 
-use domain::vendor::{Class, Vendor};
-use pushledger::delivery::channel::{Verdict, classify};
+use domain::{
+    message::MessageId,
+    vendor::{Class, Vendor},
+};
+use pushledger::delivery::{
+    channel::{VendorConfig, Verdict, classify, huawei},
+    receipts::{Receipt, Told},
+};
 use serde_json::{Value, json};
 
 use super::{Row, body, check_rows, headers};
@@ -123,4 +129,96 @@ fn the_callers_object_is_laid_over_all_but_whom_it_goes_to() {
     assert_eq!(message["android"]["collapse_key"], 3);
     assert_eq!(message["android"]["notification"]["big_title"], "T");
     assert_eq!(message["android"]["notification"]["body"], "B");
+}
+
+#[test]
+fn a_receipt_is_signed_with_the_key_as_it_is_or_as_it_is_in_base64() {
+    let config = |user: &str, key: &str| {
+        let mut json = super::config_json(Vendor::Huawei);
+        json["receiptUser"] = json!(user);
+        json["receiptKey"] = json!(key);
+        match VendorConfig::parse(&json.to_string()).unwrap() {
+            VendorConfig::Huawei(config) => config,
+            other => panic!("{other:?}"),
+        }
+    };
+    let own = config("receiptUser", "c2VjcmV0LWRlbW8ta2V5LTAwMQ==");
+    let header = |value: &str| {
+        let nonce = "11111111-2222-4333-8444-555555555555";
+        format!("timestamp=1700000000000; nonce={nonce}; value={value}")
+    };
+    let plain = header("wEPMKoIH9mzXyHV7xQEZ8yR4doac6NAZtShVoTi6JyY=");
+    let decoded = header("wqBUXc4odiSrdpAyDjyiC5WTWoNqwhASo/1LClL2Ccc=");
+    for good in [&plain, &decoded] {
+        assert!(huawei::signed(&own, good, super::NOW));
+        assert!(huawei::signed(&own, good, super::NOW + 600_000_000));
+        for (now, config) in [
+            (super::NOW + 600_000_001, &own),
+            (super::NOW - 600_000_001, &own),
+            (super::NOW, &config("other", "c2VjcmV0LWRlbW8ta2V5LTAwMQ==")),
+            (super::NOW, &config("receiptUser", "other")),
+        ] {
+            assert!(!huawei::signed(config, good, now), "{good}");
+        }
+    }
+    for bad in [
+        String::new(),
+        plain.replace("1700000000000", "1700000000001"),
+        plain.replace("nonce=1", "nonce=2"),
+        plain.replace("wEPM", "wEPN"),
+        header(""),
+        "timestamp=1700000000000".to_owned(),
+    ] {
+        assert!(!huawei::signed(&own, &bad, super::NOW), "{bad}");
+    }
+    let VendorConfig::Huawei(without) = super::config(Vendor::Huawei) else { panic!() };
+    assert!(!huawei::signed(&without, &plain, super::NOW), "nobody gave a key");
+}
+
+#[test]
+fn every_code_of_a_receipt_is_received_dead_or_not_now() {
+    let body = |status: i64| {
+        json!({ "statuses": [{ "biTag": "1700000000000000001", "appid": "1", "token": "t",
+                               "status": status, "timestamp": 1_700_000_000_000_i64,
+                               "requestId": "17" }] })
+        .to_string()
+    };
+    for (status, told) in [
+        (0, Told::Received),
+        (2, Told::Dead),
+        (5, Told::Dead),
+        (6, Told::NotNow),
+        (10, Told::NotNow),
+        (15, Told::NotNow),
+        (27, Told::NotNow),
+        (31, Told::NotNow),
+        (102, Told::NotNow),
+        (144, Told::NotNow),
+        (201, Told::NotNow),
+        (202, Told::NotNow),
+        (999, Told::NotNow),
+    ] {
+        let receipts = huawei::receipts(body(status).as_bytes()).unwrap();
+        let expected = Receipt {
+            message: MessageId(1_700_000_000_000_000_001),
+            token: "t".to_owned(),
+            at: 1_700_000_000_000_000,
+            code: status.to_string(),
+            told,
+        };
+        assert_eq!(receipts, [expected]);
+    }
+    assert_eq!(
+        huawei::receipts(br#"{"statuses":[{"biTag":"x","token":"t","status":0}]}"#),
+        Some(vec![])
+    );
+    for body in ["", "[]", "{}", r#"{"statuses":[{"token":7}]}"#] {
+        assert_eq!(huawei::receipts(body.as_bytes()), None, "{body}");
+    }
+}
+
+#[test]
+fn what_receipts_name_a_message_by_is_never_the_callers_to_say() {
+    let sent = body(Vendor::Huawei, r#"{"huawei":{"message":{"android":{"biTag":"mine"}}}}"#);
+    assert_eq!(sent["message"]["android"]["bi_tag"], "1700000000000000001");
 }

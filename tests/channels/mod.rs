@@ -5,6 +5,7 @@
 mod apns;
 mod conformance;
 mod fcm;
+mod fields;
 mod golden;
 mod huawei;
 mod jpush;

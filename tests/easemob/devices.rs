@@ -49,6 +49,24 @@ async fn a_device_connects_with_its_users_token_and_gets_messages_as_they_were_p
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_device_connects_with_a_token_that_its_app_inherited_for_it() {
+    let easemob = Easemob::new().await;
+    let body = json!({ "grant_type": "inherit", "username": "ann", "autoCreateUser": true });
+    let answer = ok(easemob.cloud.post("/token", Some(&body)).await.unwrap());
+    let token = answer["access_token"].as_str().unwrap();
+    let mut device = Device::connect(options(&easemob, token, "phone")).await.unwrap();
+    let push = json!({ "strategy": 4, "pushMessage": hello() });
+    let pushed = ok(easemob.cloud.post("/push/sync/ann", Some(&push)).await.unwrap());
+    assert_eq!(pushed["data"][0]["pushStatus"], "SUCCESS", "{pushed}");
+    assert_eq!(message(&mut device).await.1, hello());
+    // It ends with its user.
+    ok(easemob.cloud.delete("/users/ann", None).await.unwrap());
+    let expected = (401, "auth_bad_access_token".to_owned());
+    assert_eq!(refusal(options(&easemob, token, "phone"), false).await, expected);
+    easemob.world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_device_that_was_away_gets_what_was_kept_and_connecting_again_stores_nothing() {
     let easemob = Easemob::new().await;
     easemob.user("ann").await;

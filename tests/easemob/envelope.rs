@@ -68,6 +68,46 @@ async fn a_bindings_answer_is_the_short_form() {
     easemob.world.stop().await;
 }
 
+/// The number behind a name in the text of an answer, which must be nothing but digits.
+fn digits<'a>(text: &'a str, name: &str) -> &'a str {
+    let (_, rest) = text.split_once(&format!("\"{name}\":")).unwrap_or_else(|| panic!("{text}"));
+    rest.split([',', '}']).next().unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn ids_are_numbers_above_2_to_the_53_digit_by_digit() {
+    let easemob = Easemob::new().await;
+    easemob.label("vip").await;
+    let label = json!({ "targets": ["vip"], "pushMessage": hello() }).to_string();
+    let everyone = json!({ "pushMessage": hello() }).to_string();
+    for (path, body, name) in [
+        ("/push/list/label", &label, "taskId"),
+        ("/push/task", &everyone, "data"),
+        ("/push/message", &hello().to_string(), "data"),
+    ] {
+        let reply = easemob.raw("POST", path, &[], body.as_bytes()).await;
+        let text = String::from_utf8(reply.body).unwrap();
+        let id = digits(&text, name);
+        let number: i64 = id.parse().unwrap();
+        assert!(number > 1 << 53, "{text}");
+        let kind = if path == "/push/message" { "message" } else { "task" };
+        let found = easemob.raw("GET", &format!("/push/{kind}/{id}"), &[], b"").await;
+        assert_eq!(found.status, 200, "{found:?}");
+        if kind == "task" {
+            let text = String::from_utf8(found.body).unwrap();
+            assert_eq!(digits(&text, "taskId"), id);
+        } else {
+            let broadcast = format!(r#"{{"pushMsgId":{id}}}"#);
+            let path = "/push/task/broadcast";
+            assert_eq!(easemob.raw("POST", path, &[], broadcast.as_bytes()).await.status, 200);
+        }
+        // Its neighbour is another id, which a reader of doubles would take for the same.
+        let other = format!("/push/{kind}/{}", number ^ 1);
+        assert_ne!(easemob.raw("GET", &other, &[], b"").await.status, 200);
+    }
+    easemob.world.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_change_tells_the_position_that_includes_it() {
     let easemob = Easemob::new().await;

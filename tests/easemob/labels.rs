@@ -1,8 +1,11 @@
 //! `/{org}/{app}/push/label`: labels.
 
+use domain::facts::{Fact, Key};
 use serde_json::{Value, json};
+use uuid::Uuid;
 
 use super::{Easemob, ok, refused};
+use crate::harness::World;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_label_is_created_read_and_deleted() {
@@ -31,6 +34,79 @@ async fn a_label_is_created_read_and_deleted() {
         refused(&answer, 400, "ResourceNotFoundException", unknown);
     }
     easemob.world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_is_in_a_label_leaves_it_when_it_is_deleted() {
+    let easemob = Easemob::new().await;
+    let mut accounts = Vec::new();
+    for name in ["ann", "bob"] {
+        accounts.push(easemob.user(name).await["uuid"].as_str().unwrap().parse().unwrap());
+    }
+    let ledger = &easemob.world.running.server.ledger;
+    let labels = async |account: Uuid| {
+        let key = Key::AccountLabels(account);
+        let (known, read) = (ledger.remembered(key.clone()).await, ledger.fact(key).await);
+        assert_eq!(known.as_ref().unwrap(), &read.unwrap(), "what is remembered is out of date");
+        let Ok(Fact::Labels(labels)) = known else { panic!("{known:?}") };
+        labels.len()
+    };
+    let both = json!({ "usernames": ["ann", "bob"] });
+    for _ in 0..3 {
+        for name in ["vip", "kept"] {
+            let _ =
+                easemob.cloud.post("/push/label", Some(&json!({ "name": name }))).await.unwrap();
+            let path = format!("/push/label/{name}/user");
+            ok(easemob.cloud.post(&path, Some(&both)).await.unwrap());
+        }
+        for account in &accounts {
+            assert_eq!(labels(*account).await, 2);
+        }
+        ok(easemob.cloud.delete("/push/label/vip", None).await.unwrap());
+        for account in &accounts {
+            assert_eq!(labels(*account).await, 1, "it is in a label that is gone");
+        }
+    }
+    assert_eq!(memberships(&easemob.world).await, (8, 2));
+    // A name's next label has its own users.
+    easemob.label("vip").await;
+    let users = ok(easemob.cloud.get("/push/label/vip/user", None).await.unwrap());
+    assert_eq!(users["data"], json!([]));
+    ok(easemob.cloud.delete("/users/ann", None).await.unwrap());
+    easemob.world.stop().await;
+}
+
+/// Rows of who is in a label, and those that are open.
+async fn memberships(world: &World) -> (usize, usize) {
+    let pool = &world.running.server.ledger.database().ledger_read;
+    let rows = crate::harness::dump(pool, "label_members").await;
+    let open = |row: &&String| row.ends_with(",NULL") || row.ends_with(",)");
+    (rows.len(), rows.iter().filter(open).count())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn memberships_that_a_former_version_left_open_end_with_their_label_at_the_next_start() {
+    let easemob = Easemob::new().await;
+    easemob.user("ann").await;
+    let ann = json!({ "usernames": ["ann"] });
+    for name in ["gone", "kept"] {
+        easemob.label(name).await;
+        let path = format!("/push/label/{name}/user");
+        ok(easemob.cloud.post(&path, Some(&ann)).await.unwrap());
+    }
+    ok(easemob.cloud.delete("/push/label/gone", None).await.unwrap());
+    let Easemob { world, .. } = easemob;
+    let pool = &world.running.server.ledger.database().ledger_read;
+    let before = crate::harness::dump(pool, "label_members").await;
+    let mut backdoor = world.place.backdoor().await;
+    backdoor.run("UPDATE label_members SET to_position = NULL").await;
+    backdoor.run("DELETE FROM _sqlx_migrations WHERE version = 13").await;
+    assert_eq!(memberships(&world).await, (2, 2));
+    let world = world.restart().await;
+    assert_eq!(memberships(&world).await, (2, 1));
+    let pool = &world.running.server.ledger.database().ledger_read;
+    assert_eq!(crate::harness::dump(pool, "label_members").await, before);
+    world.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -2,6 +2,7 @@
 //! `docs/protocols/easemob-push.md` says which test shows which sentence of the contract.
 
 mod binding;
+mod dates;
 mod devices;
 mod envelope;
 mod idempotency;
@@ -10,6 +11,7 @@ mod limits;
 mod members;
 mod messages;
 mod push;
+mod receipts;
 mod refusals;
 mod status;
 mod sync;
@@ -117,9 +119,11 @@ impl Easemob {
 pub async fn speak(world: &World) -> String {
     let limits = json!({
         "syncPerSecond": 10_000, "asyncPerSecond": 10_000, "singlePerSecond": 10_000,
-        "listPerSecond": 10_000, "taskPerSecond": 10_000,
-        "labelPerSecond": 10_000, "labelUserPerSecond": 10_000, "userPerSecond": 10_000,
-        "tokenPerSecond": 10_000,
+        "listPerSecond": 10_000, "taskPerSecond": 10_000, "broadcastPerSecond": 10_000,
+        "messagePerSecond": 10_000, "taskQueryPerSecond": 10_000, "receiptPerSecond": 10_000, "labelPerSecond": 10_000,
+        "labelUserPerSecond": 10_000, "registrationPerSecond": 10_000,
+        "batchDeletePerSecond": 10_000, "batchStatusPerSecond": 10_000,
+        "bindingPerSecond": 10_000, "userPerSecond": 10_000, "tokenPerSecond": 10_000,
     });
     let section = json!({ "orgName": ORG, "appName": APP, "clientId": CLIENT,
                           "clientSecret": SECRET, "limits": limits });
@@ -157,12 +161,45 @@ pub fn ok(answer: sim::Answer) -> Value {
 pub fn refusal(answer: &sim::Answer) -> (u16, String, String) {
     let (status, body, _) = answer;
     assert!(*status >= 400, "{status} {body}");
-    for name in ["error", "exception", "error_description"] {
-        assert!(body[name].is_string(), "{name} is missing: {body}");
-    }
-    assert!(body["timestamp"].is_i64() && body["duration"].is_i64(), "{body}");
+    five_names(body);
     let text = |name: &str| body[name].as_str().unwrap().to_owned();
     (*status, text("error"), text("error_description"))
+}
+
+/// The classes of errors whose `error` is not the name of a class itself.
+pub const EXCEPTIONS: [(&str, &str); 15] = [
+    ("auth_bad_access_token", "org.apache.usergrid.rest.exceptions.SecurityException"),
+    ("duplicate_unique_property_exists", "DuplicateUniquePropertyExistsException"),
+    ("illegal_argument", "IllegalArgumentException"),
+    ("invalid_grant", "OAuthProblemException"),
+    ("json_parse", "JsonParseException"),
+    ("organization_application_not_found", "OrganizationApplicationNotFoundException"),
+    ("reach_limit", "ReachLimitException"),
+    ("request_entity_too_large", "RequestEntityTooLargeException"),
+    ("resource_not_found", "NotFoundException"),
+    ("service_resource_not_found", "ResourceNotFoundException"),
+    ("service_resource_not_found", "UserNotFoundException"),
+    ("service_unavailable", "ServiceUnavailableException"),
+    ("unauthorized", "org.apache.usergrid.rest.exceptions.SecurityException"),
+    ("unsupported_service_operation", "UnsupportedServiceOperationException"),
+    ("web_application", "WebApplicationException"),
+];
+
+/// Checks that a refusal has the five names, and no other but `detail`; and that its class is the
+/// one of its error.
+pub fn five_names(body: &Value) {
+    let text = |name: &str| body[name].as_str().unwrap_or_else(|| panic!("no {name}: {body}"));
+    let (error, exception) = (text("error"), text("exception"));
+    let named = error.ends_with("Exception") && exception == error;
+    assert!(named || EXCEPTIONS.contains(&(error, exception)), "{error} is no {exception}");
+    assert!(!text("error_description").is_empty(), "{body}");
+    assert!(body["timestamp"].is_i64() && body["duration"].is_i64(), "{body}");
+    let names = body.as_object().unwrap().keys();
+    let others = names.filter(|name| {
+        let five = ["error", "exception", "timestamp", "duration", "error_description"];
+        !five.contains(&name.as_str())
+    });
+    assert!(others.into_iter().all(|name| name == "detail"), "{body}");
 }
 
 /// Checks that an answer is a refusal of that status and type, in these words.

@@ -176,3 +176,34 @@ async fn a_push_to_nobody_is_accepted_and_remembered_as_such() {
     refused(&answer, 400, "IllegalArgumentException", description);
     easemob.world.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_strict_jpush_takes_a_push_with_the_objects_of_all_its_vendors() {
+    let (easemob, jpush) = super::tasks::audience().await;
+    let message = json!({
+        "title": "Hello", "content": "Hello",
+        "config": { "clickAction": { "url": "https://a.example" }, "badge": { "addNum": 1 } },
+        "apns": { "badge": 1, "sound": "ping", "mutableContent": true, "threadId": "t",
+                  "interruptionLevel": "active", "titleLocKey": "k", "collapseId": "c" },
+        "xiaomi": { "channelId": "c" },
+        "vivo": { "classification": 1, "category": "IM", "pushMode": 0 },
+        "oppo": { "channelId": "c" },
+        "meizu": { "validTime": 1 },
+        "huawei": { "message": { "android": { "category": "IM", "urgency": "NORMAL",
+            "targetUserType": 1, "receiptId": "r",
+            "notification": { "channelId": "c", "importance": "NORMAL" } } } },
+        "honor": { "androidConfig": { "androidNotification": { "importance": "NORMAL" } } },
+        "harmonyOS": { "category": "IM", "title": "t", "body": "b", "addNum": 1, "pushType": 0,
+                       "isTestMessage": false, "uri": "app://order", "data": { "order": "7" } },
+    });
+    let push = json!({ "pushMessage": message });
+    let answer = ok(easemob.cloud.post("/push/sync/u-0", Some(&push)).await.unwrap());
+    assert_eq!(answer["data"][0]["pushStatus"], "SUCCESS", "{answer}");
+    assert_eq!(jpush.accepted("token-0"), 1);
+    let requests = jpush.requests();
+    let sent = requests.iter().find(|request| request.path == "/v3/push").unwrap().json();
+    let channels = sent["options"]["third_party_channel"].as_object().unwrap();
+    let names: Vec<&str> = channels.keys().map(String::as_str).collect();
+    assert_eq!(names, ["honor", "huawei", "oppo", "vivo", "xiaomi"]);
+    easemob.world.stop().await;
+}

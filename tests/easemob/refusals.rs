@@ -10,7 +10,7 @@ use pushledger::{
 use serde_json::{Value, json};
 use sim::Admin;
 
-use super::{APP, Easemob, ORG, hello, ok, refused};
+use super::{APP, EXCEPTIONS, Easemob, ORG, five_names, hello, ok, refused};
 use crate::harness::{RawClient, RawReply};
 
 /// The path of a call, with names that nobody has.
@@ -22,10 +22,7 @@ fn path(interface: Interface) -> String {
 
 fn error(reply: &RawReply) -> (u16, String) {
     let body: Value = serde_json::from_slice(&reply.body).unwrap();
-    for name in ["exception", "error_description"] {
-        assert!(body[name].is_string(), "{reply:?}");
-    }
-    assert!(body["timestamp"].is_i64() && body["duration"].is_i64(), "{reply:?}");
+    five_names(&body);
     (reply.status, body["error"].as_str().unwrap().to_owned())
 }
 
@@ -195,6 +192,38 @@ async fn paths_of_other_faces_are_theirs() {
         let body: Value = serde_json::from_slice(&reply.body).unwrap();
         assert!(body.get(kind).is_some(), "{target}: {body}");
     }
+    easemob.world.stop().await;
+}
+
+#[test]
+fn the_page_lists_the_class_of_every_error() {
+    let page = include_str!("../../docs/protocols/easemob-push.md");
+    let (_, section) = page.split_once("### The two names of an error").expect("the section");
+    let (section, _) = section.split_once("\n#").unwrap_or((section, ""));
+    let rows = section.lines().filter(|line| line.starts_with("| `"));
+    let listed: Vec<(&str, &str)> = rows
+        .map(|row| {
+            let mut names = row.split('`').skip(1).step_by(2);
+            (names.next().unwrap(), names.next().unwrap())
+        })
+        .collect();
+    assert_eq!(listed, EXCEPTIONS);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_fault_of_ours_is_500_with_the_five_names_and_says_nothing_of_what_it_is() {
+    let easemob = Easemob::with_clock().await;
+    let mut backdoor = easemob.world.place.backdoor().await;
+    backdoor.run("ALTER TABLE labels RENAME TO elsewhere").await;
+    let answer = easemob.cloud.get("/push/label", None).await.unwrap();
+    refused(&answer, 500, "web_application", "internal error");
+    let expected = json!({
+        "error": "web_application", "exception": "WebApplicationException",
+        "timestamp": 1_700_000_000_000_i64, "duration": 0, "error_description": "internal error",
+    });
+    assert_eq!(answer.1, expected);
+    backdoor.run("ALTER TABLE elsewhere RENAME TO labels").await;
+    ok(easemob.cloud.get("/push/label", None).await.unwrap());
     easemob.world.stop().await;
 }
 

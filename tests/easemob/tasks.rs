@@ -4,14 +4,14 @@
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use sim::fakes::{Jpush, JpushFake, Options};
+use sim::fakes::{Jpush, JpushFake, Options, Outage};
 
 use super::{Easemob, change_app, hello, ok, refused};
 use crate::harness::{PATIENCE, merge};
 
 /// An app with JPush, and users bound to it: `u-0` to `u-9`, of which `u-8` is bound to a vendor
 /// that the app does not have, and `u-9` has no device.
-async fn audience() -> (Easemob, JpushFake) {
+pub async fn audience() -> (Easemob, JpushFake) {
     let easemob = Easemob::with_clock().await;
     let jpush = JpushFake::start(Jpush::default(), Options::default()).await.unwrap();
     let own = jpush.credentials();
@@ -82,6 +82,9 @@ async fn a_push_to_a_label_reaches_its_users_and_counts_every_outcome() {
     let found = statistics(&easemob, task).await;
     assert_eq!((&found["sent"], &found["unobservable"]), (&json!(8), &json!(8)), "{found}");
     assert_eq!(found["ended"], json!({ "no_binding": 1 }), "{found}");
+    // One whose vendor the app does not have, and one without any device.
+    assert_eq!(found["failures"], json!({ "no push binding": 2 }), "{found}");
+    assert_eq!((&found["devices"], &found["usersReached"]), (&json!(9), &json!(8)), "{found}");
     let all: i64 = found["deliveries"]
         .as_array()
         .unwrap()
@@ -93,17 +96,81 @@ async fn a_push_to_a_label_reaches_its_users_and_counts_every_outcome() {
     let stats = jpush.stats();
     assert_eq!((stats.tokens_accepted, stats.tokens_repeated), (8, 0));
     assert!(found["latencyMs"]["handedOver"]["p50"].is_i64(), "{found}");
+    // No device said anything, so there is nothing to measure.
+    for step in ["received", "displayed", "acknowledged"] {
+        assert_eq!(found["latencyMs"][step], json!({ "p50": null, "p99": null }), "{found}");
+    }
+    easemob.world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_task_tells_how_large_its_audience_is_as_soon_as_it_started() {
+    let (easemob, jpush) = audience().await;
+    let at = json!({ "targets": ["fans"], "startDate": "2023-11-15 08:00:00" });
+    let later = create(&easemob, "/push/list/label", at).await;
+    jpush.set_outage(Outage::Unavailable).await;
+    let label = create(&easemob, "/push/list/label", json!({ "targets": ["fans"] })).await;
+    let everyone = create(&easemob, "/push/task", json!({})).await;
+    for task in [label, everyone] {
+        let running = until(&easemob, task, "running").await;
+        let audience = json!([10, 1, 9, null]);
+        assert_eq!(numbers(&running), audience, "{running}");
+        assert_eq!(numbers(&statistics(&easemob, task).await), audience);
+    }
+    let waiting = status(&easemob, later).await;
+    assert_eq!(numbers(&waiting), json!([null, null, null, null]), "{waiting}");
+    // Who joins now was not there.
+    easemob.user("u-10").await;
+    easemob.bind("u-10", "phone", "jpush-cert", "token-10").await;
+    jpush.set_outage(Outage::None).await;
+    for task in [label, everyone] {
+        let done = until(&easemob, task, "finished").await;
+        assert_eq!(numbers(&done), json!([10, 1, 9, 8]), "{done}");
+    }
+    easemob.world.stop().await;
+}
+
+/// Users, those without a device, devices, and users that it got to.
+fn numbers(task: &Value) -> Value {
+    json!([task["users"], task["usersWithoutDevice"], task["devices"], task["usersReached"]])
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn all_four_steps_of_a_task_s_deliveries_are_measured() {
+    let (easemob, _jpush) = audience().await;
+    let mut device = easemob.connect("u-3", "phone").await;
+    let here = json!({ "targets": ["u-3"], "strategy": 4 });
+    let task = create(&easemob, "/push/list", here).await;
+    let (id, _) = crate::harness::message(&mut device).await;
+    assert_eq!(id, task.to_string());
+    for (stage, name) in [(3, "displayed"), (4, "acknowledged")] {
+        device.report(&id, stage).await.unwrap();
+        crate::harness::until("the report never counted", async || {
+            statistics(&easemob, task).await[name] == 1
+        })
+        .await;
+    }
+    let found = statistics(&easemob, task).await;
+    for step in ["handedOver", "received", "displayed", "acknowledged"] {
+        let times = &found["latencyMs"][step];
+        assert!(times["p50"].is_i64() && times["p99"].is_i64(), "{step}: {found}");
+    }
     easemob.world.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_push_to_a_list_and_to_everyone_are_tasks_too() {
     let (easemob, jpush) = audience().await;
-    let list = json!({ "targets": ["u-0", "U-1", "nobody"] });
+    let list = json!({ "targets": ["u-0", "U-2", "nobody"] });
     let listed = create(&easemob, "/push/list", list).await;
     until(&easemob, listed, "finished").await;
-    assert_eq!(statistics(&easemob, listed).await["sent"], 2);
-    assert_eq!((jpush.accepted("token-0"), jpush.accepted("token-1")), (1, 1));
+    let found = statistics(&easemob, listed).await;
+    assert_eq!((&found["sent"], &found["users"]), (&json!(2), &json!(2)), "{found}");
+    // A name that nobody has is told apart from users.
+    assert_eq!(found["unknownUsers"], 1, "{found}");
+    assert_eq!(found["failures"], json!({ "appUser not exists": 1 }), "{found}");
+    let accepted = ["token-0", "token-1", "token-2"].map(|token| jpush.accepted(token));
+    assert_eq!((accepted, &found["usersReached"]), ([1, 0, 1], &json!(2)));
     let everyone = create(&easemob, "/push/task", json!({})).await;
     let done = until(&easemob, everyone, "finished").await;
     assert_eq!(done["audience"], "everyone");
@@ -144,7 +211,11 @@ async fn a_task_that_waits_is_cancelled_and_never_starts() {
     let task = create(&easemob, "/push/task", at).await;
     let path = format!("/push/task/{task}");
     assert_eq!(ok(easemob.cloud.delete(&path, None).await.unwrap())["data"], "success");
-    assert_eq!(status(&easemob, task).await["status"], "cancelled");
+    let cancelled = status(&easemob, task).await;
+    assert_eq!(
+        (&cancelled["status"], numbers(&cancelled)),
+        (&json!("cancelled"), json!([0, 0, 0, 0]))
+    );
     easemob.world.clock.advance(Duration::from_secs(10_000));
     // Another task that starts later is done: the cancelled one would have been, too.
     let other = create(&easemob, "/push/list", json!({ "targets": ["u-0"] })).await;
@@ -180,6 +251,40 @@ async fn what_a_task_keeps_for_a_device_that_is_away_comes_when_it_does() {
     assert_eq!(answer["data"][0]["pushStatus"], "ASYNC_SUCCESS");
     assert_ne!(crate::harness::message(&mut again).await.0, task.to_string());
     drop(again);
+    easemob.world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_task_that_finished_is_cancelled_for_those_that_it_is_kept_for() {
+    let (easemob, _jpush) = audience().await;
+    let mut here = easemob.connect("u-0", "phone").await;
+    let kept = json!({ "targets": ["fans"], "strategy": 1 });
+    let task = create(&easemob, "/push/list/label", kept).await;
+    until(&easemob, task, "finished").await;
+    assert_eq!(crate::harness::message(&mut here).await.0, task.to_string());
+    crate::harness::until("the acknowledgement never counted", async || {
+        statistics(&easemob, task).await["received"] == 1
+    })
+    .await;
+    let path = format!("/push/task/{task}");
+    assert_eq!(ok(easemob.cloud.delete(&path, None).await.unwrap())["data"], "success");
+    crate::harness::until("what was kept never ended", async || {
+        statistics(&easemob, task).await["ended"] == json!({ "recalled": 8 })
+    })
+    .await;
+    let found = statistics(&easemob, task).await;
+    assert_eq!((&found["targets"], &found["received"]), (&json!(9), &json!(1)), "{found}");
+    let failures = json!({ "message ignore push": 8, "no push binding": 1 });
+    assert_eq!(found["failures"], failures, "{found}");
+    let status = status(&easemob, task).await;
+    assert_eq!((&status["status"], numbers(&status)), (&json!("cancelled"), json!([10, 1, 9, 1])));
+    // Nothing is kept now: neither for who comes, nor to be cancelled once more.
+    let mut late = easemob.connect("u-3", "phone").await;
+    let marker = json!({ "targets": ["u-3"], "strategy": 1, "pushMessage": hello() });
+    ok(easemob.cloud.post("/push/single", Some(&marker)).await.unwrap());
+    assert_ne!(crate::harness::message(&mut late).await.0, task.to_string());
+    let again = easemob.cloud.delete(&path, None).await.unwrap();
+    refused(&again, 400, "IllegalArgumentException", "the task has ended");
     easemob.world.stop().await;
 }
 

@@ -40,6 +40,8 @@ pub const PATIENCE: Duration = Duration::from_secs(20);
 /// A database that goes with the test.
 pub struct Place {
     pub directory: TempDir,
+    /// Devices of one chunk of a task.
+    pub chunk_devices: u32,
     postgres: Option<(String, String)>,
 }
 
@@ -48,7 +50,7 @@ impl Place {
         static NUMBER: AtomicU64 = AtomicU64::new(0);
         let directory = tempfile::tempdir().unwrap();
         let Ok(url) = std::env::var("PUSHLEDGER_TEST_POSTGRES") else {
-            return Place { directory, postgres: None };
+            return Place { directory, chunk_devices: CHUNK_DEVICES, postgres: None };
         };
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let name = format!("test_{}_{number}", std::process::id());
@@ -56,7 +58,7 @@ impl Place {
         let create = sqlx::AssertSqlSafe(format!("CREATE DATABASE {name}"));
         admin.execute(create).await.unwrap();
         admin.close().await.unwrap();
-        Place { directory, postgres: Some((url, name)) }
+        Place { directory, chunk_devices: CHUNK_DEVICES, postgres: Some((url, name)) }
     }
 
     pub fn on_postgres(&self) -> bool {
@@ -104,7 +106,7 @@ impl Place {
             callback_allow: vec!["127.0.0.1/32".parse().unwrap()],
             witness: None,
             access_days: ACCESS_DAYS,
-            chunk_devices: CHUNK_DEVICES,
+            chunk_devices: self.chunk_devices,
         }
     }
 }
@@ -144,6 +146,13 @@ impl World {
     pub async fn with_clock() -> World {
         let clock = Clock::manual(1_700_000_000_000_000);
         World::start(Place::new().await, clock).await.with_app().await
+    }
+
+    /// The same, whose tasks come in chunks of so many devices.
+    pub async fn in_chunks_of(devices: u32) -> World {
+        let mut place = Place::new().await;
+        place.chunk_devices = devices;
+        World::start(place, Clock::manual(1_700_000_000_000_000)).await.with_app().await
     }
 
     pub async fn start(place: Place, clock: Clock) -> World {

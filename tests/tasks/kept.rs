@@ -85,14 +85,19 @@ async fn what_is_kept_of_a_task_ends_when_it_is_cancelled_or_the_device_unregist
     for client in ["gone", "away"] {
         world.register(client).await;
     }
-    // Its limits count those under way; this one is over once all had their turn.
     let first = create(&world, task(TaskAudience::Everyone, Strategy::OnlineElseKept)).await;
     until_task(&world, first, |s| count(s, "online", "routed", "") == 2).await;
     let body = json!({ "appPackage": PACKAGE });
     ok(&world.terminal("gone"), "/ums/v2/unreg", &body).await;
     until_task(&world, first, |s| count(s, "online", "routed", "unregistered") == 1).await;
-    let again = cancel(&world, first).await;
-    assert!(again.is_err(), "a finished task was cancelled");
+    // It finished, as all had their turn; what is kept can be taken back all the same.
+    until_task(&world, first, super::finished).await;
+    cancel(&world, first).await.unwrap();
+    until_task(&world, first, |s| count(s, "online", "routed", "recalled") == 1).await;
+    assert!(cancel(&world, first).await.is_err(), "it was cancelled twice");
+    let mut away = world.connect(&world.terminal("away")).await;
+    let other = world.push("away", json!({ "after": "that" })).await;
+    assert_eq!(message(&mut away).await.0, other);
     ok(&world.terminal("gone"), "/ums/v2/register", &registration("gone")).await;
     let mut gone = world.connect(&world.terminal("gone")).await;
     let other = world.push("gone", json!({ "after": "that" })).await;

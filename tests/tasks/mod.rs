@@ -1,6 +1,7 @@
 //! Pushes to large audiences, with a strict fake JPush at the other end and devices on the socket:
 //! what the statistics say is what happened, once each, through faults, restarts and cancellation.
 
+mod half;
 mod kept;
 mod sent;
 

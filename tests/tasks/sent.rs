@@ -195,7 +195,7 @@ async fn one_refused_call_of_a_task_holds_no_other_back() {
 }
 
 /// An Easemob user, with a device that is bound to the vendor or without any.
-async fn user(world: &World, username: &str, bound: bool) {
+pub(super) async fn user(world: &World, username: &str, bound: bool) {
     let ledger = &world.running.server.ledger;
     let (app, username) = ("demo".to_owned(), username.to_owned());
     let (nickname, new_account) = (None, Uuid::now_v7());
@@ -246,6 +246,30 @@ async fn a_label_that_was_deleted_before_the_task_starts_is_nobody() {
     let done = until_task(&world, id, finished).await;
     assert_eq!((done.task.users, done.targets()), (Some(0), 0));
     assert_eq!(jpush.accepted("push-ann"), 0);
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_label_that_is_deleted_after_the_task_started_is_who_was_in_it_then() {
+    let Post { world, jpush } = Post::new().await;
+    for username in ["ann", "bob"] {
+        user(&world, username, true).await;
+    }
+    vip(&world).await;
+    change(&world, &["ann", "bob"], true).await;
+    jpush.set_outage(Outage::Unavailable).await;
+    let new = task(TaskAudience::Label("vip".to_owned()), Strategy::VendorOnly);
+    let id = create(&world, new).await;
+    until_task(&world, id, |s| s.task.started_at.is_some()).await;
+    let command = DeleteLabel { app: "demo".to_owned(), name: "vip".to_owned() };
+    world.running.server.ledger.execute(Lane::Interactive, context(), command).await.unwrap();
+    // After a restart the audience is read again, as of the start.
+    let world = world.restart().await;
+    jpush.set_outage(Outage::None).await;
+    let done = until_task(&world, id, finished).await;
+    assert_eq!((done.task.users, done.task.unbound, done.targets()), (Some(2), Some(0), 2));
+    assert_eq!(count(&done, "jpush", "sent", ""), 2);
+    assert_eq!((jpush.accepted("push-ann"), jpush.accepted("push-bob")), (1, 1));
     world.stop().await;
 }
 

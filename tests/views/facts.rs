@@ -9,7 +9,7 @@ use std::{
 
 use domain::{
     Recorded,
-    facts::{Fact, Key, touched},
+    facts::{Fact, Key, forgets, touched},
 };
 use projections::registry;
 use pushledger::ledger::{Database, Ledger};
@@ -40,7 +40,13 @@ impl<'a> Folded<'a> {
 
     async fn apply(&mut self, recorded: &Recorded) {
         let place = recorded.place();
-        for key in touched(place, &recorded.event) {
+        let mut keys = touched(place, &recorded.event);
+        if forgets(&recorded.event) {
+            // A label that is deleted does not name who was in it.
+            let unnamed = |key: &&Key| matches!(key, Key::AccountLabels(_) | Key::Member { .. });
+            keys.extend(self.facts.keys().filter(unnamed).cloned());
+        }
+        for key in keys {
             let before = match self.facts.remove(&key) {
                 Some(fact) => fact,
                 None => self.empty.fact(key.clone()).await.unwrap(),

@@ -5,7 +5,7 @@
 
 mod touched;
 
-pub use touched::touched;
+pub use touched::{forgets, touched};
 
 use std::{
     cell::RefCell,
@@ -518,9 +518,12 @@ impl Fact {
                 Event::LabelCreated(_) => Fact::Count(count + 1),
                 _ => Fact::Count(count - 1),
             },
-            (Fact::Known(_), _) => Fact::Known(match (key, event) {
+            (Fact::Known(known), _) => Fact::Known(match (key, event) {
                 (Key::Member { account, .. }, Event::LabelMembersChanged(e)) => {
                     e.joined.contains(account)
+                }
+                (Key::Member { label, .. }, Event::LabelDeleted(_)) => {
+                    known && *place.stream != Stream::Label(*label)
                 }
                 _ => true,
             }),
@@ -592,13 +595,14 @@ fn evolve_labels(
     stream: Uuid,
     event: &Event,
 ) -> Vec<(Uuid, String)> {
+    // Whoever is among its members now joined; whoever is not left, or it was deleted.
     let mut labels = labels.to_vec();
-    if let (Key::AccountLabels(account), Event::LabelMembersChanged(e)) = (key, event) {
-        labels.retain(|(label, _)| *label != stream);
-        if e.joined.contains(account) {
-            let at = labels.partition_point(|(label, _)| *label < stream);
-            labels.insert(at, (stream, e.name.clone()));
-        }
+    labels.retain(|(label, _)| *label != stream);
+    if let (Key::AccountLabels(account), Event::LabelMembersChanged(e)) = (key, event)
+        && e.joined.contains(account)
+    {
+        let at = labels.partition_point(|(label, _)| *label < stream);
+        labels.insert(at, (stream, e.name.clone()));
     }
     labels
 }

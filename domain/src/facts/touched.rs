@@ -90,6 +90,13 @@ pub fn touched(place: Place<'_>, event: &Event) -> Vec<Key> {
     }
 }
 
+/// Whether an event may change facts that none of its keys name: a label that is deleted does not
+/// say who was in it, nor does an erasure tell names. It is seldom, so that all facts are read anew.
+#[must_use]
+pub fn forgets(event: &Event) -> bool {
+    matches!(event, Event::SubjectErased(_) | Event::LabelDeleted(_))
+}
+
 fn account_keys(place: Place<'_>, private: Option<&AccountPrivate>) -> Vec<Key> {
     let mut keys = Vec::new();
     if let Some(private) = private {

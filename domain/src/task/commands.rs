@@ -66,7 +66,7 @@ pub struct StartTask {
     pub chunk_devices: u32,
 }
 
-/// Cancels a task.
+/// Cancels a task. One that finished can still be cancelled for those that it is kept for.
 #[derive(Debug, Clone)]
 pub struct CancelTask {
     /// The app.
@@ -75,6 +75,8 @@ pub struct CancelTask {
     pub task: MessageId,
     /// What it came to so far.
     pub totals: Totals,
+    /// Whether something of it is kept for devices that are away.
+    pub kept: bool,
 }
 
 /// Ends a task whose devices all had their turn.
@@ -172,7 +174,12 @@ impl Decide for CancelTask {
     fn decide(&self, facts: &Facts) -> Result<Vec<Append>, Stop> {
         let task = facts.task(self.task)?.filter(|task| task.app == self.app);
         let task = task.ok_or(Rejection::UnknownTask)?;
-        if task.ended.is_some() {
+        let over = match task.ended {
+            None => false,
+            Some(How::Finished) => !self.kept,
+            Some(How::Cancelled) => true,
+        };
+        if over {
             return Err(Rejection::TaskOver.into());
         }
         let event = TaskEnded { how: How::Cancelled, totals: self.totals };

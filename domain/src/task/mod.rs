@@ -84,7 +84,8 @@ pub struct TaskStarted {
     pub chunk_devices: u32,
 }
 
-/// A task ended: no device gets it first from here on, save those that it is kept for.
+/// A task ended: no device gets it first from here on, save those that it is kept for. It may finish
+/// and then be cancelled, for these.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TaskEnded {
     /// How.
@@ -114,7 +115,8 @@ impl How {
     }
 }
 
-/// How many a task concerned, by the time that it ended.
+/// How many a task concerned, by the time that it ended. A cancelled task does not wait until its
+/// users are counted: there they are 0.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Totals {
     /// Users of the audience.

@@ -149,7 +149,11 @@ fn easemob() -> impl Strategy<Value = EasemobConfig> {
                 client_id,
                 client_secrets,
                 push_open,
-                limits: EasemobLimits { targets, ..EasemobLimits::default() },
+                limits: EasemobLimits {
+                    targets,
+                    broadcast_per_second: targets,
+                    ..EasemobLimits::default()
+                },
             }
         },
     )

@@ -131,6 +131,25 @@ fn easemob_config() -> AppConfig {
     }
 }
 
+/// The same with limits of its own.
+fn limited_config() -> AppConfig {
+    let mut config = easemob_config();
+    if let Some(easemob) = &mut config.easemob {
+        easemob.limits = EasemobLimits {
+            broadcast_per_second: 2,
+            message_per_second: 3,
+            task_query_per_second: 4,
+            receipt_per_second: 9,
+            registration_per_second: 5,
+            batch_delete_per_second: 6,
+            batch_status_per_second: 7,
+            binding_per_second: 8,
+            ..EasemobLimits::default()
+        };
+    }
+    config
+}
+
 /// An app that speaks Antelope.
 fn antelope_config(webhook: Option<&str>) -> AppConfig {
     let antelope = AntelopeConfig {
@@ -201,6 +220,7 @@ fn apps() -> Vec<(&'static str, Event)> {
         ("", AppCreated { config: config() }.into()),
         ("minimal", AppCreated { config: bare_config() }.into()),
         ("easemob", AppCreated { config: easemob_config() }.into()),
+        ("easemob-limits", AppCreated { config: limited_config() }.into()),
         ("antelope", AppCreated { config: antelope_config(None) }.into()),
         (
             "antelope",

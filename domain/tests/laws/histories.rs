@@ -285,7 +285,7 @@ impl TaskWish {
                 Command::StartTask(StartTask { task, now: at(60), chunk_devices: 3 })
             }
             TaskWish::Cancel => {
-                Command::CancelTask(CancelTask { app: APP.to_owned(), task, totals })
+                Command::CancelTask(CancelTask { app: APP.to_owned(), task, totals, kept: true })
             }
             TaskWish::Finish => Command::FinishTask(FinishTask { task, totals }),
             TaskWish::Record(chunk, attempt, devices) => {

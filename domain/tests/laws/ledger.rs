@@ -10,7 +10,7 @@ use std::{
 
 use domain::{
     Append, Decide, Event, Metadata, Recorded, Rejection, Stream,
-    facts::{Fact, Facts, Key, Stop, touched},
+    facts::{Fact, Facts, Key, Stop, forgets, touched},
     message::{Message, MessageId},
 };
 use uuid::Uuid;
@@ -64,7 +64,13 @@ impl Ledger {
             metadata: Metadata::default(),
             event,
         });
-        for key in touched(recorded.place(), &recorded.event) {
+        let mut keys = touched(recorded.place(), &recorded.event);
+        if forgets(&recorded.event) {
+            // The real one reads these anew; here they are evolved, which has to come to the same.
+            let unnamed = |key: &&Key| matches!(key, Key::AccountLabels(_) | Key::Member { .. });
+            keys.extend(self.touching.keys().filter(unnamed).cloned());
+        }
+        for key in keys {
             let mut kept = self.kept.borrow_mut();
             if let Some(fact) = kept.remove(&key) {
                 let fact = fact.evolve(&key, recorded.place(), &recorded.event);

@@ -189,6 +189,8 @@ fn members(ledger: &Ledger, label: Uuid) -> BTreeSet<Uuid> {
         if let Event::LabelMembersChanged(e) = &recorded.event {
             members.extend(&e.joined);
             members.retain(|member| !e.left.contains(member));
+        } else if matches!(recorded.event, Event::LabelDeleted(_)) {
+            members.clear();
         }
     }
     members

@@ -162,7 +162,8 @@ fn a_task_starts_once_and_not_before_its_time() {
 
 #[test]
 fn a_task_that_was_cancelled_before_its_time_never_starts() {
-    let cancel = CancelTask { app: APP.to_owned(), task: TASK, totals: Totals::default() };
+    let cancel =
+        CancelTask { app: APP.to_owned(), task: TASK, totals: Totals::default(), kept: false };
     let over = given([created(TASK, Audience::Everyone)])
         .when(cancel.clone())
         .then([ended(TASK, How::Cancelled)]);
@@ -172,8 +173,19 @@ fn a_task_that_was_cancelled_before_its_time_never_starts() {
 
 #[test]
 fn another_app_cannot_cancel_a_task() {
-    let cancel = CancelTask { app: "other".to_owned(), task: TASK, totals: Totals::default() };
+    let totals = Totals::default();
+    let cancel = CancelTask { app: "other".to_owned(), task: TASK, totals, kept: true };
     running().when(cancel).then_rejected(Rejection::UnknownTask);
+}
+
+#[test]
+fn a_task_that_finished_is_cancelled_once_and_only_while_something_is_kept() {
+    let cancel =
+        |kept| CancelTask { app: APP.to_owned(), task: TASK, totals: Totals::default(), kept };
+    let finished = running().and([ended(TASK, How::Finished)]);
+    let finished = finished.when(cancel(false)).then_rejected(Rejection::TaskOver);
+    let over = finished.when(cancel(true)).then([ended(TASK, How::Cancelled)]);
+    over.when(cancel(true)).then_rejected(Rejection::TaskOver);
 }
 
 #[test]

@@ -14,7 +14,7 @@ use super::uuid;
 use crate::{
     Fault,
     db::{self, Conn, Sql},
-    on, scalars,
+    on, rows, scalars,
 };
 
 /// A device of an audience, with what it takes to reach it.
@@ -167,12 +167,12 @@ macro_rules! devices_of {
     };
 }
 
-/// Who is in the label `$1` as of position `$2`: nobody in one that was deleted.
+/// Who is in the label `$1` as of position `$2`: nobody in one that was deleted, as its end is the
+/// end of all that are in it.
 macro_rules! members {
     () => {
         "label_members WHERE label = $1 AND from_position <= $2 \
-         AND (to_position IS NULL OR to_position > $2) AND label IN (SELECT label FROM labels \
-         WHERE label = $1 AND (to_position IS NULL OR to_position > $2))"
+         AND (to_position IS NULL OR to_position > $2)"
     };
 }
 
@@ -249,4 +249,59 @@ pub async fn users_of_app(conn: &mut Conn<'_>, app: &str, as_of: i64) -> Result<
         sqlx::query_as(BOUND).bind(app).bind(as_of).fetch_one(&mut *c).await?,
     ));
     Ok(Users { users: all.unsigned_abs(), unbound: (all - bound).max(0).unsigned_abs() })
+}
+
+/// How many registered devices an app had as of a position. It reads every device of the app once.
+///
+/// # Errors
+/// [`Fault`] when the database fails.
+pub async fn devices_of_app(conn: &mut Conn<'_>, app: &str, as_of: i64) -> Result<u64, Fault> {
+    const SQL: &str = "SELECT COUNT(*) FROM devices WHERE app = $1 AND from_position <= $2 \
+         AND (to_position IS NULL OR to_position > $2) AND status <> 2";
+    let (count,): (i64,) = on!(conn.again(), c => {
+        sqlx::query_as(SQL).bind(app).bind(as_of).fetch_one(&mut *c).await?
+    });
+    Ok(count.unsigned_abs())
+}
+
+/// How many users some registered devices had, as of a position.
+///
+/// # Errors
+/// [`Fault`] when the database fails.
+pub async fn users_with(conn: &mut Conn<'_>, numbers: &[i64], as_of: i64) -> Result<u64, Fault> {
+    const SQL: Sql = scalars!(
+        "SELECT COUNT(DISTINCT account) FROM devices WHERE from_position <= $2 \
+         AND (to_position IS NULL OR to_position > $2) AND status <> 2 \
+         AND number IN (SELECT CAST(value AS BIGINT) FROM ",
+        ")"
+    );
+    let (sql, numbers) = (conn.text(SQL), db::list(numbers)?);
+    let (count,): (i64,) = on!(conn.again(), c => {
+        sqlx::query_as(sql).bind(numbers).bind(as_of).fetch_one(&mut *c).await?
+    });
+    Ok(count.unsigned_abs())
+}
+
+/// How many users had a registered device whose number is in one of these spans, as of a position.
+///
+/// # Errors
+/// [`Fault`] when the database fails.
+pub async fn users_in(
+    conn: &mut Conn<'_>,
+    app: &str,
+    spans: &[(i64, i64)],
+    as_of: i64,
+) -> Result<u64, Fault> {
+    // SQLite then goes through the spans and looks each up, and never through all devices for each.
+    const SQL: Sql = rows!(
+        "SELECT COUNT(DISTINCT d.account) FROM ",
+        " CROSS JOIN devices d WHERE d.app = $2 AND d.number >= CAST(list.value->>0 AS BIGINT) \
+         AND d.number <= CAST(list.value->>1 AS BIGINT) AND d.from_position <= $3 \
+         AND (d.to_position IS NULL OR d.to_position > $3) AND d.status <> 2"
+    );
+    let (sql, spans) = (conn.text(SQL), db::list(spans)?);
+    let (count,): (i64,) = on!(conn.again(), c => {
+        sqlx::query_as(sql).bind(spans).bind(app).bind(as_of).fetch_one(&mut *c).await?
+    });
+    Ok(count.unsigned_abs())
 }

@@ -42,9 +42,13 @@ pub(super) async fn apply(conn: &mut Conn<'_>, page: &[&Recorded]) -> Result<(),
             Event::LabelDeleted(_) => {
                 const SQL: &str =
                     "UPDATE labels SET version = $2, to_position = $3 WHERE label = $1";
+                const MEMBERS: &str = "UPDATE label_members SET to_position = $2 \
+                     WHERE label = $1 AND to_position IS NULL";
                 on!(conn.again(), c => {
-                    let query = sqlx::query(SQL).bind(label).bind(recorded.version);
-                    query.bind(recorded.position).execute(&mut *c).await?.rows_affected()
+                    let query = sqlx::query(SQL).bind(&label).bind(recorded.version);
+                    query.bind(recorded.position).execute(&mut *c).await?;
+                    let query = sqlx::query(MEMBERS).bind(&label).bind(recorded.position);
+                    query.execute(&mut *c).await?.rows_affected()
                 });
             }
             Event::LabelMembersChanged(e) => {

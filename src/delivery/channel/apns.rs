@@ -15,7 +15,7 @@ use serde::Deserialize;
 
 use super::{
     config::{ApnsConfig, base},
-    fields::{data, move_to, own},
+    fields::{data, move_to, own, with_badge, with_click},
     template::{Options, Piece, Template},
     verdict::{Verdict, by_status, for_all},
 };
@@ -52,7 +52,9 @@ pub fn template(
     };
     let headers = headers(config, &own, kind, options)?;
 
-    let mut payload = data(notification, options);
+    // Apple's devices open the app and count nothing up: the app itself can do both.
+    let mut payload =
+        with_badge(with_click(data(notification, options), notification), notification);
     if let Some(ext) = own.read::<Object>("ext") {
         payload.merge(ext);
     }
@@ -146,7 +148,7 @@ fn headers(
 }
 
 /// Easemob's names of what is in `aps.alert`.
-const ALERT: [(&str, &str); 10] = [
+pub(super) const ALERT: [(&str, &str); 10] = [
     ("title", "title"),
     ("subTitle", "subtitle"),
     ("content", "body"),

@@ -100,6 +100,13 @@ pub struct HuaweiConfig {
     /// The id in the address of a push, if it is another than the Client ID.
     #[serde(default)]
     pub app_id: Option<String>,
+    /// The user name and the key that sign receipts, as Huawei's console has them; without both no
+    /// receipt is taken from there.
+    #[serde(default)]
+    pub receipt_user: Option<String>,
+    /// The key.
+    #[serde(default)]
+    pub receipt_key: Option<Secret>,
     /// Instead of `https://push-api.cloud.huawei.com`.
     #[serde(default)]
     pub base_url: Option<String>,

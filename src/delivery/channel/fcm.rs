@@ -14,7 +14,7 @@ use serde::Deserialize;
 
 use super::{
     config::{FcmConfig, base},
-    fields::{as_texts, data, move_to, own, snaked},
+    fields::{as_texts, data, move_to, own, snaked, with_badge, with_click},
     template::{Options, Piece, Template, following},
     verdict::{Verdict, by_status, for_all},
 };
@@ -95,11 +95,10 @@ fn basics(notification: &Notification, options: &Options) -> Object {
         aps(notification)
     };
     let payload = Object::new().with("aps", &aps);
+    // FCM opens no address, and Apple's devices count nothing up: the app itself can do both.
+    let for_app = with_badge(with_click(data(notification, options), notification), notification);
     let apns = Object::new().with("headers", &headers).with("payload", &payload);
-    message
-        .with("data", &as_texts(&data(notification, options)))
-        .with("android", &android)
-        .with("apns", &apns)
+    message.with("data", &as_texts(&for_app)).with("android", &android).with("apns", &apns)
 }
 
 /// What only Android has. It cannot open an address by itself.

@@ -2,7 +2,7 @@
 //! objects for one vendor, whose names are turned from Easemob's spelling into the vendor's.
 
 use domain::{
-    notification::Notification,
+    notification::{BadgeChange, Notification},
     object::{Object, raw},
     vendor::Unfit,
 };
@@ -12,6 +12,9 @@ use super::template::Options;
 
 /// Name of the message's id among the sender's pairs.
 pub(super) const MESSAGE_ID: &str = "messageId";
+/// Names among the sender's pairs of what a click does, and of what the icon's number grows by.
+const CLICK: &str = "clickAction";
+const BADGE: &str = "badgeAddNum";
 /// Longest object for one vendor, in bytes of JSON text. No vendor takes a payload as large.
 const MAX_OVERRIDE_BYTES: usize = 16 * 1024;
 /// Levels of a vendor's object whose names are turned.
@@ -22,6 +25,31 @@ pub(super) fn data(notification: &Notification, options: &Options) -> Object {
     let mut data = notification.ext.clone();
     if data.get(MESSAGE_ID).is_none() {
         data.put(MESSAGE_ID, &options.message.to_string());
+    }
+    data
+}
+
+/// The same with what a click does, where the vendor has no field for all of it.
+pub(super) fn with_click(mut data: Object, notification: &Notification) -> Object {
+    let click = &notification.click;
+    let mut action = Object::new();
+    for (name, value) in
+        [("url", &click.url), ("action", &click.action), ("activity", &click.activity)]
+    {
+        if let Some(value) = value {
+            action.put(name, value);
+        }
+    }
+    if !action.is_empty() && data.get(CLICK).is_none() {
+        data.put(CLICK, &action);
+    }
+    data
+}
+
+/// The same with what the number on the icon grows by, where the vendor can only set it.
+pub(super) fn with_badge(mut data: Object, notification: &Notification) -> Object {
+    if let (Some(BadgeChange::Add(by)), None) = (notification.badge.change, data.get(BADGE)) {
+        data.put(BADGE, &by);
     }
     data
 }

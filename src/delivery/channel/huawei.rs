@@ -2,18 +2,23 @@
 //! messages by the REST API" (developer.huawei.com, HMSCore-References `https-send-api`: request,
 //! response, codes, flow control).
 //!
+//! What it tells later follows "Message receipts" (the same, `msg-receipt-guide`).
+//!
 //! One call takes 1,000 tokens. HTTP 200 is no success: the body has a code, and of a partial
 //! failure a list of tokens inside a text. There is no idempotency key.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
+use base64::{Engine, engine::general_purpose::STANDARD};
 use domain::{
     notification::{BadgeChange, Notification},
     object::Object,
     vendor::{Class, Unfit, Vendor},
 };
+use hmac::{Hmac, KeyInit, Mac};
 use reqwest::header::HeaderMap;
 use serde::Deserialize;
+use sha2::Sha256;
 
 use super::{
     config::{HuaweiConfig, base},
@@ -21,6 +26,7 @@ use super::{
     template::{Options, Piece, Template, following},
     verdict::{Verdict, by_status, for_all},
 };
+use crate::delivery::receipts::{Receipt, Told};
 
 /// Tokens of one call.
 pub const BATCH_TOKENS: usize = 1000;
@@ -28,6 +34,8 @@ pub const BATCH_TOKENS: usize = 1000;
 pub const MAX_PAYLOAD_BYTES: usize = 4096;
 /// Longest time to live, in s: 15 days.
 pub const MAX_TTL_SECONDS: u32 = 1_296_000;
+/// How far the time of a signature may be from now, in µs.
+const SIGNED_MICROS: u64 = 600_000_000;
 /// Largest badge number.
 const MAX_BADGE: i64 = 99;
 /// Where Huawei is.
@@ -58,6 +66,9 @@ pub fn template(
             given.put("data", &pairs.text());
         }
         message.merge(snaked(&given, &["data"]));
+        // Receipts name the message by it.
+        let tag = options.message.to_string();
+        message.merge(Object::new().with("android", &Object::new().with("bi_tag", &tag)));
     }
     let start = "{\"message\":{\"token\":[".to_owned();
     let end = format!("]{}{}", following(&message), following(&envelope));
@@ -197,6 +208,70 @@ fn unexplained(status: u16) -> Verdict {
         503 => Verdict::of(Class::Throttled).code("503"),
         _ => by_status(status),
     }
+}
+
+/// What Huawei tells of tokens later, in the form for Android and HarmonyOS up to 4; `None` if it is
+/// not of that form. What names no message of ours is left out.
+#[must_use]
+pub fn receipts(body: &[u8]) -> Option<Vec<Receipt>> {
+    let Receipts { statuses } = serde_json::from_slice(body).ok()?;
+    let receipt = |status: Status| {
+        let message = status.bi_tag.parse().ok()?;
+        let at = status.timestamp.checked_mul(1_000)?;
+        let told = match status.status {
+            0 => Told::Received,
+            // The app is gone; the token is no longer the device's.
+            2 | 5 => Told::Dead,
+            // Switched off, away for long, replaced, bounded: the document's other codes.
+            _ => Told::NotNow,
+        };
+        let (token, code) = (status.token, status.status.to_string());
+        Some(Receipt { message, token, at, code, told })
+    };
+    Some(statuses.into_iter().filter_map(receipt).collect())
+}
+
+#[derive(Deserialize)]
+struct Receipts {
+    statuses: Vec<Status>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Status {
+    #[serde(default)]
+    bi_tag: String,
+    token: String,
+    status: i64,
+    /// In ms.
+    #[serde(default)]
+    timestamp: i64,
+}
+
+/// Whether a call with receipts is signed with the app's user name and key, now (µs). The signature
+/// is of a time and a nonce, not of the body: it says who calls. Older consoles use the key as it
+/// is, newer ones what it is in base64.
+#[must_use]
+pub fn signed(config: &HuaweiConfig, header: &str, now: i64) -> bool {
+    let (Some(user), Some(key)) = (&config.receipt_user, &config.receipt_key) else { return false };
+    let mut parts: HashMap<&str, &str> = HashMap::new();
+    // A value of base64 has `=` of its own.
+    parts.extend(header.split(';').filter_map(|part| part.trim().split_once('=')));
+    let part = |name: &str| parts.get(name).map(|value| value.trim());
+    let (Some(time), Some(nonce), Some(value)) = (part("timestamp"), part("nonce"), part("value"))
+    else {
+        return false;
+    };
+    let at = time.parse::<i64>().ok().and_then(|ms| ms.checked_mul(1_000));
+    let recent = at.is_some_and(|at| now.abs_diff(at) <= SIGNED_MICROS);
+    let Ok(value) = STANDARD.decode(value) else { return false };
+    let text = format!("{time}{nonce}{user}");
+    let of_key = |key: &[u8]| {
+        let Ok(mac) = Hmac::<Sha256>::new_from_slice(key) else { return false };
+        mac.chain_update(text.as_bytes()).verify_slice(&value).is_ok()
+    };
+    let decoded = STANDARD.decode(key.reveal());
+    recent && (of_key(key.reveal().as_bytes()) || decoded.is_ok_and(|key| of_key(&key)))
 }
 
 /// Where access tokens come from.

@@ -15,8 +15,9 @@ use serde::Deserialize;
 
 use super::{
     config::{JpushConfig, base},
-    fields::{data, own},
+    fields::{data, own, with_click},
     template::{Options, Piece, Template, following},
+    third_party,
     verdict::{Verdict, by_status, for_all, seconds},
 };
 
@@ -33,8 +34,8 @@ const MAX_BADGE: i64 = 99;
 /// Where JPush is.
 const HOST: &str = "https://api.jpush.cn";
 
-/// What all calls of a message have in common. The caller's object `jpush`, in JPush's own names,
-/// is laid over it.
+/// What all calls of a message have in common. The caller's objects for the vendors that JPush
+/// speaks to are turned into its names, and the object `jpush`, in JPush's own, is laid over all.
 ///
 /// # Errors
 /// [`Unfit`] when the payload is too large.
@@ -50,17 +51,27 @@ pub fn template(
         let message = Object::new().with("msg_content", &id).with("extras", &extras);
         body.put("message", &message);
     } else {
-        let shown = Object::new()
+        let mut shown = Object::new()
             .with("alert", notification.content())
             .with("android", &android(notification, &extras))
-            .with("ios", &ios(notification, &extras));
+            .with("ios", &ios(notification, with_click(extras.clone(), notification))?);
+        if let Some(hmos) = third_party::hmos(notification, &extras)? {
+            shown.put("hmos", &hmos);
+        }
         body.put("notification", &shown);
     }
     let ttl = options.ttl_seconds.min(MAX_TTL_SECONDS);
-    let sending = Object::new()
+    let mut sending = Object::new()
         .with("time_to_live", &ttl)
         // The API and its clients differ in what they take when it is absent.
         .with("apns_production", &config.apns_production);
+    if let Some(id) = third_party::collapse_id(notification)? {
+        sending.put("apns_collapse_id", &id);
+    }
+    let channels = third_party::channels(notification)?;
+    if !channels.is_empty() {
+        sending.put("third_party_channel", &channels);
+    }
     body.put("options", &sending);
 
     let mut over = own(notification, "jpush")?;
@@ -110,7 +121,7 @@ fn android(notification: &Notification, extras: &Object) -> Object {
     android
 }
 
-fn ios(notification: &Notification, extras: &Object) -> Object {
+fn ios(notification: &Notification, extras: Object) -> Result<Object, Unfit> {
     let mut alert = Object::new().with("title", notification.title());
     if let Some(sub_title) = &notification.sub_title {
         alert.put("subtitle", sub_title);
@@ -122,7 +133,9 @@ fn ios(notification: &Notification, extras: &Object) -> Object {
         Some(BadgeChange::Set(to)) => ios.put("badge", &to),
         None => {}
     }
-    ios.with("extras", extras)
+    ios.put("extras", &extras);
+    third_party::over_ios(notification, &mut ios)?;
+    Ok(ios)
 }
 
 fn check_size(body: &Object) -> Result<(), Unfit> {

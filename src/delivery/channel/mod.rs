@@ -18,6 +18,7 @@ pub mod huawei;
 pub mod jpush;
 mod sender;
 mod template;
+mod third_party;
 mod verdict;
 
 pub use access::Channel;

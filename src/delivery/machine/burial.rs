@@ -50,7 +50,7 @@ pub(super) async fn bury(
 }
 
 /// Whether a device got a token after the time at which it died (µs), if the vendor says when.
-async fn lives(
+pub(in crate::delivery) async fn lives(
     server: &Server,
     device: i64,
     binding: &Binding,

@@ -14,6 +14,8 @@ mod room;
 mod task;
 mod wording;
 
+pub(super) use burial::lives;
+
 use std::{
     collections::{HashMap, HashSet},
     sync::{

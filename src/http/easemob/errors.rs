@@ -258,7 +258,7 @@ fn illegal(family: Option<Family>, description: &str) -> Answer {
             let (status, name) = (StatusCode::BAD_REQUEST, "IllegalArgumentException");
             Answer::named(status, name, description)
         }
-        Some(Family::User | Family::Token) | None => {
+        Some(Family::User | Family::Token | Family::Vendor) | None => {
             let (error, exception) = ("illegal_argument", "IllegalArgumentException");
             Answer::new(StatusCode::BAD_REQUEST, error, exception, description)
         }
@@ -290,12 +290,14 @@ fn rejected(family: Option<Family>, rejection: &Rejection) -> Answer {
                 "RequiredPropertyNotFoundException",
                 "Entity user requires a property named username",
             ),
-            Some(Family::Push | Family::User | Family::Token) | None => Answer::new(
-                StatusCode::NOT_FOUND,
-                "service_resource_not_found",
-                "UserNotFoundException",
-                "Service resource not found",
-            ),
+            Some(Family::Push | Family::User | Family::Token | Family::Vendor) | None => {
+                Answer::new(
+                    StatusCode::NOT_FOUND,
+                    "service_resource_not_found",
+                    "UserNotFoundException",
+                    "Service resource not found",
+                )
+            }
         },
         Rejection::UserTaken(username) => Answer::new(
             StatusCode::BAD_REQUEST,

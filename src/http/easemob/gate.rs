@@ -21,6 +21,7 @@ use super::{
     errors::{Denied, Problem},
     fields::{Fields, username},
     interface::{Family, Interface},
+    receipts,
 };
 use crate::{
     access::{Access, Origin},
@@ -39,6 +40,8 @@ const MAX_KEY_BYTES: usize = 200;
 pub enum Caller {
     /// Nobody: a token call.
     Nobody,
+    /// A push vendor.
+    Vendor,
     /// The app's server.
     App,
     /// A user.
@@ -82,7 +85,15 @@ impl Call {
         let easemob = config(&app)?;
         let caller = match interface.family() {
             Family::Token => Caller::Nobody,
-            Family::Push | Family::User | Family::Binding => {
+            Family::Vendor if parts.headers.contains_key(receipts::SIGNATURE) => {
+                let signature = parts.headers.get(receipts::SIGNATURE);
+                let signature = signature.and_then(|value| value.to_str().ok()).unwrap_or_default();
+                if !receipts::signed(&app, signature, started) {
+                    return Err(Problem::Denied(Denied::NotAllowed));
+                }
+                Caller::Vendor
+            }
+            Family::Push | Family::User | Family::Binding | Family::Vendor => {
                 admitted(server, &app, interface, &names, &parts.headers).await?
             }
         };

@@ -65,6 +65,8 @@ pub enum Interface {
     MessageByPost,
     /// Pushes a notification that is kept to everyone, as a task.
     Broadcast,
+    /// What Huawei tells of messages that it took.
+    HuaweiReceipts,
     /// How a task is doing.
     Task,
     /// What became of a task's deliveries.
@@ -84,27 +86,29 @@ pub enum Family {
     Binding,
     /// Tokens: plain JSON.
     Token,
+    /// Calls of push vendors: plain JSON, as each of them wants it.
+    Vendor,
 }
 
 struct Row(Interface, Method, &'static str, Group, Family);
 
-static ROWS: [Row; 31] = {
-    use Family::{Binding, Push, Token, User};
+static ROWS: [Row; 32] = {
+    use Family::{Binding, Push, Token, User, Vendor};
     use Group::{
-        Async, Broadcast, Everyone, KeptMessages, LabelUsers, Labels, Lists, Messages, Single,
-        Sync, Users,
+        Async, BatchDelete, BatchStatus, Bindings, Broadcast, Everyone, KeptMessages, LabelUsers,
+        Labels, Lists, Messages, Receipts, Registration, Single, Sync, TaskQueries, Users,
     };
     [
         Row(Interface::Token, Method::POST, "token", Group::Token, Token),
-        Row(Interface::RegisterUsers, Method::POST, "users", Users, User),
+        Row(Interface::RegisterUsers, Method::POST, "users", Registration, User),
         Row(Interface::ListUsers, Method::GET, "users", Users, User),
-        Row(Interface::RemoveUsers, Method::DELETE, "users", Users, User),
-        Row(Interface::UsersStatus, Method::POST, "users/batch/status", Users, User),
+        Row(Interface::RemoveUsers, Method::DELETE, "users", BatchDelete, User),
+        Row(Interface::UsersStatus, Method::POST, "users/batch/status", BatchStatus, User),
         Row(Interface::User, Method::GET, "users/{username}", Users, User),
         Row(Interface::RemoveUser, Method::DELETE, "users/{username}", Users, User),
         Row(Interface::UserStatus, Method::GET, "users/{username}/status", Users, User),
-        Row(Interface::Bind, Method::PUT, "users/{username}/push/binding", Users, Binding),
-        Row(Interface::Bindings, Method::GET, "users/{username}/push/binding", Users, Binding),
+        Row(Interface::Bind, Method::PUT, "users/{username}/push/binding", Bindings, Binding),
+        Row(Interface::Bindings, Method::GET, "users/{username}/push/binding", Bindings, Binding),
         Row(Interface::CreateLabel, Method::POST, "push/label", Labels, Push),
         Row(Interface::Labels, Method::GET, "push/label", Labels, Push),
         Row(Interface::Label, Method::GET, "push/label/{label}", Labels, Push),
@@ -123,9 +127,10 @@ static ROWS: [Row; 31] = {
         Row(Interface::Message, Method::GET, "push/message/{id}", KeptMessages, Push),
         Row(Interface::MessageByPost, Method::POST, "push/message/{id}", KeptMessages, Push),
         Row(Interface::Broadcast, Method::POST, "push/task/broadcast", Broadcast, Push),
-        Row(Interface::Task, Method::GET, "push/task/{id}", Labels, Push),
-        Row(Interface::TaskStatistics, Method::GET, "push/task/{id}/statistics", Labels, Push),
-        Row(Interface::CancelTask, Method::DELETE, "push/task/{id}", Labels, Push),
+        Row(Interface::HuaweiReceipts, Method::POST, "push/report/huawei", Receipts, Vendor),
+        Row(Interface::Task, Method::GET, "push/task/{id}", TaskQueries, Push),
+        Row(Interface::TaskStatistics, Method::GET, "push/task/{id}/statistics", TaskQueries, Push),
+        Row(Interface::CancelTask, Method::DELETE, "push/task/{id}", TaskQueries, Push),
     ]
 };
 
@@ -234,6 +239,7 @@ impl Interface {
             | Interface::Message
             | Interface::MessageByPost
             | Interface::Broadcast
+            | Interface::HuaweiReceipts
             | Interface::Task
             | Interface::TaskStatistics
             | Interface::CancelTask => false,
@@ -270,7 +276,8 @@ impl Interface {
             | Interface::PushList
             | Interface::PushEveryone
             | Interface::KeepMessage
-            | Interface::Broadcast => true,
+            | Interface::Broadcast
+            | Interface::HuaweiReceipts => true,
             Interface::ListUsers
             | Interface::RemoveUsers
             | Interface::User

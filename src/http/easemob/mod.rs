@@ -13,6 +13,7 @@ mod members;
 mod message;
 mod outcome;
 mod push;
+mod receipts;
 mod status;
 mod task;
 mod token;
@@ -189,6 +190,7 @@ async fn dispatch(
         Interface::KeepMessage => message::keep(server, &call).await,
         Interface::Message | Interface::MessageByPost => message::read(server, &call).await,
         Interface::Broadcast => task::broadcast(server, &call).await,
+        Interface::HuaweiReceipts => receipts::huawei(server, &call).await,
         Interface::Task => task::status(server, &call).await,
         Interface::TaskStatistics => task::statistics(server, &call).await,
         Interface::CancelTask => task::cancel(server, &call).await,
@@ -243,7 +245,9 @@ fn envelope(call: &Call, reply: Reply, duration: i64) -> String {
     };
     let action = || Some(call.interface.method().as_str().to_lowercase());
     let envelope = match call.interface.family() {
-        Family::Token => return bare.data.map_or_else(String::new, |data| data.get().to_owned()),
+        Family::Token | Family::Vendor => {
+            return bare.data.map_or_else(String::new, |data| data.get().to_owned());
+        }
         Family::Push => bare,
         Family::Binding => Envelope { action: action(), ..bare },
         Family::User => Envelope {

@@ -106,7 +106,7 @@ impl Seen {
                 && accepted.targets.is_empty()
             {
                 let unbound = accepted.unbound > 0;
-                self.nobody = Some(if unbound { NO_BINDING } else { "appUser not exists" });
+                self.nobody = Some(if unbound { NO_BINDING } else { NO_USER });
             }
             if let Event::DeliveriesAdvanced(advanced) = &recorded.event {
                 let sent = advanced.steps.iter().filter(|step| step.what == Progress::Sent);
@@ -192,7 +192,20 @@ fn share(delivery: &Delivery, away: bool) -> Share {
     }
 }
 
-const NO_BINDING: &str = "no push binding";
+/// Nobody has the name.
+pub const NO_USER: &str = "appUser not exists";
+/// There is no token of a vendor that the app has, or no device at all.
+pub const NO_BINDING: &str = "no push binding";
+
+/// The word for a delivery that ended so.
+#[must_use]
+pub fn desc(ending: Ending) -> &'static str {
+    match ended(ending) {
+        Outcome::Failed(desc) | Outcome::Error(desc) => desc,
+        // No ending is a success.
+        Outcome::Taken(_) | Outcome::Kept(_) => "",
+    }
+}
 
 /// The one table from endings to the vocabulary.
 fn ended(ending: Ending) -> Outcome {

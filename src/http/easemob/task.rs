@@ -3,9 +3,9 @@
 //! are our own additions: the documents say that the id is for statistics, and name no call for
 //! them.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
-use chrono::{Duration, LocalResult, NaiveDateTime, TimeZone, Utc};
+use chrono::{Duration, LocalResult, NaiveDateTime, Offset, TimeZone, Utc};
 use domain::{
     message::{MessageId, MessagePrivate, Protocol, RawJson},
     task::{TaskAudience, TaskLimits},
@@ -14,25 +14,31 @@ use projections::{
     Fault, histogram,
     task_statistics::{CellRow, TaskStatistics},
 };
-use serde_json::{Map, Value, json, value::to_raw_value};
+use serde_json::{Value, json, value::to_raw_value};
 
 use super::{
     Reply,
     errors::Problem,
     fields::{Fields, raw_json, wrong},
     gate::Call,
-    message,
+    message, outcome,
     push::{payload, strategy},
 };
 use crate::{
     app::Server,
-    delivery::tasks::{self, NewTask},
+    delivery::{
+        reach::{self, Reach},
+        tasks::{self, NewTask},
+    },
     ledger::Done,
 };
 
 /// How soon and how late a task may be scheduled.
 const SOONEST: Duration = Duration::hours(1);
 const LATEST: Duration = Duration::days(30);
+/// Taken from a time that clocks skip, read as UTC, this leads to before their change: no zone is so
+/// far from UTC.
+const SURELY_BEFORE: Duration = Duration::hours(24);
 /// Form of `startDate`, in the app's zone.
 const DATE: &str = "%Y-%m-%d %H:%M:%S";
 /// Longest wait for the views to know a task.
@@ -97,7 +103,8 @@ async fn create(
     Ok(tasks::create(server, call.context_once(server)?, new).await?)
 }
 
-/// `startDate` in µs. A time that a change of clocks skips or repeats is the first after it.
+/// `startDate` in µs. A time that a change of clocks repeats is the first of the two; one that it
+/// skips counts as if the clocks had not been changed, so 2:30 is what they then call 3:30.
 fn start_at(call: &Call, fields: &Fields<'_>, now: i64) -> Result<Option<i64>, Problem> {
     let Some(text) = fields.text("startDate")? else { return Ok(None) };
     let form = || wrong("startDate", "must have the form yyyy-MM-dd HH:mm:ss");
@@ -105,8 +112,9 @@ fn start_at(call: &Call, fields: &Fields<'_>, now: i64) -> Result<Option<i64>, P
     let at = match call.app.timezone.from_local_datetime(&date) {
         LocalResult::Single(at) | LocalResult::Ambiguous(at, _) => at,
         LocalResult::None => {
-            let later = call.app.timezone.from_local_datetime(&(date + Duration::hours(1)));
-            later.earliest().ok_or_else(form)?
+            let before = call.app.timezone.offset_from_utc_datetime(&(date - SURELY_BEFORE));
+            let at = date.checked_sub_offset(before.fix()).ok_or_else(form)?;
+            call.app.timezone.from_utc_datetime(&at)
         }
     };
     let now = chrono::DateTime::<Utc>::from_timestamp_micros(now).unwrap_or_default();
@@ -120,38 +128,57 @@ fn start_at(call: &Call, fields: &Fields<'_>, now: i64) -> Result<Option<i64>, P
 /// How a task is doing.
 pub(super) async fn status(server: &Arc<Server>, call: &Call) -> Result<Reply, Problem> {
     let found = find(server, call).await?;
-    let task = &found.task;
+    let (task, reach) = (&found.task, reach::reach(server, &found).await?);
     let state = match (&task.ended, task.started_at) {
         (Some(how), _) => how.as_str(),
         (None, Some(_)) => "running",
         (None, None) => "scheduled",
     };
     let date = |at: Option<i64>| at.map(|at| call.app.time(at));
-    Ok(Reply::data(json!({
+    let status = json!({
         "taskId": task.task.0, "status": state, "audience": task.kind, "label": task.label,
         "startDate": date(task.start_at), "createdAt": task.created_at / 1_000,
         "startedAt": task.started_at.map(|at| at / 1_000),
-        "endedAt": task.ended_at.map(|at| at / 1_000),
-        "users": task.users, "usersWithoutDevice": task.unbound, "targets": found.targets(),
-    })))
+        "endedAt": task.ended_at.map(|at| at / 1_000), "targets": found.targets(),
+    });
+    Ok(Reply::data(with(status, audience(&found, reach))))
+}
+
+/// Its audience in numbers, which are null as long as it waits; how many users it got to is null as
+/// long as that grows.
+fn audience(found: &TaskStatistics, reach: Option<Reach>) -> Value {
+    json!({
+        "unknownUsers": found.task.unresolved,
+        "users": reach.map(|reach| reach.users),
+        "usersWithoutDevice": reach.map(|reach| reach.unbound),
+        "devices": reach.map(|reach| reach.devices),
+        "usersReached": reach.and_then(|reach| reach.reached),
+    })
+}
+
+/// One object of two.
+fn with(mut object: Value, more: Value) -> Value {
+    if let (Value::Object(object), Value::Object(more)) = (&mut object, more) {
+        object.extend(more);
+    }
+    object
 }
 
 /// What became of a task's deliveries. `targets` is the sum of `deliveries`, always.
 pub(super) async fn statistics(server: &Arc<Server>, call: &Call) -> Result<Reply, Problem> {
     let found = find(server, call).await?;
-    let mut ended = Map::new();
+    let reach = reach::reach(server, &found).await?;
+    let mut ended: BTreeMap<&str, i64> = BTreeMap::new();
     for cell in found.cells.iter().filter(|cell| !cell.ended.is_empty()) {
-        let before = ended.get(&cell.ended).and_then(Value::as_i64).unwrap_or(0);
-        ended.insert(cell.ended.clone(), (before + cell.deliveries).into());
+        *ended.entry(&cell.ended).or_default() += cell.deliveries;
     }
     let cell = |cell: &CellRow| {
         json!({ "channel": cell.way, "stage": cell.stage, "ended": cell.ended,
                 "deliveries": cell.deliveries })
     };
-    let [handed_over, received, ..] = &found.latencies;
-    Ok(Reply::data(json!({
+    let [handed_over, received, displayed, acknowledged] = &found.latencies;
+    let statistics = json!({
         "taskId": found.task.task.0,
-        "users": found.task.users, "usersWithoutDevice": found.task.unbound,
         "targets": found.targets(),
         "sent": found.reached("sent"),
         "received": found.reached("received"),
@@ -159,9 +186,33 @@ pub(super) async fn statistics(server: &Arc<Server>, call: &Call) -> Result<Repl
         "acknowledged": found.reached("acknowledged"),
         "unobservable": found.unobservable(),
         "ended": ended,
+        "failures": failures(&found, reach)?,
         "deliveries": found.cells.iter().map(cell).collect::<Vec<_>>(),
-        "latencyMs": { "handedOver": quantiles(handed_over), "received": quantiles(received) },
-    })))
+        "latencyMs": { "handedOver": quantiles(handed_over), "received": quantiles(received),
+                       "displayed": quantiles(displayed),
+                       "acknowledged": quantiles(acknowledged) },
+    });
+    Ok(Reply::data(with(statistics, audience(&found, reach))))
+}
+
+/// What failed, in the words that `push/sync` has for it: deliveries that ended before they were
+/// handed over, users without a device, each of whom is one without a binding, and names that are
+/// nobody's.
+fn failures(
+    found: &TaskStatistics,
+    reach: Option<Reach>,
+) -> Result<BTreeMap<&'static str, i64>, Fault> {
+    let mut failures = BTreeMap::new();
+    for cell in found.cells.iter().filter(|cell| !cell.ended.is_empty() && !cell.got_to("sent")) {
+        let Some(ending) = cell.cell()?.ended else { continue };
+        *failures.entry(outcome::desc(ending)).or_default() += cell.deliveries;
+    }
+    let unbound = reach.map_or(0, |reach| i64::try_from(reach.unbound).unwrap_or(i64::MAX));
+    let users = [(outcome::NO_BINDING, unbound), (outcome::NO_USER, found.task.unresolved)];
+    for (desc, users) in users.into_iter().filter(|(_, users)| *users > 0) {
+        *failures.entry(desc).or_default() += users;
+    }
+    Ok(failures)
 }
 
 /// The median and the 99th percentile of a histogram, in ms; `null` without any.

@@ -68,7 +68,9 @@ async fn of_password(server: &Server, call: &Call, fields: &Fields<'_>) -> Resul
 async fn inherited(server: &Server, call: &Call, fields: &Fields<'_>) -> Result<Reply, Problem> {
     match caller(server, &call.app, bearer(&call.headers)).await? {
         Caller::App => {}
-        Caller::Nobody | Caller::User(..) => return Err(Problem::Denied(Denied::NotAllowed)),
+        Caller::Nobody | Caller::Vendor | Caller::User(..) => {
+            return Err(Problem::Denied(Denied::NotAllowed));
+        }
     }
     let name = fields.required("username")?;
     let create = fields.flag("autoCreateUser")?;
