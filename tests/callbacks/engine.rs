@@ -1,11 +1,14 @@
 //! What holds for every kind: receivers that are slow, wrong, dead or lie, and a server that dies.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use serde_json::json;
 use sim::{
     Admin,
-    receiver::{Answer, Receiver},
+    receiver::{Answer, Called, Receiver},
 };
 
 use super::{
@@ -84,9 +87,10 @@ async fn an_operator_sees_what_was_called_answered_and_given_up() {
     assert_eq!(app["callbackCounts"], json!([count("ANSWERED"), count("GIVEN_UP")]));
     let metrics = world.running.server.metrics.render();
     for line in [
-        "pushledger_callbacks_total{kind=\"ucloud_uplink\",outcome=\"answered\"} 1",
-        "pushledger_callbacks_total{kind=\"ucloud_uplink\",outcome=\"given_up\"} 1",
+        "pushledger_callbacks_total{kind=\"ucloud_uplink\",outcome=\"answered\",reason=\"\"} 1",
+        "pushledger_callbacks_total{kind=\"ucloud_uplink\",outcome=\"given_up\",reason=\"status\"} 1",
         "pushledger_callback_calls_total{kind=\"ucloud_uplink\",answered=\"yes\"} 5",
+        "pushledger_callback_call_seconds_count{kind=\"ucloud_uplink\"} 5",
         "pushledger_circuits_open 0",
     ] {
         assert!(metrics.contains(line), "{line} is not in {metrics}");
@@ -217,6 +221,9 @@ async fn a_kill_between_a_call_and_its_record_loses_nothing_and_doubles_have_the
     let admin = Admin::new(process.url(), ADMIN_TOKEN);
     let app = json!({ "appId": "demo", "uplink": { "callbackUrl": server.url("/") } });
     assert_eq!(admin.post("/admin/v1/apps", Some(&app)).await.unwrap().0, 201);
+    let hooked = Receiver::start(|| 0).await.unwrap();
+    let hook = json!({ "url": hooked.url("/"), "events": ["uplink.*"] });
+    assert_eq!(admin.post("/admin/v1/apps/demo/webhooks", Some(&hook)).await.unwrap().0, 201);
     let mut said = BTreeSet::new();
     for round in 0..3 {
         let ids: Vec<String> = (0..50).map(|n| format!("{round}-{n}")).collect();
@@ -230,7 +237,19 @@ async fn a_kill_between_a_call_and_its_record_loses_nothing_and_doubles_have_the
     }
     let got = async || contents(&server.calls()).into_iter().collect::<BTreeSet<_>>() == said;
     until("something was lost", got).await;
-    let mut by_id = std::collections::BTreeMap::new();
+    let hook_said = |call: &Called| {
+        let content = call.json()["data"]["private"]["content"].clone();
+        content.as_str().unwrap().to_owned()
+    };
+    let got = async || hooked.calls().iter().map(hook_said).collect::<BTreeSet<_>>() == said;
+    until("a webhook was lost", got).await;
+    let mut by_id = BTreeMap::new();
+    for call in hooked.calls() {
+        let first = by_id.entry(call.headers["webhook-id"].clone()).or_insert(call.body.clone());
+        assert_eq!(*first, call.body, "a double is another");
+    }
+    assert_eq!(by_id.len(), said.len(), "an event has two ids");
+    let mut by_id = BTreeMap::new();
     for call in server.calls() {
         let body = call.json();
         let entries = body["Data"].as_array().unwrap().iter();
