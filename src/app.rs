@@ -18,7 +18,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use uuid::Uuid;
 
 use crate::{
-    access::AccessLog,
+    access::{AccessLog, Proxies},
     audit::{
         Audit, eraser, sealer,
         witness::{FileWitness, Witness, lies_in},
@@ -79,6 +79,8 @@ pub struct Server {
     pub access: Arc<AccessLog>,
     /// Days for which that is kept.
     pub access_days: u32,
+    /// Whose word on where a request comes from is taken.
+    pub proxies: Proxies,
     /// The time.
     pub clock: Clock,
     /// Numbers of new messages.
@@ -224,6 +226,7 @@ impl Running {
             metrics,
             access,
             access_days: config.access_days,
+            proxies: Proxies::new(config.trusted_proxies.clone()),
             clock,
             ids,
             hub,
