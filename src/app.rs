@@ -44,7 +44,7 @@ use crate::{
     outbound::Outbound,
     query,
     secrets::{MasterKey, SecretError},
-    socket::{hub::Hub, presence::Presence},
+    socket::{departed, hub::Hub, presence::Presence},
     tokens::{Role, Tokens},
 };
 
@@ -336,7 +336,7 @@ async fn last_time(ledger: &Ledger) -> Result<i64, Fault> {
     Ok(page.events.last().map_or(0, |event| event.recorded_at))
 }
 
-/// Expiry and endings, on whichever node holds the lease.
+/// Expiry, endings and who is gone, on whichever node holds the lease.
 async fn duty(server: Arc<Server>, node: Uuid, stop: CancellationToken) {
     let lease = Lease::new(&server.ledger, &server.clock, "deliveries", node);
     let mut holding = false;
@@ -356,6 +356,7 @@ async fn duty(server: Arc<Server>, node: Uuid, stop: CancellationToken) {
             failed = expiry::run(&server) => report("expiry", failed),
             failed = endings::run(&server) => report("endings", failed),
             failed = closing::run(&server) => report("closing", failed),
+            failed = departed::run(&server) => report("presence", failed),
             failed = delivery::run(&server) => report("vendors", failed),
         }
         tokio::select! {

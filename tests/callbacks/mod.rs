@@ -5,6 +5,7 @@ mod antelope;
 mod changes;
 mod engine;
 mod feed;
+mod presence;
 mod schedules;
 mod stops;
 mod tencent;
