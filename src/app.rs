@@ -18,7 +18,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use uuid::Uuid;
 
 use crate::{
-    access::AccessLog,
+    access::{AccessLog, Proxies},
     audit::{
         Audit, eraser, sealer,
         witness::{FileWitness, Witness, lies_in},
@@ -44,7 +44,7 @@ use crate::{
     outbound::Outbound,
     query,
     secrets::{MasterKey, SecretError},
-    socket::{hub::Hub, presence::Presence},
+    socket::{departed, hub::Hub, presence::Presence},
     tokens::{Role, Tokens},
 };
 
@@ -79,6 +79,8 @@ pub struct Server {
     pub access: Arc<AccessLog>,
     /// Days for which that is kept.
     pub access_days: u32,
+    /// Whose word on where a request comes from is taken.
+    pub proxies: Proxies,
     /// The time.
     pub clock: Clock,
     /// Numbers of new messages.
@@ -228,6 +230,7 @@ impl Running {
             metrics,
             access,
             access_days: config.access_days,
+            proxies: Proxies::new(config.trusted_proxies.clone()),
             clock,
             ids,
             hub,
@@ -339,7 +342,7 @@ async fn last_time(ledger: &Ledger) -> Result<i64, Fault> {
     Ok(page.events.last().map_or(0, |event| event.recorded_at))
 }
 
-/// Expiry and endings, on whichever node holds the lease.
+/// Expiry, endings and who is gone, on whichever node holds the lease.
 async fn duty(server: Arc<Server>, node: Uuid, stop: CancellationToken) {
     let lease = Lease::new(&server.ledger, &server.clock, "deliveries", node);
     let mut holding = false;
@@ -359,6 +362,7 @@ async fn duty(server: Arc<Server>, node: Uuid, stop: CancellationToken) {
             failed = expiry::run(&server) => report("expiry", failed),
             failed = endings::run(&server) => report("endings", failed),
             failed = closing::run(&server) => report("closing", failed),
+            failed = departed::run(&server) => report("presence", failed),
             failed = delivery::run(&server) => report("vendors", failed),
         }
         tokio::select! {

@@ -38,6 +38,16 @@ pub struct Options {
         value_delimiter = ','
     )]
     pub callback_allow: Option<Vec<IpNet>>,
+    /// A network of proxies whose `X-Forwarded-For` says who calls; repeat it for more
+    #[arg(
+        long = "trusted-proxy",
+        env = "PUSHLEDGER_TRUSTED_PROXY",
+        global = true,
+        value_name = "CIDR",
+        value_delimiter = ','
+    )]
+    #[serde(rename = "trusted-proxy")]
+    pub trusted_proxies: Option<Vec<IpNet>>,
     /// A file outside the data directory to which every signed checkpoint is appended
     #[arg(long, env = "PUSHLEDGER_WITNESS", global = true, value_name = "FILE")]
     pub witness: Option<PathBuf>,
@@ -67,6 +77,8 @@ pub struct Config {
     pub admin_token: Option<String>,
     /// Networks beside the public Internet that calls to apps' URLs may reach.
     pub callback_allow: Vec<IpNet>,
+    /// Networks of proxies whose `X-Forwarded-For` says who calls.
+    pub trusted_proxies: Vec<IpNet>,
     /// The file that witnesses checkpoints, if there is one.
     pub witness: Option<PathBuf>,
     /// Days for which the access log is kept.
@@ -109,6 +121,7 @@ impl Options {
             master_key: self.master_key.or(file.master_key),
             admin_token: self.admin_token.or(file.admin_token),
             callback_allow: self.callback_allow.or(file.callback_allow).unwrap_or_default(),
+            trusted_proxies: self.trusted_proxies.or(file.trusted_proxies).unwrap_or_default(),
             witness: self.witness.or(file.witness),
             access_days: self
                 .access_days

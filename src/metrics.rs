@@ -8,7 +8,10 @@ use std::{
 };
 
 use crate::feed::rebuild::State;
-use domain::message::Progress;
+use domain::{
+    callback::{Kind, Outcome, Reason},
+    message::Progress,
+};
 use prometheus_client::{
     encoding::{EncodeLabelSet, text::encode},
     metrics::{
@@ -42,6 +45,7 @@ pub struct Metrics {
     requests: Family<RequestLabel, Counter>,
     callbacks: Family<CallbackLabel, Counter>,
     callback_calls: Family<CallLabel, Counter>,
+    callback_call_time: Family<KindLabel, Histogram, fn() -> Histogram>,
     callbacks_waiting: Gauge,
     circuits_open: Gauge,
     seals_refused: Gauge,
@@ -66,6 +70,12 @@ struct AccessLabel {
 struct CallbackLabel {
     kind: &'static str,
     outcome: &'static str,
+    reason: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct KindLabel {
+    kind: &'static str,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -147,7 +157,7 @@ impl Default for Metrics {
         let callbacks = Family::default();
         registry.register(
             "callbacks",
-            "Callbacks that were answered, postponed or given up, by kind",
+            "Callbacks that were answered, postponed or given up, by kind and reason",
             callbacks.clone(),
         );
         let callback_calls = Family::default();
@@ -155,6 +165,14 @@ impl Default for Metrics {
             "callback_calls",
             "Calls to apps' servers, by kind and whether any answer came",
             callback_calls.clone(),
+        );
+        let call_time = || Histogram::new(exponential_buckets(0.001, 2.0, 15));
+        let callback_call_time = Family::new_with_constructor(call_time as fn() -> Histogram);
+        registry.register_with_unit(
+            "callback_call",
+            "Time of one call to an app's server, answered or not, by kind",
+            Unit::Seconds,
+            callback_call_time.clone(),
         );
         let callbacks_waiting = Gauge::default();
         registry.register(
@@ -214,6 +232,7 @@ impl Default for Metrics {
             seals_refused,
             callbacks,
             callback_calls,
+            callback_call_time,
             callbacks_waiting,
             circuits_open,
             events,
@@ -308,15 +327,18 @@ impl Metrics {
         self.vendors.get_or_create(&label).inc_by(tokens as u64);
     }
 
-    /// A callback was answered, postponed or given up.
-    pub fn callback(&self, kind: &'static str, outcome: &'static str) {
-        self.callbacks.get_or_create(&CallbackLabel { kind, outcome }).inc();
+    /// A callback of a kind, or of none, was answered, postponed or given up.
+    pub fn callback(&self, kind: Option<Kind>, outcome: Outcome, reason: Option<Reason>) {
+        let kind = kind.map_or("unknown", Kind::name);
+        let (outcome, reason) = (outcome.name(), reason.map_or("", Reason::name));
+        self.callbacks.get_or_create(&CallbackLabel { kind, outcome, reason }).inc();
     }
 
-    /// An app's server was called, and answered or did not.
-    pub fn callback_called(&self, kind: &'static str, answered: bool) {
-        let answered = if answered { "yes" } else { "no" };
+    /// An app's server was called, and answered or did not after so long.
+    pub fn callback_called(&self, kind: Kind, answered: bool, took: Duration) {
+        let (kind, answered) = (kind.name(), if answered { "yes" } else { "no" });
         self.callback_calls.get_or_create(&CallLabel { kind, answered }).inc();
+        self.callback_call_time.get_or_create(&KindLabel { kind }).observe(took.as_secs_f64());
     }
 
     /// Callbacks that wait in memory, and receivers that are left alone.

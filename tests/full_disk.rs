@@ -12,9 +12,12 @@ use serde_json::json;
 use sim::{Admin, Caller, Device, DeviceOptions};
 use tempfile::TempDir;
 
-use crate::harness::{
-    ADMIN_TOKEN, PACKAGE, Process, UMS_APP, UMS_KEY, UMS_SYSTEM, UMS_SYSTEM_KEY, code, message, ok,
-    registration, until,
+use crate::{
+    callbacks::hand_in,
+    harness::{
+        ADMIN_TOKEN, PACKAGE, Process, UMS_APP, UMS_KEY, UMS_SYSTEM, UMS_SYSTEM_KEY, code, message,
+        ok, registration, until,
+    },
 };
 
 /// Size of the disk, in MiB.
@@ -141,6 +144,16 @@ async fn a_full_disk_refuses_pushes_for_now_loses_nothing_and_heals_without_a_re
         assert!(code == "A00001" || id.is_some(), "{code}");
         accepted.extend(id);
     }
+    let (mut uplinks, mut number) = (Vec::new(), 0);
+    until("a full disk took every uplink", async || {
+        number += 1;
+        let (id, text) = (format!("gw-{number}"), "x".repeat(10_000));
+        let (status, _) = hand_in(&url, &[(&id, "185", &text)]).await;
+        assert!(matches!(status, 200 | 503), "{status}");
+        uplinks.push((id, text, status));
+        status == 503
+    })
+    .await;
     let unregister = json!({ "appPackage": PACKAGE });
     assert_eq!(code(&caller, "/ums/v2/unreg", &unregister).await, "A00001");
     for id in &accepted {
@@ -156,6 +169,12 @@ async fn a_full_disk_refuses_pushes_for_now_loses_nothing_and_heals_without_a_re
     })
     .await;
     assert!(disk.server.runs());
+    // The gateway sends again all that it has no good answer for, and more.
+    for (id, text, status) in &uplinks {
+        let again = hand_in(&url, &[(id, "185", text)]).await;
+        let new = u8::from(*status == 503);
+        assert_eq!(again, (200, json!({ "accepted": new, "repeated": 1 - new })), "{id}");
+    }
     // Each accepted push comes once, and nothing that was refused.
     let mut device = Device::connect(DeviceOptions::new(&caller, PACKAGE)).await.unwrap();
     let mut came = BTreeSet::new();

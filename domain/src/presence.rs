@@ -21,9 +21,22 @@ pub struct PresenceChanged {
     /// Its user, where the app is called back about users.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub account: Option<Uuid>,
+    /// How it came to that, where it was not an ordinary connection that opened or was closed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub how: Option<Manner>,
     /// Which Antelope device it is, if it is one; `None` also once erased.
     #[serde(skip)]
     pub private: Option<Cid>,
+}
+
+/// How a device came or went, out of the ordinary.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Manner {
+    /// It took over from a connection that the same device still had.
+    TookOver,
+    /// Nothing was heard from it any more, or from the server that it was connected to.
+    TimedOut,
 }
 
 with_private!(PresenceChanged);

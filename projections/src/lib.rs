@@ -14,6 +14,7 @@ pub mod journal;
 pub mod latency;
 pub mod live;
 pub mod message_status;
+pub mod noted;
 pub mod pending;
 pub mod registry;
 pub mod task_chunks;
@@ -74,6 +75,7 @@ pub async fn apply(conn: &mut Conn<'_>, page: &[Recorded]) -> Result<(), Fault> 
     callbacks::apply(conn, page).await?;
     chats::apply(conn, page).await?;
     uplinks::apply(conn, page).await?;
+    noted::apply(conn, page).await?;
     let tasks = task_statistics::apply(conn, page).await?;
     task_chunks::apply(conn, page, &tasks, &mut moves).await?;
     delivery_stats::apply(conn, moves).await?;
@@ -102,4 +104,5 @@ pub const TABLES: &[&str] = &[
     "callbacks",
     "callback_counts",
     "chat_messages",
+    "noted_presence",
 ];

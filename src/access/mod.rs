@@ -8,6 +8,7 @@
 
 mod gathered;
 mod origin;
+mod proxies;
 pub mod store;
 
 use std::{
@@ -30,6 +31,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{clock::Clock, metrics::Metrics, tokens::Operator};
 use gathered::Gathered;
 pub use origin::{Denied, Origin};
+pub use proxies::Proxies;
 
 /// Reads that wait to be written, and rows of one transaction.
 const QUEUE_ROWS: usize = 1_024;

@@ -8,7 +8,7 @@ use axum::{
     http::{Extensions, Method, StatusCode},
 };
 
-use super::{Access, Outcome, operator};
+use super::{Access, Outcome, Proxies, operator};
 use crate::{http::RequestId, tokens::Operator};
 
 /// Where a request comes from, and what it asks for.
@@ -34,13 +34,13 @@ pub struct Denied {
 }
 
 impl Origin {
-    /// The origin of a request that has its id.
+    /// The origin of a request that has its id and came by way of these proxies, or none.
     #[must_use]
-    pub fn of(request: &Request, id: RequestId) -> Origin {
+    pub fn of(request: &Request, id: RequestId, proxies: &Proxies) -> Origin {
         let found = request.extensions();
-        let address = found.get::<ConnectInfo<SocketAddr>>();
+        let peer = found.get::<ConnectInfo<SocketAddr>>();
         Origin {
-            address: address.map(|ConnectInfo(address)| address.ip().to_canonical()),
+            address: peer.map(|ConnectInfo(peer)| proxies.caller(peer.ip(), request.headers())),
             request: id,
             method: request.method().clone(),
             path: found.get::<MatchedPath>().cloned(),
@@ -51,6 +51,12 @@ impl Origin {
     #[must_use]
     pub fn noted(extensions: &Extensions) -> Origin {
         extensions.get::<Origin>().cloned().unwrap_or_default()
+    }
+
+    /// The address of who calls, if it is known.
+    #[must_use]
+    pub fn address(&self) -> Option<String> {
+        self.address.map(|address| address.to_string())
     }
 
     /// The route.
@@ -82,7 +88,7 @@ impl Origin {
     pub fn answered(&self, caller: String) -> Access {
         let access = Access::answered(caller, self.via(), self.operation());
         Access {
-            address: self.address.map(|address| address.to_string()),
+            address: self.address(),
             request: Some(self.request.0.to_string()).filter(|id| !id.is_empty()),
             ..access
         }

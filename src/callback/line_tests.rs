@@ -7,7 +7,7 @@ use std::sync::Arc;
 use domain::callback::{Kind, Outcome, Reason, State, Verdict};
 
 use super::{
-    budget::{Budget, Share},
+    budget::{Budget, MAX_BYTES, MAX_CALLBACKS, Share},
     kind::{Endpoint, Entry},
     line::{Item, LATE_MICROS, Line, PAGE, Placed, QUEUE, QUEUE_BYTES, What},
 };
@@ -322,4 +322,22 @@ fn a_receiver_is_over_once_nothing_is_left_of_it() {
     assert!(line.look(0, 9).is_some());
     assert!(line.looked(9, false, None).is_empty());
     assert!(line.is_over());
+}
+
+#[test]
+fn a_receiver_that_takes_nothing_leaves_most_of_the_memory_to_others() {
+    for kind in Kind::ALL {
+        for bytes in [1, QUEUE_BYTES / 16] {
+            let mut line = line(kind);
+            // What is held behind others that wait in the view counts too.
+            line.kept(1, i64::MAX);
+            let takes = |position: &i64| {
+                !matches!(line.place(sized(*position, bytes), false), Placed::Leaves(..))
+            };
+            let taken = (2..).take_while(takes).count();
+            assert!(taken >= 16, "{kind:?}: {taken}");
+            assert!(taken <= MAX_CALLBACKS / 8, "{kind:?}: {taken}");
+            assert!(taken * bytes <= MAX_BYTES / 32, "{kind:?}: {taken} of {bytes} bytes");
+        }
+    }
 }

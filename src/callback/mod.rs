@@ -174,7 +174,8 @@ async fn follow(
         for (position, error) in batch.unreadable() {
             // Whom it concerns cannot be known.
             tracing::error!(position, error, "nobody is called about an event");
-            server.metrics.callback("unknown", Outcome::GivenUp.name());
+            let (outcome, reason) = (Outcome::GivenUp, Some(Reason::Unreadable));
+            server.metrics.callback(None, outcome, reason);
         }
         engine.tracker.read(batch.last());
         reading.reached(batch.last());
@@ -345,7 +346,7 @@ impl Engine {
     async fn settle_at(&self, receiver: &Arc<Receiver>, position: i64, again: bool, state: State) {
         let settled = Settled { receiver: Arc::clone(receiver), position, again, state };
         receiver.line().settling(position, again, &state);
-        self.server.metrics.callback(receiver.kind.name(), state.outcome.name());
+        self.server.metrics.callback(Some(receiver.kind), state.outcome, state.reason);
         // The recorder outlives every lane.
         let _ = self.settled.send(settled).await;
     }

@@ -4,7 +4,7 @@
 
 use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use domain::{
@@ -280,8 +280,9 @@ impl Receiver {
         entries: &[Entry],
     ) -> Result<Answer, CallError> {
         let request = endpoint.request(entries, engine.server.clock.now())?;
+        let begun = Instant::now();
         let answer = engine.server.outbound.send(request, endpoint.limits()).await;
-        engine.server.metrics.callback_called(self.kind.name(), answer.is_ok());
+        engine.server.metrics.callback_called(self.kind, answer.is_ok(), begun.elapsed());
         answer
     }
 

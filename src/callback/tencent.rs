@@ -10,6 +10,7 @@ use domain::{
     chat::{Chat, Payload},
     facts::{Fact, Key},
     message::{Message, MessageAccepted, MessageId, MessagePrivate, Progress, RawJson, Stage},
+    presence::Manner,
     route::Strategy,
 };
 use projections::{Fault, chats};
@@ -117,6 +118,15 @@ struct Changed<'a> {
     callback_command: &'static str,
     event_time: i64,
     info: Info<'a>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    kicked_device: Option<[Kicked; 1]>,
+}
+
+/// What a device was whose connection another took over.
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct Kicked {
+    platform: &'static str,
 }
 
 #[derive(Serialize)]
@@ -166,7 +176,7 @@ pub(super) async fn entry(server: &Server, recorded: &Recorded) -> Result<Option
         Event::RecallRequested(_) => withdrawn(server, recorded).await,
         Event::PresenceChanged(e) => {
             let Some(account) = e.account else { return Ok(None) };
-            changed(server, recorded, account, e.online).await
+            changed(server, recorded, account, (e.online, e.how)).await
         }
         _ => Ok(None),
     }
@@ -238,16 +248,22 @@ async fn changed(
     server: &Server,
     recorded: &Recorded,
     account: Uuid,
-    online: bool,
+    (online, how): (bool, Option<Manner>),
 ) -> Result<Option<Entry>, Fault> {
     let fact = server.ledger.remembered(Key::Addresses(account)).await?;
     let Fact::Addresses(Some(found)) = fact else { return Ok(None) };
     let Some(user) = found.addresses.tencent.as_deref() else { return Ok(None) };
-    let (action, reason) = if online { ("Login", "Register") } else { ("Disconnect", "LinkClose") };
+    let (action, reason) = match (online, how) {
+        (true, _) => ("Login", "Register"),
+        (false, Some(Manner::TimedOut)) => ("Disconnect", "TimeOut"),
+        (false, None | Some(Manner::TookOver)) => ("Disconnect", "LinkClose"),
+    };
+    let kicked = online && how == Some(Manner::TookOver);
     let changed = Changed {
         callback_command: TencentCallback::StateChange.command(),
         event_time: recorded.recorded_at / 1_000,
         info: Info { action, account: user, reason },
+        kicked_device: kicked.then_some([Kicked { platform: UNKNOWN }]),
     };
     let about = (TencentCallback::StateChange, "", UNKNOWN);
     entry_of(recorded, account, about, &changed).map(Some)

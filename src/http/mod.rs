@@ -76,7 +76,7 @@ async fn identify(State(server): State<Arc<Server>>, mut request: Request, next:
     let path = request.extensions().get::<MatchedPath>().map(|path| path.as_str().to_owned());
     let span = tracing::info_span!("request", id = %id, path = path.unwrap_or_default());
     request.extensions_mut().insert(RequestId(Arc::clone(&id)));
-    let origin = Origin::of(&request, RequestId(Arc::clone(&id)));
+    let origin = Origin::of(&request, RequestId(Arc::clone(&id)), &server.proxies);
     request.extensions_mut().insert(origin.clone());
     let mut response = next.run(request).instrument(span).await;
     let denied = response.extensions_mut().remove::<Denied>();

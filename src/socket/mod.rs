@@ -1,9 +1,11 @@
 //! The device gateway: `GET /connect`, a WebSocket on which devices get their messages and answer.
 //! [`hub`] follows the ledger and hands each event to the connections it concerns; [`session`] is
 //! one connection, [`unanswered`] what it waits for; [`frames`] is what goes over it; [`presence`]
-//! tells other nodes who is connected here. `docs/socket.md` is the contract.
+//! tells other nodes who is connected here, and [`departed`] the ledger who was connected to one that
+//! died. `docs/socket.md` is the contract.
 
 mod antelope;
+pub mod departed;
 mod easemob;
 mod frames;
 pub mod hub;

@@ -92,6 +92,19 @@ impl Presence {
         Ok(found)
     }
 
+    /// The nodes that live.
+    ///
+    /// # Errors
+    /// [`Fault`] when the database fails.
+    pub(super) async fn living(&self) -> Result<HashSet<String>, Fault> {
+        const SQL: &str = "SELECT node FROM nodes WHERE until > $1";
+        let now = self.now();
+        let mut checkout = self.pool.checkout().await?;
+        let nodes: Vec<(String,)> =
+            on!(checkout.conn(), c => sqlx::query_as(SQL).bind(now).fetch_all(&mut *c).await?);
+        Ok(nodes.into_iter().map(|(node,)| node).collect())
+    }
+
     /// Keeps the table current until told to stop, then takes this node's rows out of it.
     pub async fn run(self: Arc<Self>, stop: CancellationToken) {
         let mut beat = pin!(self.clock.sleep_until(0));

@@ -12,7 +12,7 @@ use domain::{
     device::Device,
     facts::{Fact, Key},
     message::{Ending, MessageId, Progress, RecallOp, RecallResult, Reporter, Step},
-    presence::{NotePresence, PresenceChanged},
+    presence::{Manner, NotePresence, PresenceChanged},
 };
 use futures_util::{StreamExt, stream::FuturesUnordered};
 use projections::{
@@ -92,6 +92,7 @@ pub(super) async fn run(
     device: Device,
     socket: WebSocket,
 ) {
+    let former = takes_over(&server, &app, &device).await;
     let mut subscription = server.hub.subscribe(app.id(), &device, server.presence.now());
     let (number, left) = (subscription.number, std::mem::take(&mut subscription.left));
     let mut session = Session {
@@ -110,11 +111,12 @@ pub(super) async fn run(
         socket,
     };
     session.waiting.take_over(left, session.server.clock.now());
-    session.note_presence(true).await;
+    session.note_presence(true, former.then_some(Manner::TookOver)).await;
     let end = session.serve(subscription).await;
+    let how = matches!(end, End::Close(code, why) if (code, why) == DEAD);
     // One that took over is there.
     if !matches!(end, End::Close(code, _) if code == CLOSE_REPLACED.0) {
-        session.note_presence(false).await;
+        session.note_presence(false, how.then_some(Manner::TimedOut)).await;
     }
     let (hub, now) = (Arc::clone(&session.server.hub), session.server.clock.now());
     hub.leave(session.device.number, number, session.waiting.leave(), now);
@@ -133,6 +135,21 @@ pub(super) async fn run(
             }
         }
     }
+}
+
+/// Whether the app is called back about its users' devices that come and go.
+fn is_told_of_users(app: &AppEntry) -> bool {
+    let tencent = app.config.tencent.as_ref();
+    tencent.is_some_and(|own| own.calls(TencentCallback::StateChange))
+}
+
+/// Whether a device still has a connection, as far as is known; asked only where the app is told.
+async fn takes_over(server: &Server, app: &AppEntry, device: &Device) -> bool {
+    if device.account.is_none() || !is_told_of_users(app) {
+        return false;
+    }
+    let present = server.presence.present(&[device.number]).await;
+    present.is_ok_and(|present| !present.is_empty())
 }
 
 /// Whether a connection failed because a frame is longer than is read at all.
@@ -250,18 +267,17 @@ impl Session {
     }
 
     /// Makes it an event that the device came or went, if its app is called back about that.
-    async fn note_presence(&mut self, online: bool) {
+    async fn note_presence(&mut self, online: bool, how: Option<Manner>) {
         let Some(app) = self.server.directory.known(self.app.id()) else { return };
-        let (antelope, tencent) = (&app.config.antelope, &app.config.tencent);
-        let wanted = antelope.as_ref().is_some_and(|own| own.state_webhook.is_some());
+        let antelope = app.config.antelope.as_ref();
+        let wanted = antelope.is_some_and(|own| own.state_webhook.is_some());
         let cid = self.device.cid().filter(|_| wanted);
-        let wanted = tencent.as_ref().is_some_and(|own| own.calls(TencentCallback::StateChange));
-        let account = self.device.account.filter(|_| wanted);
+        let account = self.device.account.filter(|_| is_told_of_users(&app));
         if cid.is_none() && account.is_none() {
             return;
         }
         let (device, private) = (self.device.number, cid.map(|cid| Cid { cid }));
-        let changed = PresenceChanged { device, online, account, private };
+        let changed = PresenceChanged { device, online, account, how, private };
         let command = NotePresence { changed, new_note: Uuid::now_v7() };
         let (actor, via) = ("server".to_owned(), "socket".to_owned());
         let metadata = Metadata { actor, via, ..Metadata::default() };

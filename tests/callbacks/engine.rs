@@ -1,18 +1,24 @@
 //! What holds for every kind: receivers that are slow, wrong, dead or lie, and a server that dies.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
-use serde_json::json;
+use serde_json::{Value, json};
 use sim::{
     Admin,
-    receiver::{Answer, Receiver},
+    receiver::{Answer, Called, Receiver},
 };
 
 use super::{
     called, called_in_time, configure, contents, count, hand_in, listed, receiver, replay,
     until_count,
 };
-use crate::harness::{ADMIN_TOKEN, PATIENCE, Place, Process, World, until};
+use crate::{
+    harness::{ADMIN_TOKEN, PATIENCE, Place, Process, World, until},
+    tencent::{self, IMPORT_MANY, SENDMSG, message, target},
+};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn each_way_to_answer_badly_has_a_reason_and_none_leads_elsewhere() {
@@ -84,9 +90,10 @@ async fn an_operator_sees_what_was_called_answered_and_given_up() {
     assert_eq!(app["callbackCounts"], json!([count("ANSWERED"), count("GIVEN_UP")]));
     let metrics = world.running.server.metrics.render();
     for line in [
-        "pushledger_callbacks_total{kind=\"ucloud_uplink\",outcome=\"answered\"} 1",
-        "pushledger_callbacks_total{kind=\"ucloud_uplink\",outcome=\"given_up\"} 1",
+        "pushledger_callbacks_total{kind=\"ucloud_uplink\",outcome=\"answered\",reason=\"\"} 1",
+        "pushledger_callbacks_total{kind=\"ucloud_uplink\",outcome=\"given_up\",reason=\"status\"} 1",
         "pushledger_callback_calls_total{kind=\"ucloud_uplink\",answered=\"yes\"} 5",
+        "pushledger_callback_call_seconds_count{kind=\"ucloud_uplink\"} 5",
         "pushledger_circuits_open 0",
     ] {
         assert!(metrics.contains(line), "{line} is not in {metrics}");
@@ -209,28 +216,73 @@ async fn what_waits_for_a_receiver_outlives_a_restart() {
     world.stop().await;
 }
 
+/// A call of Tencent's protocol that has to succeed.
+async fn tell(url: &str, path: &str, body: &Value) -> Value {
+    let call = reqwest::Client::new().post(format!("{url}{}", target(path)));
+    let answer = call.body(body.to_string()).send().await.unwrap();
+    let answer: Value = serde_json::from_slice(&answer.bytes().await.unwrap()).unwrap();
+    assert_eq!(answer["ErrorCode"], 0, "{answer}");
+    answer
+}
+
+/// Whether calls about so many events have as many ids, and the same bytes each time.
+fn doubles_are_the_same(calls: &[Called], header: &str, events: usize) {
+    let mut by_id = BTreeMap::new();
+    for call in calls {
+        let first = by_id.entry(call.headers[header].clone()).or_insert(call.body.clone());
+        assert_eq!(*first, call.body, "a double is another");
+    }
+    assert_eq!(by_id.len(), events, "an event has two ids");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_kill_between_a_call_and_its_record_loses_nothing_and_doubles_have_the_same_id() {
     let place = Place::new().await;
     let server = Receiver::start(|| 0).await.unwrap();
     let mut process = Process::start(&place).await;
     let admin = Admin::new(process.url(), ADMIN_TOKEN);
-    let app = json!({ "appId": "demo", "uplink": { "callbackUrl": server.url("/") } });
+    let chat = Receiver::start(|| 0).await.unwrap();
+    let mut section = tencent::section();
+    section["callbackUrl"] = json!(chat.url("/im"));
+    section["callbacks"] = json!(["C2C.CallbackAfterSendMsg"]);
+    let app = json!({ "appId": "demo", "uplink": { "callbackUrl": server.url("/") },
+                      "tencent": section });
     assert_eq!(admin.post("/admin/v1/apps", Some(&app)).await.unwrap().0, 201);
-    let mut said = BTreeSet::new();
+    let accounts = json!({ "Accounts": ["Ann", "bob"] });
+    tell(&process.url(), IMPORT_MANY, &accounts).await;
+    let hooked = Receiver::start(|| 0).await.unwrap();
+    let hook = json!({ "url": hooked.url("/"), "events": ["uplink.*"] });
+    assert_eq!(admin.post("/admin/v1/apps/demo/webhooks", Some(&hook)).await.unwrap().0, 201);
+    let (mut said, mut keys) = (BTreeSet::new(), BTreeSet::new());
     for round in 0..3 {
+        for number in 0..20 {
+            let sent = tell(&process.url(), SENDMSG, &message(round * 20 + number)).await;
+            keys.insert(sent["MsgKey"].as_str().unwrap().to_owned());
+        }
         let ids: Vec<String> = (0..50).map(|n| format!("{round}-{n}")).collect();
         let uplinks: Vec<_> = ids.iter().map(|id| (id.as_str(), "1", id.as_str())).collect();
         assert_eq!(hand_in(&process.url(), &uplinks).await.0, 200);
         said.extend(ids.iter().cloned());
         // At least one call came; whether it was recorded is left to chance.
-        server.after(round + 1, PATIENCE).await.expect("no call came");
+        let calls = usize::try_from(round).unwrap() + 1;
+        server.after(calls, PATIENCE).await.expect("no call came");
         process.kill();
         process = Process::start(&place).await;
     }
     let got = async || contents(&server.calls()).into_iter().collect::<BTreeSet<_>>() == said;
     until("something was lost", got).await;
-    let mut by_id = std::collections::BTreeMap::new();
+    let key = |call: &Called| call.json()["MsgKey"].as_str().unwrap().to_owned();
+    let got = async || chat.calls().iter().map(key).collect::<BTreeSet<_>>() == keys;
+    until("a callback about a message was lost", got).await;
+    doubles_are_the_same(&chat.calls(), "x-entry-ids", keys.len());
+    let hook_said = |call: &Called| {
+        let content = call.json()["data"]["private"]["content"].clone();
+        content.as_str().unwrap().to_owned()
+    };
+    let got = async || hooked.calls().iter().map(hook_said).collect::<BTreeSet<_>>() == said;
+    until("a webhook was lost", got).await;
+    doubles_are_the_same(&hooked.calls(), "webhook-id", said.len());
+    let mut by_id = BTreeMap::new();
     for call in server.calls() {
         let body = call.json();
         let entries = body["Data"].as_array().unwrap().iter();

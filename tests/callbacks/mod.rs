@@ -5,6 +5,8 @@ mod antelope;
 mod changes;
 mod engine;
 mod feed;
+mod presence;
+mod schedules;
 mod stops;
 mod tencent;
 mod ucloud;
@@ -48,7 +50,7 @@ async fn called_in_time(world: &World, receiver: &Receiver, calls: usize) -> Vec
 }
 
 /// A gateway hands in uplinks: id, phone and content of each.
-pub async fn hand_in(url: &str, uplinks: &[(&str, &str, &str)]) -> (u16, Value) {
+pub(crate) async fn hand_in(url: &str, uplinks: &[(&str, &str, &str)]) -> (u16, Value) {
     let messages: Vec<Value> = uplinks
         .iter()
         .map(|(id, phone, content)| {

@@ -4,13 +4,16 @@
 use std::{collections::HashMap, time::Duration};
 
 use domain::{Event, callback::Kind};
+use pushledger::{clock::Clock, config::Config};
 use serde_json::{Value, json};
 use sim::receiver::{Answer, Called, Receiver};
 
 use super::{called, called_in_time, count, listed, receiver, replay, until_count};
 use crate::{
-    harness::{World, until},
-    tencent::{APP, BATCH, SENDMSG, Tencent, WITHDRAW, message, message_with, next, text},
+    harness::{Place, RawClient, World, until},
+    tencent::{
+        APP, BATCH, SENDMSG, Tencent, WITHDRAW, answered, message, message_with, next, target, text,
+    },
 };
 
 const TOKEN: &str = "tok-7f3a";
@@ -385,7 +388,29 @@ async fn a_stop_does_not_wait_for_views_that_stand_still_and_the_callback_comes_
     assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
     assert_eq!(server.count(), 0);
     views.run("ROLLBACK").await;
-    let world = World::start(stopping.await.unwrap(), pushledger::clock::Clock::System).await;
+    let world = World::start(stopping.await.unwrap(), Clock::System).await;
     called(&server, 1).await;
     world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_sends_is_who_a_trusted_proxy_says_and_else_who_connects() {
+    for (trusted, caller) in [(&["127.0.0.0/8"][..], "203.0.113.7"), (&[], "127.0.0.1")] {
+        let place = Place::new().await;
+        let trusted_proxies = trusted.iter().map(|network| network.parse().unwrap()).collect();
+        let config = Config { trusted_proxies, ..place.config() };
+        let world = World::start_with(place, &config, Clock::System).await.with_app().await;
+        let server = receiver(&world).await;
+        let section = json!({ "callbackUrl": server.url("/im"), "callbackToken": TOKEN,
+                              "callbacks": ["C2C.CallbackAfterSendMsg"] });
+        let tencent = Tencent::of(world, section).await;
+        let header = ("x-forwarded-for".to_owned(), "198.51.100.1, 203.0.113.7".to_owned());
+        let mut client = RawClient::new(&tencent.world);
+        let body = message(1).to_string();
+        let sent = client.send("POST", &target(SENDMSG), &[header], body.as_bytes()).await;
+        assert_eq!(answered(&sent)["ErrorCode"], 0);
+        let calls = called(&server, 1).await;
+        checked(&calls[0], "C2C.CallbackAfterSendMsg", caller, "RESTAPI");
+        tencent.world.stop().await;
+    }
 }

@@ -104,6 +104,7 @@ impl Place {
             master_key: None,
             admin_token: Some(ADMIN_TOKEN.to_owned()),
             callback_allow: vec!["127.0.0.1/32".parse().unwrap()],
+            trusted_proxies: Vec::new(),
             witness: None,
             access_days: ACCESS_DAYS,
             chunk_devices: self.chunk_devices,
@@ -156,7 +157,13 @@ impl World {
     }
 
     pub async fn start(place: Place, clock: Clock) -> World {
-        let running = Running::start(&place.config(), clock.clone()).await.unwrap();
+        let config = place.config();
+        World::start_with(place, &config, clock).await
+    }
+
+    /// The same, configured otherwise than by its place.
+    pub async fn start_with(place: Place, config: &Config, clock: Clock) -> World {
+        let running = Running::start(config, clock.clone()).await.unwrap();
         let url = format!("http://{}", running.address);
         let admin = Admin::new(&url, ADMIN_TOKEN);
         World { place, running, clock, url, admin }

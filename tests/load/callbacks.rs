@@ -66,6 +66,7 @@ async fn main() -> Result<(), Failure> {
         master_key: None,
         admin_token: Some(TOKEN.to_owned()),
         callback_allow: vec!["127.0.0.1/32".parse()?],
+        trusted_proxies: Vec::new(),
         witness: None,
         access_days: pushledger::config::ACCESS_DAYS,
         chunk_devices: pushledger::config::CHUNK_DEVICES,

@@ -17,6 +17,7 @@ use domain::{
         AdvanceDeliveries, Ending, MessageId, MessagePrivate, Progress, Protocol, RawJson, Step,
         WithdrawMessage,
     },
+    presence::{NotePresence, PresenceChanged},
     push::{Destinations, Mode, PushMessage, PushSender},
     resend::Resend,
     route::Strategy,
@@ -199,6 +200,13 @@ pub(super) fn of_callbacks(random: &mut Random) -> Any {
     });
     let called = CallbacksCalled { kind, receiver, groups: groups.collect() };
     any(RecordCallbacks { called, new_record: Uuid::now_v7() })
+}
+
+/// A device that comes or goes, as far as its app is told of that.
+pub(super) fn of_presence(random: &mut Random) -> NotePresence {
+    let (device, online) = (1 + i64::try_from(random.below(4)).unwrap(), random.below(2) == 0);
+    let changed = PresenceChanged { device, online, account: None, how: None, private: None };
+    NotePresence { changed, new_note: Uuid::now_v7() }
 }
 
 /// A command on a device of an Easemob user. Some device ids are client ids of UMS devices.

@@ -55,13 +55,14 @@ pub(crate) async fn live(world: &World, seed: u64, steps: usize) {
         assert!(life.execute(|_| begin()).await);
     }
     // Callbacks and conversations have chances of their own, so that they change nobody else's.
-    let mut others = Random(seed ^ u64::MAX);
+    let (mut others, mut here) = (Random(seed ^ u64::MAX), Random(seed.rotate_left(32) ^ 1));
     for step in 0..steps {
         life.step().await;
         if step % 4 == 0 {
             life.execute(|_| commands::of_callbacks(&mut others)).await;
             life.execute(|_| commands::of_links(&mut others)).await;
             life.converse(&mut others).await;
+            life.execute(|_| commands::of_presence(&mut here)).await;
         }
     }
 }

@@ -24,7 +24,7 @@ use domain::{
         RecallRequested, RecallResult, Recalled, Reporter, Sender, Step, Target,
     },
     owner::{OwnerPrivate, OwnerRemoved, OwnerSet},
-    presence::PresenceChanged,
+    presence::{Manner, PresenceChanged},
     resend::Resend,
     route::Strategy as Way,
     task::{
@@ -554,10 +554,11 @@ fn kinds() -> Vec<BoxedStrategy<Event>> {
                 TaskEnded { how, totals: Totals { users, unbound, devices, chunks } }.into()
             })
             .boxed(),
-        (any::<i64>(), any::<bool>(), of(any::<u32>()), of(id()))
-            .prop_map(|(device, online, cid, account)| {
+        (any::<i64>(), any::<bool>(), of(any::<bool>()), of(any::<u32>()), of(id()))
+            .prop_map(|(device, online, how, cid, account)| {
+                let how = how.map(|over| if over { Manner::TookOver } else { Manner::TimedOut });
                 let private = cid.map(|cid| Cid { cid });
-                PresenceChanged { device, online, account, private }.into()
+                PresenceChanged { device, online, account, how, private }.into()
             })
             .boxed(),
         (of(any::<i64>()), any::<i64>(), uplink_private())

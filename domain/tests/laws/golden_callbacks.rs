@@ -7,7 +7,7 @@ use domain::{
     cid::Cid,
     erasure::{ErasedDevice, ErasurePrivate, Grounds, SubjectErased},
     message::Protocol,
-    presence::PresenceChanged,
+    presence::{Manner, PresenceChanged},
     task::packed::Packed,
     uplink::{Source, UplinkPrivate, UplinkReceived},
 };
@@ -39,15 +39,18 @@ pub(crate) fn uplinks() -> Vec<(&'static str, Event)> {
     let device = Source::Device { device: 42, protocol: Protocol::Antelope };
     let written_at = 1_573_552_778;
     let uplink = |source, private| UplinkReceived { source, written_at, private }.into();
-    let presence =
-        |online, private| PresenceChanged { device: 42, online, account: None, private }.into();
+    let presence = |online, how, private| {
+        PresenceChanged { device: 42, online, account: None, how, private }.into()
+    };
     let private_cid = Some(Cid { cid: 5_003_062 });
     vec![
         ("", uplink(Source::Sms, Some(private))),
         ("device", uplink(device, Some(bare))),
         ("erased", uplink(Source::Sms, None)),
-        ("", presence(true, private_cid)),
-        ("erased", presence(false, None)),
+        ("", presence(true, None, private_cid)),
+        ("took_over", presence(true, Some(Manner::TookOver), private_cid)),
+        ("timed_out", presence(false, Some(Manner::TimedOut), private_cid)),
+        ("erased", presence(false, None, None)),
     ]
 }
 

@@ -159,7 +159,8 @@ fn links() -> Vec<(&'static str, Event)> {
 
 pub(crate) fn examples(bare: AppConfig) -> Vec<(&'static str, Event)> {
     let [minimal, rich] = configs(bare);
-    let presence = PresenceChanged { device: 42, online: true, account: Some(ANN), private: None };
+    let (account, how, private) = (Some(ANN), None, None);
+    let presence = PresenceChanged { device: 42, online: true, account, how, private };
     let mut all = vec![
         ("tencent", AppCreated { config: minimal }.into()),
         ("tencent", AppChanged { config: rich }.into()),

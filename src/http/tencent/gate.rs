@@ -1,11 +1,11 @@
 //! The gate before every call: the query says which app and which account calls, and shows a
 //! signature of it. Only the app's own account may call.
 
-use std::{collections::HashMap, net::SocketAddr, sync::Arc};
+use std::{collections::HashMap, sync::Arc};
 
 use axum::{
     body::Bytes,
-    extract::{ConnectInfo, Query},
+    extract::Query,
     http::request::Parts,
 };
 use domain::{Decide, IdempotencyRef, Metadata, app::TencentConfig, object::Object};
@@ -44,8 +44,6 @@ impl Call {
         let query = Query::<HashMap<String, String>>::try_from_uri(&parts.uri);
         let query = query.map(|Query(query)| query).unwrap_or_default();
         let (app, _) = holder(server, &query, "identifier", true).await?;
-        let address = parts.extensions.get::<ConnectInfo<SocketAddr>>();
-        let caller = address.map(|ConnectInfo(address)| address.ip().to_canonical().to_string());
         let metadata = Metadata {
             actor: "cloud".to_owned(),
             via: "tencent".to_owned(),
@@ -53,6 +51,7 @@ impl Call {
             ..Metadata::default()
         };
         let origin = Origin::noted(&parts.extensions);
+        let caller = origin.address();
         Ok(Call { app, caller, body, metadata, origin })
     }
 
