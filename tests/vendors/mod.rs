@@ -2,8 +2,10 @@
 //! it does when a vendor refuses, fails or is away, and that nothing is lost or sent twice.
 //! [`each`] runs over all vendors ([`line`] is an app with any of them); the rest has JPush.
 
+mod chat;
 mod crossing;
 mod each;
+mod every_fault;
 mod faults;
 mod held;
 mod line;
