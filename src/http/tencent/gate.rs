@@ -3,11 +3,7 @@
 
 use std::{collections::HashMap, sync::Arc};
 
-use axum::{
-    body::Bytes,
-    extract::Query,
-    http::request::Parts,
-};
+use axum::{body::Bytes, extract::Query, http::request::Parts};
 use domain::{Decide, IdempotencyRef, Metadata, app::TencentConfig, object::Object};
 use uuid::Uuid;
 
