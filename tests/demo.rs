@@ -14,7 +14,7 @@ use std::{
 
 use serde_json::Value;
 
-use crate::harness::Place;
+use crate::harness::{Place, until};
 
 /// Longest wait for a line: a start registers thousands of users, and a crowd reports.
 const PATIENCE: std::time::Duration = std::time::Duration::from_secs(60);
@@ -23,6 +23,8 @@ const PATIENCE: std::time::Duration = std::time::Duration::from_secs(60);
 struct Demo {
     child: Child,
     lines: Receiver<String>,
+    /// All lines, whoever waits for which.
+    heard: Arc<Mutex<Vec<String>>>,
     log: Arc<Mutex<String>>,
     logging: Option<JoinHandle<()>>,
 }
@@ -38,9 +40,12 @@ impl Demo {
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let (printed, logged) = (child.stdout.take().unwrap(), child.stderr.take().unwrap());
         let (told, lines) = channel();
+        let heard = Arc::<Mutex<Vec<String>>>::default();
+        let all = Arc::clone(&heard);
         std::thread::spawn(move || {
             let lines = BufReader::new(printed).lines().map_while(Result::ok);
             // Who has heard enough has hung up.
+            let lines = lines.inspect(|line| all.lock().unwrap().push(line.clone()));
             lines.map(|line| told.send(line)).all(|sent| sent.is_ok())
         });
         let log = Arc::new(Mutex::new(String::new()));
@@ -50,7 +55,7 @@ impl Demo {
                 *into.lock().unwrap() += &(line + "\n");
             }
         });
-        Demo { child, lines, log, logging: Some(logging) }
+        Demo { child, lines, heard, log, logging: Some(logging) }
     }
 
     /// Asks it to end (SIGTERM), which it has to do well; gives all that it logged.
@@ -65,6 +70,12 @@ impl Demo {
     /// The lines up to the first that begins so, with that one.
     fn lines_to(&self, begin: &str) -> Vec<String> {
         self.lines_until(begin, |line| line.trim_start().starts_with(begin))
+    }
+
+    /// Waits until a line has that in it, whenever it was printed.
+    async fn heard(&self, part: &str) {
+        let found = async || self.heard.lock().unwrap().iter().any(|line| line.contains(part));
+        until(&format!("no line had {part:?}"), found).await;
     }
 
     fn lines_until(&self, what: &str, is_last: impl Fn(&str) -> bool) -> Vec<String> {
@@ -206,13 +217,17 @@ async fn push(demo: &Demo, call: &[String], targets: i64, failing: &[&str]) -> i
 async fn the_apps_server_is_told(demo: &Demo, printed: &[Vec<String>]) {
     for (path, code, told) in [
         ("/v4/openim/sendmsg", Some("ErrorCode"), "Callback Tencent (sign is right)"),
-        ("/v2/message/client/push", None, "Callback Antelope (sign is right)"),
+        ("/v2/message/client/push", None, "Callback Antelope device-message (sign is right)"),
         ("/uplink/v1/messages", None, "Callback UCloud uplink (no sign)"),
     ] {
         let call = printed.iter().find(|call| call[2].contains(path)).unwrap();
         let answer = make(call).await;
         assert!(code.is_none_or(|code| answer[code] == 0), "{answer}");
-        demo.lines_to(told);
+        demo.heard(told).await;
+    }
+    // Of the uplink a webhook is told too; and phone-1, linked as a cid, connected at the start.
+    for told in ["Callback Webhook", "Callback Antelope device-state"] {
+        demo.heard(&format!("{told} (sign is right)")).await;
     }
 }
 

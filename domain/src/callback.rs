@@ -152,6 +152,19 @@ pub enum Verdict {
     Gone,
 }
 
+impl Verdict {
+    /// Why the call failed, if it did.
+    #[must_use]
+    pub fn reason(self) -> Option<Reason> {
+        match self {
+            Verdict::Accepted => None,
+            Verdict::Failed { reason, .. } => Some(reason),
+            Verdict::Declined => Some(Reason::Status),
+            Verdict::Gone => Some(Reason::Gone),
+        }
+    }
+}
+
 /// Why a callback waits, or was given up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -326,6 +339,24 @@ pub struct Group {
     pub count: u32,
     /// Positions of the events that they are about, growing.
     pub callbacks: Packed,
+    /// The calls since they were recorded before; none of what was answered at its first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub attempts: Vec<Attempt>,
+}
+
+/// One call, as it went.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Attempt {
+    /// When it was made, in µs since the epoch.
+    pub at: i64,
+    /// How long it took, in ms.
+    pub took: u32,
+    /// HTTP status of the answer, if one came.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub status: Option<u16>,
+    /// Why it failed, if it did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<Reason>,
 }
 
 /// Where a callback stands, and why.
@@ -353,7 +384,14 @@ impl Group {
         positions.sort_unstable();
         positions.dedup();
         let count = u32::try_from(positions.len()).unwrap_or(u32::MAX);
-        Group { state, again, count, callbacks: Packed::growing(positions) }
+        let (callbacks, attempts) = (Packed::growing(positions), Vec::new());
+        Group { state, again, count, callbacks, attempts }
+    }
+
+    /// The same, with the calls that were made.
+    #[must_use]
+    pub fn after(self, attempts: Vec<Attempt>) -> Group {
+        Group { attempts, ..self }
     }
 }
 

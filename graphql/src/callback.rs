@@ -2,7 +2,7 @@
 
 use async_graphql::{Enum, ID, SimpleObject};
 use chrono::{DateTime, Utc};
-use domain::callback::Outcome;
+use domain::callback::{Attempt, Outcome, Reason};
 use projections::callbacks::{CallbackRow, CountRow};
 
 use crate::time;
@@ -59,6 +59,32 @@ pub(crate) struct Callback {
     due_at: Option<DateTime<Utc>>,
     /// When this was recorded.
     at: DateTime<Utc>,
+    /// Its calls, oldest first: the last 32.
+    attempts: Vec<CallbackAttempt>,
+}
+
+/// One call to an app's server, as it went.
+#[derive(SimpleObject)]
+pub(crate) struct CallbackAttempt {
+    /// When it was made.
+    at: DateTime<Utc>,
+    /// How long it took, in ms.
+    latency_ms: i64,
+    /// HTTP status of the answer, if one came.
+    status: Option<i64>,
+    /// Why it failed, if it did.
+    reason: Option<&'static str>,
+}
+
+impl From<Attempt> for CallbackAttempt {
+    fn from(attempt: Attempt) -> CallbackAttempt {
+        CallbackAttempt {
+            at: time(attempt.at),
+            latency_ms: attempt.took.into(),
+            status: attempt.status.map(i64::from),
+            reason: attempt.reason.map(Reason::name),
+        }
+    }
 }
 
 impl From<CallbackRow> for Callback {
@@ -73,6 +99,7 @@ impl From<CallbackRow> for Callback {
             status: row.status,
             due_at: row.due_at.map(time),
             at: time(row.at),
+            attempts: row.attempts.into_iter().map(CallbackAttempt::from).collect(),
         }
     }
 }

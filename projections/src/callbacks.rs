@@ -9,7 +9,7 @@ use std::{
 
 use domain::{
     Event, Recorded,
-    callback::{CallbacksCalled, CallbacksReplayed, Kind, Outcome, Reason},
+    callback::{Attempt, CallbacksCalled, CallbacksReplayed, Kind, Outcome, Reason},
 };
 use uuid::Uuid;
 
@@ -42,6 +42,8 @@ pub struct CallbackRow {
     pub due_at: Option<i64>,
     /// When this was recorded, in µs.
     pub at: i64,
+    /// The calls so far, of which the last [`MAX_ATTEMPTS`] are kept.
+    pub attempts: Vec<Attempt>,
 }
 
 /// How many callbacks of a receiver stand where.
@@ -60,8 +62,10 @@ pub struct CountRow {
 }
 
 /// Columns of a row, in the order in which it is written and read.
-const COLUMNS: [&str; 10] =
-    ["receiver", "position", "app", "kind", "outcome", "calls", "reason", "status", "due_at", "at"];
+const COLUMNS: [&str; 11] = [
+    "receiver", "position", "app", "kind", "outcome", "calls", "reason", "status", "due_at", "at",
+    "attempts",
+];
 
 static UPSERT: LazyLock<Insert> = LazyLock::new(|| {
     let set = COLUMNS[4..].iter().map(|c| format!("{c} = excluded.{c}")).collect::<Vec<_>>();
@@ -76,6 +80,8 @@ static COUNT: LazyLock<Insert> = LazyLock::new(|| {
     Insert::new("callback_counts", &columns, tail)
 });
 
+/// Calls that are listed of a callback. Of those that an operator asks for again there may be more.
+pub const MAX_ATTEMPTS: usize = 32;
 /// How long a callback that was answered in the end stays listed, in µs: 30 days.
 const LISTED_MICROS: i64 = 30 * 86_400 * 1_000_000;
 /// Callbacks that one statement asks again for.
@@ -116,9 +122,13 @@ impl Page {
                 self.rows.insert((receiver, row.position), row);
             }
             for position in positions {
-                if let Some(before) = self.rows.get(&(receiver, position)) {
+                let before = self.rows.remove(&(receiver, position));
+                if let Some(before) = &before {
                     self.count(receiver, before.outcome, app, kind, -1);
                 }
+                let mut attempts = before.map(|before| before.attempts).unwrap_or_default();
+                attempts.extend_from_slice(&group.attempts);
+                attempts.drain(..attempts.len().saturating_sub(MAX_ATTEMPTS));
                 self.count(receiver, outcome, app, kind, 1);
                 let row = CallbackRow {
                     receiver,
@@ -131,6 +141,7 @@ impl Page {
                     status: group.state.status.map(i64::from),
                     due_at: group.state.due_at,
                     at: recorded.recorded_at,
+                    attempts,
                 };
                 self.rows.insert((receiver, position), row);
                 self.dirty.insert((receiver, position));
@@ -181,6 +192,7 @@ impl Page {
                 row.status.into(),
                 row.due_at.into(),
                 row.at.into(),
+                written(&row.attempts)?.into(),
             ]);
         }
         UPSERT.run(conn, values).await?;
@@ -295,11 +307,34 @@ fn uuid(text: &str) -> Result<Uuid, Fault> {
     text.parse().map_err(|cause| Fault::stored("receiver", cause))
 }
 
-type Stored =
-    (String, i64, String, String, i64, i64, Option<String>, Option<i64>, Option<i64>, i64);
+/// Attempts as they are stored: JSON, or nothing.
+fn written(attempts: &[Attempt]) -> Result<Option<String>, Fault> {
+    let text = (!attempts.is_empty()).then(|| serde_json::to_string(attempts));
+    text.transpose().map_err(|cause| Fault::stored("attempts", cause))
+}
+
+fn read(attempts: Option<&str>) -> Result<Vec<Attempt>, Fault> {
+    let attempts = attempts.map(serde_json::from_str).transpose();
+    Ok(attempts.map_err(|cause| Fault::stored("attempts", cause))?.unwrap_or_default())
+}
+
+type Stored = (
+    String,
+    i64,
+    String,
+    String,
+    i64,
+    i64,
+    Option<String>,
+    Option<i64>,
+    Option<i64>,
+    i64,
+    Option<String>,
+);
 
 fn row(stored: Stored) -> Result<CallbackRow, Fault> {
-    let (receiver, position, app, kind, place, calls, reason, status, due_at, at) = stored;
+    let (receiver, position, app, kind, place, calls, reason, status, due_at, at, attempts) =
+        stored;
     Ok(CallbackRow {
         receiver: uuid(&receiver)?,
         position,
@@ -311,6 +346,7 @@ fn row(stored: Stored) -> Result<CallbackRow, Fault> {
         status,
         due_at,
         at,
+        attempts: read(attempts.as_deref())?,
     })
 }
 
@@ -327,8 +363,8 @@ pub async fn by_positions(
         return Ok(Vec::new());
     }
     const SQL: Sql = scalars!(
-        "SELECT receiver, position, app, kind, outcome, calls, reason, status, due_at, at \
-         FROM callbacks WHERE receiver = $2 AND position IN (SELECT CAST(list.value AS BIGINT) FROM ",
+        "SELECT receiver, position, app, kind, outcome, calls, reason, status, due_at, at, \
+         attempts FROM callbacks WHERE receiver = $2 AND position IN (SELECT CAST(list.value AS BIGINT) FROM ",
         ") ORDER BY position"
     );
     let (sql, list, receiver) = (conn.text(SQL), db::list(positions)?, receiver.to_string());
@@ -349,7 +385,7 @@ pub async fn due(
     limit: i64,
 ) -> Result<Vec<CallbackRow>, Fault> {
     const SQL: &str = "SELECT receiver, position, app, kind, outcome, calls, reason, status, \
-         due_at, at FROM callbacks WHERE receiver = $1 AND outcome = 1 AND due_at <= $2 \
+         due_at, at, attempts FROM callbacks WHERE receiver = $1 AND outcome = 1 AND due_at <= $2 \
          ORDER BY due_at, position LIMIT $3";
     let receiver = receiver.to_string();
     let rows: Vec<Stored> = on!(conn.again(), c => {
@@ -369,7 +405,7 @@ pub async fn in_order(
     limit: i64,
 ) -> Result<Vec<CallbackRow>, Fault> {
     const SQL: &str = "SELECT receiver, position, app, kind, outcome, calls, reason, status, \
-         due_at, at FROM callbacks WHERE receiver = $1 AND outcome = 1 ORDER BY position LIMIT $2";
+         due_at, at, attempts FROM callbacks WHERE receiver = $1 AND outcome = 1 ORDER BY position LIMIT $2";
     let receiver = receiver.to_string();
     let rows: Vec<Stored> = on!(conn.again(), c => {
         sqlx::query_as(SQL).bind(receiver).bind(limit).fetch_all(&mut *c).await?
@@ -447,7 +483,7 @@ pub async fn page(
     limit: i64,
 ) -> Result<Vec<CallbackRow>, Fault> {
     const SQL: &str = "SELECT receiver, position, app, kind, outcome, calls, reason, status, \
-         due_at, at FROM callbacks WHERE app = $1 AND outcome = $2 AND position < $3 AND position >= \
+         due_at, at, attempts FROM callbacks WHERE app = $1 AND outcome = $2 AND position < $3 AND position >= \
          COALESCE((SELECT position FROM callbacks WHERE app = $1 AND outcome = $2 \
          AND position < $3 ORDER BY position DESC LIMIT 1 OFFSET $4 - 1), 0) \
          ORDER BY position DESC, receiver";
@@ -472,7 +508,7 @@ pub async fn list(
     limit: i64,
 ) -> Result<Vec<CallbackRow>, Fault> {
     const SQL: &str = "SELECT receiver, position, app, kind, outcome, calls, reason, status, \
-         due_at, at FROM callbacks WHERE app = $1 AND outcome = $2 AND (position < $3 \
+         due_at, at, attempts FROM callbacks WHERE app = $1 AND outcome = $2 AND (position < $3 \
          OR (position = $3 AND receiver > $4)) ORDER BY position DESC, receiver LIMIT $5";
     let ((position, receiver), outcome) = (after, place(outcome));
     let rows: Vec<Stored> = on!(conn.again(), c => {

@@ -338,14 +338,20 @@ impl Engine {
         app.callbacks.iter().find(|own| own.receiver == receiver.id).map(Arc::clone)
     }
 
-    /// Has what came of an item recorded.
+    /// Has what came of an item recorded, which was not called about.
     async fn settle(&self, receiver: &Arc<Receiver>, item: &Item, state: State) {
         self.settle_at(receiver, item.position, item.again, state).await;
     }
 
+    /// The same of the callback about an event.
     async fn settle_at(&self, receiver: &Arc<Receiver>, position: i64, again: bool, state: State) {
-        let settled = Settled { receiver: Arc::clone(receiver), position, again, state };
-        receiver.line().settling(position, again, &state);
+        let (receiver, attempts) = (Arc::clone(receiver), Vec::new());
+        self.record(Settled { receiver, position, again, state, attempts }).await;
+    }
+
+    async fn record(&self, settled: Settled) {
+        let Settled { receiver, position, again, state, .. } = &settled;
+        receiver.line().settling(*position, *again, state);
         self.server.metrics.callback(Some(receiver.kind), state.outcome, state.reason);
         // The recorder outlives every lane.
         let _ = self.settled.send(settled).await;

@@ -9,7 +9,7 @@ use std::{
 
 use domain::{
     app::DisableWebhook,
-    callback::{Kind, Next, Outcome, Reason, State, Verdict},
+    callback::{Attempt, Kind, Next, Outcome, Reason, State, Verdict},
 };
 use futures_util::{StreamExt, stream};
 use projections::Fault;
@@ -20,6 +20,7 @@ use super::{
     budget::Share,
     kind::{self, Endpoint, Entry},
     line::{Item, Line, Placed, What},
+    record::Settled,
 };
 use crate::{
     ledger::Lane as LedgerLane,
@@ -216,10 +217,12 @@ impl Receiver {
         let entries: Vec<Entry> = entries.collect();
         let mut probe = batch.iter().any(|item| item.probe);
         let mut calls = batch.first().map_or(0, |item| item.calls);
+        let mut attempts = Vec::new();
         // What one event has to tell may take several calls.
         let mut left = &entries[..];
         let state = loop {
             let (part, rest) = left.split_at(left.len().min(policy.batch));
+            let (at, begun) = (clock.now(), Instant::now());
             let answer = tokio::select! {
                 answer = self.call(engine, endpoint, part) => answer,
                 // It may have arrived. It is made again as if it had not.
@@ -237,6 +240,8 @@ impl Receiver {
                 continue;
             }
             calls = calls.saturating_add(1);
+            let took = u32::try_from(begun.elapsed().as_millis()).unwrap_or(u32::MAX);
+            attempts.push(Attempt { at, took, status, reason: verdict.reason() });
             let state = |outcome, reason, due_at| State { outcome, calls, reason, status, due_at };
             let next = policy.next(calls, verdict);
             let is_soon = |pause| policy.ordered && pause <= SOON_MICROS;
@@ -269,7 +274,11 @@ impl Receiver {
             }
         };
         for item in &batch {
-            engine.settle(self, item, state).await;
+            // Ten thousand good ones a second are only counted.
+            let good = state.outcome == Outcome::Answered && state.calls <= 1 && !item.again;
+            let attempts = if good { Vec::new() } else { attempts.clone() };
+            let (receiver, position, again) = (Arc::clone(self), item.position, item.again);
+            engine.record(Settled { receiver, position, again, state, attempts }).await;
         }
     }
 

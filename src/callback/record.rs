@@ -9,7 +9,7 @@ use std::{
 
 use domain::{
     Metadata,
-    callback::{CallbacksCalled, Group, MAX_CALLBACKS, RecordCallbacks, State},
+    callback::{Attempt, CallbacksCalled, Group, MAX_CALLBACKS, RecordCallbacks, State},
 };
 use futures_util::{StreamExt, stream};
 use tokio::sync::mpsc;
@@ -34,6 +34,8 @@ pub(super) struct Settled {
     pub(super) position: i64,
     pub(super) again: bool,
     pub(super) state: State,
+    /// The calls since it was recorded before.
+    pub(super) attempts: Vec<Attempt>,
 }
 
 /// Which events have callbacks that are not recorded.
@@ -115,15 +117,17 @@ pub(super) async fn run(
     }
 }
 
-type Groups = BTreeMap<(State, bool), Vec<i64>>;
+/// Positions of the events by what came of their callbacks, whether that was recorded before, and the
+/// calls.
+type Groups = BTreeMap<(State, bool, Vec<Attempt>), Vec<i64>>;
 
 async fn flush(engine: &Arc<Engine>, batch: Vec<Settled>) {
     let mut by_receiver: HashMap<Uuid, (Arc<Receiver>, Groups)> = HashMap::new();
     for settled in batch {
-        let Settled { receiver, position, again, state } = settled;
+        let Settled { receiver, position, again, state, attempts } = settled;
         let entry = by_receiver.entry(receiver.id);
         let (_, groups) = entry.or_insert_with(|| (receiver, Groups::new()));
-        groups.entry((state, again)).or_default().push(position);
+        groups.entry((state, again, attempts)).or_default().push(position);
     }
     let records = by_receiver.into_values().flat_map(|(receiver, groups)| {
         let mut records: Vec<(Arc<Receiver>, Groups, usize)> = Vec::new();
@@ -133,11 +137,11 @@ async fn flush(engine: &Arc<Engine>, batch: Vec<Settled>) {
                     |(_, _, count): &&mut (_, _, usize)| count + chunk.len() <= MAX_CALLBACKS;
                 match records.last_mut().filter(full) {
                     Some((_, groups, count)) => {
-                        groups.entry(key).or_default().extend_from_slice(chunk);
+                        groups.entry(key.clone()).or_default().extend_from_slice(chunk);
                         *count += chunk.len();
                     }
                     None => {
-                        let groups = Groups::from([(key, chunk.to_vec())]);
+                        let groups = Groups::from([(key.clone(), chunk.to_vec())]);
                         records.push((Arc::clone(&receiver), groups, chunk.len()));
                     }
                 }
@@ -157,7 +161,9 @@ async fn record(engine: &Arc<Engine>, receiver: Arc<Receiver>, groups: Groups) {
         receiver: receiver.id,
         groups: groups
             .iter()
-            .map(|((state, again), positions)| Group::of(*state, *again, positions.clone()))
+            .map(|((state, again, attempts), positions)| {
+                Group::of(*state, *again, positions.clone()).after(attempts.clone())
+            })
             .collect(),
     };
     let position = loop {
@@ -173,7 +179,7 @@ async fn record(engine: &Arc<Engine>, receiver: Arc<Receiver>, groups: Groups) {
             }
         }
     };
-    for ((_, again), positions) in groups {
+    for ((_, again, _), positions) in groups {
         for source in positions {
             receiver.line().recorded(source, position);
             if !again {

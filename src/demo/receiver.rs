@@ -61,7 +61,9 @@ async fn uplink(body: Bytes) -> Json<Value> {
 async fn antelope(headers: HeaderMap, body: Bytes) -> Json<Value> {
     let digest = Md5::new().chain_update(ANTELOPE_APP).chain_update(&body);
     let wanted = hex(&digest.chain_update(ANTELOPE_KEY).finalize());
-    told("Antelope", Some(is(&headers, "x-event-sign", &wanted)), &body);
+    let event = headers.get("x-topvdn-event").and_then(|event| event.to_str().ok());
+    let what = format!("Antelope {}", event.unwrap_or_default());
+    told(&what, Some(is(&headers, "x-event-sign", &wanted)), &body);
     Json(json!({}))
 }
 

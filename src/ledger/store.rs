@@ -265,7 +265,7 @@ static SQLITE_LEDGER: [(i64, &str, &str); 13] = [
     (12, "detached", include_str!("../../migrations/sqlite/ledger/0012_detached.sql")),
     (13, "memberships", include_str!("../../migrations/sqlite/ledger/0013_memberships.sql")),
 ];
-pub(super) static SQLITE_VIEWS: [(i64, &str, &str); 12] = [
+pub(super) static SQLITE_VIEWS: [(i64, &str, &str); 13] = [
     (1, "views", include_str!("../../migrations/sqlite/views/0001_views.sql")),
     (2, "vendors", include_str!("../../migrations/sqlite/views/0002_vendors.sql")),
     (3, "tasks", include_str!("../../migrations/sqlite/views/0003_tasks.sql")),
@@ -278,6 +278,7 @@ pub(super) static SQLITE_VIEWS: [(i64, &str, &str); 12] = [
     (10, "latencies", include_str!("../../migrations/sqlite/views/0010_latencies.sql")),
     (11, "kinds", include_str!("../../migrations/sqlite/views/0011_kinds.sql")),
     (12, "noted", include_str!("../../migrations/sqlite/views/0012_noted.sql")),
+    (13, "attempts", include_str!("../../migrations/sqlite/views/0013_attempts.sql")),
 ];
 static POSTGRES_LEDGER: [(i64, &str, &str); 13] = [
     (1, "ledger", include_str!("../../migrations/postgres/ledger/0001_ledger.sql")),
@@ -298,7 +299,7 @@ static SQLITE_PRESENCE: [(i64, &str, &str); 2] = [
     (1, "presence", include_str!("../../migrations/sqlite/presence/0001_presence.sql")),
     (2, "vendor_calls", include_str!("../../migrations/sqlite/presence/0002_vendor_calls.sql")),
 ];
-pub(super) static POSTGRES_VIEWS: [(i64, &str, &str); 12] = [
+pub(super) static POSTGRES_VIEWS: [(i64, &str, &str); 13] = [
     (1, "views", include_str!("../../migrations/postgres/views/0001_views.sql")),
     (2, "vendors", include_str!("../../migrations/postgres/views/0002_vendors.sql")),
     (3, "tasks", include_str!("../../migrations/postgres/views/0003_tasks.sql")),
@@ -311,6 +312,7 @@ pub(super) static POSTGRES_VIEWS: [(i64, &str, &str); 12] = [
     (10, "latencies", include_str!("../../migrations/postgres/views/0010_latencies.sql")),
     (11, "kinds", include_str!("../../migrations/postgres/views/0011_kinds.sql")),
     (12, "noted", include_str!("../../migrations/postgres/views/0012_noted.sql")),
+    (13, "attempts", include_str!("../../migrations/postgres/views/0013_attempts.sql")),
 ];
 static POSTGRES_PRESENCE: [(i64, &str, &str); 2] = [
     (1, "presence", include_str!("../../migrations/postgres/presence/0001_presence.sql")),

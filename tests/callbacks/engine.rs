@@ -5,6 +5,7 @@ use std::{
     time::Duration,
 };
 
+use chrono::{DateTime, Utc};
 use serde_json::{Value, json};
 use sim::{
     Admin,
@@ -79,11 +80,24 @@ async fn an_operator_sees_what_was_called_answered_and_given_up() {
     until_count(&world, "given_up", 1).await;
     until_count(&world, "answered", 1).await;
     let query = json!({ "query": "{ app(appId: \"demo\") { \
-        callbacks(outcome: GIVEN_UP) { nodes { kind calls reason status } pageInfo { hasNextPage } } \
+        callbacks(outcome: GIVEN_UP) { nodes { kind calls reason status \
+            attempts { at latencyMs status reason } } pageInfo { hasNextPage } } \
         callbackCounts { outcome callbacks } } }" });
     let (status, answer, _) = world.admin.post("/graphql", Some(&query)).await.unwrap();
     assert_eq!(status, 200, "{answer}");
-    let app = &answer["data"]["app"];
+    let mut app = answer["data"]["app"].clone();
+    // Each call, a second after the one before.
+    let attempts = app["callbacks"]["nodes"][0].as_object_mut().unwrap().remove("attempts");
+    let attempts: Vec<Value> = serde_json::from_value(attempts.unwrap()).unwrap();
+    let at = |attempt: &Value| attempt["at"].as_str().unwrap().parse::<DateTime<Utc>>().unwrap();
+    assert_eq!(attempts.len(), 4);
+    assert!(
+        attempts.windows(2).all(|pair| (at(&pair[1]) - at(&pair[0])).num_milliseconds() >= 1_000)
+    );
+    for attempt in &attempts {
+        assert_eq!((&attempt["status"], &attempt["reason"]), (&json!(503), &json!("status")));
+        assert!((0..20_000).contains(&attempt["latencyMs"].as_i64().unwrap()), "{attempt}");
+    }
     let node = json!({ "kind": "ucloud_uplink", "calls": 4, "reason": "status", "status": 503 });
     assert_eq!(app["callbacks"], json!({ "nodes": [node], "pageInfo": { "hasNextPage": false } }));
     let count = |outcome: &str| json!({ "outcome": outcome, "callbacks": 1 });

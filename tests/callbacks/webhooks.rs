@@ -164,6 +164,12 @@ async fn what_was_answered_in_the_end_is_listed_for_30_days() {
         until_count(&world, "answered", i64::try_from(round).unwrap()).await;
         let rows = listed(&world, "answered").await;
         assert_eq!(rows.len(), 1, "in round {round}");
+        let query = "{ app(appId: \"demo\") { callbacks(outcome: ANSWERED) { \
+            nodes { attempts { status reason } } } } }";
+        let attempts = json!([{ "status": 500, "reason": "status" },
+                              { "status": 200, "reason": null }]);
+        let shown = world.graphql(query).await["app"]["callbacks"]["nodes"].clone();
+        assert_eq!(shown, json!([{ "attempts": attempts }]));
         let position = rows[0]["position"].as_i64().unwrap();
         assert!(position > last);
         last = position;

@@ -10,7 +10,7 @@ use domain::{
         EasemobConfig, EasemobLimits, JwtConfig, JwtKeys, SecretRef, TencentCallback,
         TencentConfig, UmsConfig, UplinkConfig, VendorRef, WebhookConfig,
     },
-    callback::{self, CallbacksCalled, CallbacksReplayed, Group},
+    callback::{self, Attempt, CallbacksCalled, CallbacksReplayed, Group},
     chat::{Chat, MessageFiltered},
     cid::{Cid, DeviceAdmitted, DeviceLinked, Linked},
     device::{
@@ -131,9 +131,13 @@ fn group() -> impl Strategy<Value = Group> {
     let outcome = proptest::sample::select(&callback::Outcome::ALL[..]);
     let reason = of(proptest::sample::select(&callback::Reason::ALL[..]));
     let numbers = (any::<u32>(), of(any::<u16>()), of(any::<i64>()), any::<bool>());
-    (outcome, reason, numbers, vec(1..1_000_000_i64, 1..5)).prop_map(
-        |(outcome, reason, (calls, status, due_at, again), positions)| {
-            Group::of(callback::State { outcome, calls, reason, status, due_at }, again, positions)
+    let attempt = (any::<i64>(), any::<u32>(), of(any::<u16>()), reason.clone())
+        .prop_map(|(at, took, status, reason)| Attempt { at, took, status, reason });
+    let attempts = vec(attempt, 0..3);
+    (outcome, reason, numbers, vec(1..1_000_000_i64, 1..5), attempts).prop_map(
+        |(outcome, reason, (calls, status, due_at, again), positions, attempts)| {
+            let state = callback::State { outcome, calls, reason, status, due_at };
+            Group::of(state, again, positions).after(attempts)
         },
     )
 }

@@ -3,7 +3,7 @@
 use domain::{
     Event,
     app::{AppChanged, AppConfig, CallUrl, SecretRef, UplinkConfig, WebhookConfig},
-    callback::{self, CallbacksCalled, CallbacksReplayed, Group, Reason},
+    callback::{self, Attempt, CallbacksCalled, CallbacksReplayed, Group, Reason},
     cid::Cid,
     erasure::{ErasedDevice, ErasurePrivate, Grounds, SubjectErased},
     message::Protocol,
@@ -77,6 +77,13 @@ pub(crate) fn callbacks() -> Vec<(&'static str, Event)> {
         Group::of(state(callback::Outcome::Postponed, 0, Some(Reason::Stopped)), false, vec![24]),
         Group::of(state(given_up, 0, Some(Reason::Unreadable)), false, vec![25]),
     ];
+    let attempt = |at, status, reason| Attempt { at, took: 21, status, reason };
+    let attempts = vec![
+        attempt(1_700_000_000_000_000, None, Some(Reason::Timeout)),
+        attempt(1_700_000_005_000_000, Some(500), Some(Reason::Status)),
+        attempt(1_700_000_305_000_000, Some(200), None),
+    ];
+    let tried = vec![Group::of(state(answered, 3, None), false, vec![26]).after(attempts)];
     let (kind, receiver) = (callback::Kind::Webhook, RECEIVER);
     let all = CallbacksReplayed { kind, receiver, callbacks: None };
     let some = CallbacksReplayed { callbacks: Some(Packed::growing([21, 23])), ..all.clone() };
@@ -85,6 +92,7 @@ pub(crate) fn callbacks() -> Vec<(&'static str, Event)> {
         ("", CallbacksCalled { kind: callback::Kind::Webhook, receiver, groups }.into()),
         ("minimal", CallbacksCalled { kind, receiver, groups: Vec::new() }.into()),
         ("stopped", CallbacksCalled { kind, receiver, groups: stopped }.into()),
+        ("attempts", CallbacksCalled { kind, receiver, groups: tried }.into()),
         ("", some.into()),
         ("minimal", all.into()),
     ]
