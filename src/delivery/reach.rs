@@ -73,7 +73,12 @@ pub async fn reach(server: &Server, found: &TaskStatistics) -> Result<Option<Rea
     if state == TaskState::Waiting {
         return Ok(None);
     }
-    let Fact::Task(Some(task)) = server.ledger.fact(Key::Task(row.task)).await? else {
+    let fact = match server.ledger.fact(Key::Task(row.task)).await {
+        // Its position lies in an export: what is folded is known all the same.
+        Err(Fault::Detached { .. }) => return Ok(folded(found)),
+        fact => fact?,
+    };
+    let Fact::Task(Some(task)) = fact else {
         return Err(Fault::stored("task", format!("{} is unknown", row.task)));
     };
     let Some(as_of) = task.started.map(|started| started.position) else {
@@ -81,15 +86,9 @@ pub async fn reach(server: &Server, found: &TaskStatistics) -> Result<Option<Rea
         return Ok(Some(Reach { reached: Some(0), ..Reach::default() }));
     };
     let mut counted = server.reaches.get(row.task);
-    let mut reach = match (counted.audience, row.users, row.unbound) {
-        (Some(audience), ..) => audience,
-        // It finished with these counts, and every device had its turn.
-        (None, Some(users), Some(unbound)) => {
-            let counts = [users, unbound, found.targets()];
-            let [users, unbound, devices] = counts.map(i64::unsigned_abs);
-            Reach { users, unbound, devices, reached: None }
-        }
-        (None, ..) => audience(server, &task, as_of).await?,
+    let mut reach = match counted.audience.or_else(|| folded(found)) {
+        Some(reach) => reach,
+        None => audience(server, &task, as_of).await?,
     };
     counted.audience = Some(reach);
     if state != TaskState::Running {
@@ -106,6 +105,13 @@ pub async fn reach(server: &Server, found: &TaskStatistics) -> Result<Option<Rea
     }
     server.reaches.put(row.task, counted);
     Ok(Some(reach))
+}
+
+/// The audience of a task that finished, as the views have it: every device had its turn.
+fn folded(found: &TaskStatistics) -> Option<Reach> {
+    let counts = [found.task.users?, found.task.unbound?, found.targets()];
+    let [users, unbound, devices] = counts.map(i64::unsigned_abs);
+    Some(Reach { users, unbound, devices, reached: None })
 }
 
 async fn audience(server: &Server, task: &Task, as_of: i64) -> Result<Reach, Fault> {
