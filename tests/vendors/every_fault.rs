@@ -42,11 +42,11 @@ fn faults(vendor: Vendor) -> Vec<(Fault, Comes)> {
         (Fault::Quota, ToWhomItTakes),
         (failing(TokenFault::Throttled), Once),
         (failing(TokenFault::Unavailable), Once),
-        (failing(TokenFault::Malformed), ToWhomItTakes),
-        (failing(TokenFault::WrongApp), ToWhomItTakes),
     ];
-    // Of many, JPush does not say which is dead; a credential of it does not end.
+    // Of many, JPush does not say which it cannot use; a credential of it does not end.
     if vendor != Vendor::Jpush {
+        faults.push((failing(TokenFault::Malformed), ToWhomItTakes));
+        faults.push((failing(TokenFault::WrongApp), ToWhomItTakes));
         faults.push((failing(TokenFault::Dead), ToWhomItTakes));
         faults.push((Fault::AuthExpired, Once));
     }
@@ -85,7 +85,9 @@ async fn counted_as_the_vendor_does(vendor: Vendor) {
 
         let before = accepted();
         line.credentials_grow_old(&fault).await;
-        line.house.plan([fault.clone(), fault.clone()]);
+        // A credential that is new and over again is wrong.
+        let times = if fault == Fault::AuthExpired { 1 } else { 2 };
+        line.house.plan(vec![fault.clone(); times]);
         let task = line.task().await;
         line.house.answered(1).await;
         let found = line.outcome(task).await;
