@@ -5,7 +5,6 @@
 mod chat;
 mod crossing;
 mod each;
-mod every_fault;
 mod faults;
 mod held;
 mod line;
