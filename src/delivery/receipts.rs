@@ -134,26 +134,45 @@ async fn of_task(
         server.books.put(id, &book);
     }
     let mut steps: BTreeMap<i64, Vec<Step>> = BTreeMap::new();
+    let mut dead: Vec<(i64, Receipt)> = Vec::new();
     for receipt in receipts {
         let Some((chunk, number)) = book.find(&receipt.token) else { continue };
         match receipt.told {
             Told::Received => steps.entry(chunk).or_default().push(received(number, vendor)),
-            Told::Dead => {
-                let mut checkout = server.ledger.database().ledger_read.checkout().await?;
-                let found = registry::by_numbers(&mut checkout.conn(), &[number]).await?;
-                drop(checkout);
-                let Some((_, device)) = found.into_iter().next() else { continue };
-                let package = &device.profile.app_package;
-                let held = held(&app.config, vendor, device.bindings(), package, &receipt.token);
-                if let Some(binding) = held {
-                    bury(server, app, number, binding, &receipt).await?;
-                }
-            }
+            Told::Dead => dead.push((number, receipt)),
             Told::NotNow => {}
         }
     }
+    bury_all(server, app, vendor, dead).await?;
     for (chunk, steps) in steps {
         execute(server, app, AdvanceChunk { task: id, chunk, steps }).await?;
+    }
+    Ok(())
+}
+
+/// Unbinds tokens that receipts call dead, each of the device with that number.
+async fn bury_all(
+    server: &Server,
+    app: &AppEntry,
+    vendor: Vendor,
+    dead: Vec<(i64, Receipt)>,
+) -> Result<(), Refused> {
+    if dead.is_empty() {
+        return Ok(());
+    }
+    let numbers: Vec<i64> = dead.iter().map(|(number, _)| *number).collect();
+    let mut checkout = server.ledger.database().ledger_read.checkout().await?;
+    let devices = registry::by_numbers(&mut checkout.conn(), &numbers).await?;
+    drop(checkout);
+    for (number, receipt) in dead {
+        let Some((_, device)) = devices.iter().find(|(_, own)| own.number == number) else {
+            continue;
+        };
+        let package = &device.profile.app_package;
+        let held = held(&app.config, vendor, device.bindings(), package, &receipt.token);
+        if let Some(binding) = held {
+            bury(server, app, number, binding, &receipt).await?;
+        }
     }
     Ok(())
 }

@@ -1,7 +1,10 @@
 //! A ledger whose oldest events lie in an export: it goes on, says so to whoever asks for them, and
 //! gets them back as they were.
 
-use std::{path::Path, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use projections::Fault;
 use pushledger::{
@@ -14,6 +17,7 @@ use pushledger::{
     ledger::Ledger,
 };
 use serde_json::{Value, json};
+use tempfile::TempDir;
 
 use super::{
     archived::{seal_rest, tables},
@@ -65,6 +69,15 @@ pub(super) async fn pushes(world: &World) -> Pushes {
         }
     }
     pushes
+}
+
+/// A stopped server's place with those pushes, and where to export it to in a folder of its own.
+pub(super) async fn pushed() -> (TempDir, PathBuf, Place) {
+    let folder = tempfile::tempdir().unwrap();
+    let directory = folder.path().join("export");
+    let world = World::new().await;
+    pushes(&world).await;
+    (folder, directory, stopped(world).await)
 }
 
 /// Stops a server whose effects have read everything, and seals the rest.
@@ -161,11 +174,7 @@ async fn reads(ledger: &Ledger, whole: &[domain::Recorded], last: i64) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_detached_is_named_to_whoever_asks_and_comes_back_as_it_was() {
-    let folder = tempfile::tempdir().unwrap();
-    let directory = folder.path().join("export");
-    let world = World::new().await;
-    pushes(&world).await;
-    let place = stopped(world).await;
+    let (folder, directory, place) = pushed().await;
     let before = all(&place).await;
     let head = export(&place, &directory, None).await;
     let bare = Bare::open(&place).await;
@@ -209,11 +218,7 @@ async fn what_is_detached_is_named_to_whoever_asks_and_comes_back_as_it_was() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_detaching_or_attaching_that_is_cut_off_leaves_nothing_half_done_and_goes_on() {
-    let folder = tempfile::tempdir().unwrap();
-    let directory = folder.path().join("export");
-    let world = World::new().await;
-    pushes(&world).await;
-    let place = stopped(world).await;
+    let (_folder, directory, place) = pushed().await;
     let before = all(&place).await;
     let head = export(&place, &directory, None).await;
     for round in 0..2 {
@@ -395,11 +400,7 @@ async fn the_database_lets_no_event_go_that_is_not_noted_as_detached() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn views_are_made_again_from_the_export_and_never_without() {
-    let folder = tempfile::tempdir().unwrap();
-    let directory = folder.path().join("export");
-    let world = World::new().await;
-    pushes(&world).await;
-    let place = stopped(world).await;
+    let (_folder, directory, place) = pushed().await;
     let views = async |place: &Place| {
         let bare = Bare::open(place).await;
         let mut all = Vec::new();
@@ -442,11 +443,7 @@ async fn views_are_made_again_from_the_export_and_never_without() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_erasure_is_done_once_what_is_away_is_back_and_blank() {
-    let folder = tempfile::tempdir().unwrap();
-    let directory = folder.path().join("export");
-    let world = World::new().await;
-    pushes(&world).await;
-    let place = stopped(world).await;
+    let (_folder, directory, place) = pushed().await;
     export(&place, &directory, None).await;
     detach(&place, &directory, None).await.unwrap();
     let world = World::start(place, Clock::System).await;

@@ -12,7 +12,7 @@ use pushledger::{
 use serde_json::{Value, json};
 
 use super::{
-    detached::{all, attach, detach, export, pushes, stopped},
+    detached::{all, attach, detach, export, pushed, pushes, stopped},
     erased::{ERASURES, erase},
     text,
 };
@@ -116,11 +116,7 @@ async fn a_phone_that_is_erased_while_its_uplinks_are_away_is_known_until_they_a
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_erasure_that_looks_while_events_come_back_looks_again() {
-    let folder = tempfile::tempdir().unwrap();
-    let directory = folder.path().join("export");
-    let world = World::new().await;
-    pushes(&world).await;
-    let place = stopped(world).await;
+    let (_folder, directory, place) = pushed().await;
     export(&place, &directory, None).await;
     detach(&place, &directory, None).await.unwrap();
     let world = World::start(place, Clock::System).await;

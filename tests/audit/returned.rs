@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use sim::Incoming;
 
 use super::{
-    detached::{Pushes, all, detach, export, pushes, stopped},
+    detached::{Pushes, all, detach, export, pushed, pushes, stopped},
     text,
 };
 use crate::{
@@ -71,11 +71,7 @@ async fn half_made(place: &Place, number: i64, position: i64) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_generation_that_was_half_made_when_events_went_keeps_no_server_from_starting() {
-    let folder = tempfile::tempdir().unwrap();
-    let directory = folder.path().join("export");
-    let world = World::new().await;
-    pushes(&world).await;
-    let place = stopped(world).await;
+    let (_folder, directory, place) = pushed().await;
     export(&place, &directory, None).await;
     half_made(&place, 2, 5).await;
     detach(&place, &directory, None).await.unwrap();
@@ -88,11 +84,7 @@ async fn a_generation_that_was_half_made_when_events_went_keeps_no_server_from_s
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_lost_behind_what_is_away_is_named_where_it_is() {
-    let folder = tempfile::tempdir().unwrap();
-    let directory = folder.path().join("export");
-    let world = World::new().await;
-    pushes(&world).await;
-    let place = stopped(world).await;
+    let (_folder, directory, place) = pushed().await;
     let head = export(&place, &directory, None).await;
     detach(&place, &directory, Some(head / 2)).await.unwrap();
     let mut backdoor = place.backdoor().await;
@@ -110,11 +102,7 @@ async fn what_is_lost_behind_what_is_away_is_named_where_it_is() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_noted_of_what_is_away_cannot_be_altered_unseen() {
-    let folder = tempfile::tempdir().unwrap();
-    let directory = folder.path().join("export");
-    let world = World::new().await;
-    pushes(&world).await;
-    let place = stopped(world).await;
+    let (_folder, directory, place) = pushed().await;
     let head = export(&place, &directory, None).await;
     let last = head / 2;
     detach(&place, &directory, Some(last)).await.unwrap();
