@@ -62,15 +62,22 @@ impl Number {
 /// Renews the number until told to stop. One that another node took is given up at once, for
 /// another; one that cannot be renewed is not used after its time.
 pub async fn keep(server: Arc<Server>, node: Uuid, number: Number, stop: CancellationToken) {
-    let mut own = Some(number);
+    let pause = i64::try_from(RENEW.as_micros()).unwrap_or(i64::MAX);
+    let (mut since, mut own) = (number.since, Some(number));
     loop {
         tokio::select! {
             () = stop.cancelled() => break,
-            () = server.clock.sleep(RENEW) => {}
+            // Counted from when it was renewed: the clock may have leapt while that was going on.
+            () = server.clock.sleep_until(since.saturating_add(pause)) => {}
         }
-        if let Err(fault) = again(&server, node, &mut own).await {
+        let renewed = again(&server, node, &mut own).await;
+        if let Err(fault) = &renewed {
             tracing::warn!(%fault, "the node's number could not be renewed");
         }
+        since = match (renewed, &own) {
+            (Ok(()), Some(own)) => own.since,
+            _ => server.clock.now(),
+        };
     }
     let last = server.ids.stop();
     if let Some(own) = own {
