@@ -211,6 +211,13 @@ impl Line {
         self.easemob.world.clock.advance(time);
     }
 
+    /// Waits until the server may make message ids at the time that it is now.
+    pub(super) async fn has_a_number(&self) {
+        let server = &self.easemob.world.running.server;
+        until("the server has no number", async || server.ids.next(&server.clock).await.is_some())
+            .await;
+    }
+
     /// Pushes to a user; gives the message.
     pub(super) async fn push(&self, user: usize, strategy: Strategy) -> MessageId {
         let body = json!({ "targets": [name(user)], "strategy": number(strategy),

@@ -5,6 +5,7 @@
 mod chat;
 mod crossing;
 mod each;
+mod every_fault;
 mod faults;
 mod held;
 mod line;
