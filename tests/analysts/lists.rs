@@ -184,9 +184,9 @@ async fn a_page_of_many_costs_as_many_statements_as_a_page_of_one() {
     let log = process.log().await;
     let (one, many) = (statements(&log, "ask-1"), statements(&log, "ask-20"));
     assert!(one > 5, "{one} statements are counted");
-    // What two lists ask for of the same kind may come together, or just not.
-    assert!(many <= one + 4, "{many} statements, not {one}");
-    assert!(many < 25, "{many} statements");
+    // What two lists ask for of the same kind may come together or, on a busy machine, just not. To
+    // ask for one thing of each of 20 alone would take 19 statements more.
+    assert!(many < one + 15, "{many} statements, not {one}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -167,7 +167,6 @@ impl Books {
         stats.tokens_distinct = accepted.len() as u64;
         stats.tokens_accepted += number as u64;
         stats.tokens_refused += refused;
-        stats.pushes_accepted += u64::from(number > 0);
         number
     }
 
@@ -197,7 +196,8 @@ impl Books {
         self.changed.notify_waiters();
     }
 
-    /// Writes a request down, with the status of its answer.
+    /// Writes a request down, with the status of its answer. A push counts as accepted from then on,
+    /// so that who sees it counted finds it among the requests.
     pub(super) fn record(&self, call: &Call<'_>, status: Option<u16>, tokens_accepted: usize) {
         let recorded = (self.requests_kept > 0).then(|| self.recorded(call, status));
         let mut pages = self.pages();
@@ -205,6 +205,7 @@ impl Books {
             *pages.stats.answers.entry(status).or_default() += 1;
         }
         pages.stats.faults += u64::from(call.fault.is_some());
+        pages.stats.pushes_accepted += u64::from(tokens_accepted > 0);
         if let Some(recorded) = recorded {
             if pages.requests.len() >= self.requests_kept {
                 pages.requests.pop_front();
