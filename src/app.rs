@@ -97,6 +97,8 @@ pub struct Server {
     pub feeds: Feeds,
     /// The query API.
     pub schema: Schema,
+    /// Longest run of a query.
+    pub query_run: Duration,
     /// Room for connections that follow something over it.
     pub followers: Arc<Semaphore>,
     /// What is sealed, and proofs of it.
@@ -238,6 +240,7 @@ impl Running {
             recorder,
             outbound,
             schema,
+            query_run: config.query_run,
             followers: Arc::new(Semaphore::new(http::MAX_FOLLOWERS)),
             chunk_devices: config.chunk_devices,
             reaches: Reaches::default(),

@@ -39,6 +39,8 @@ pub type Schema = GenericSchema<Query, EmptyMutation, Subscription>;
 
 /// Deepest nesting of a query; the usual introspection has 15 levels.
 const MAX_DEPTH: usize = 16;
+/// What is said of a query that takes too long.
+pub const TOO_LONG: &str = "the query takes too long: ask for less";
 /// Most fields of a query, lists counted by their page size.
 const MAX_COMPLEXITY: usize = 20_000;
 
@@ -230,9 +232,14 @@ impl<T, F: Into<Arc<Fault>>> Hidden<T> for std::result::Result<T, F> {
     fn hidden(self) -> Result<T> {
         self.map_err(|fault| {
             let fault: Arc<Fault> = fault.into();
+            let coded = |text: String, code: &str| {
+                Error::new(text).extend_with(|_, more| more.set("code", code))
+            };
             if let Fault::Detached { .. } = *fault {
-                let error = Error::new(fault.to_string());
-                return error.extend_with(|_, more| more.set("code", "DETACHED"));
+                return coded(fault.to_string(), "DETACHED");
+            }
+            if fault.is_timeout() {
+                return coded(TOO_LONG.to_owned(), "TOO_LONG");
             }
             let message = "internal error".to_owned();
             Error { message, source: Some(fault), extensions: None }

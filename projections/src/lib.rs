@@ -61,6 +61,14 @@ impl Fault {
     pub fn stored(what: &'static str, cause: impl ToString) -> Fault {
         Fault::Stored { what, cause: cause.to_string() }
     }
+
+    /// Whether the database gave up a statement that took longer than it allows one.
+    #[must_use]
+    pub fn is_timeout(&self) -> bool {
+        let Fault::Database(sqlx::Error::Database(error)) = self else { return false };
+        // `query_canceled`; SQLite has no such limit.
+        error.code().is_some_and(|code| code == "57014")
+    }
 }
 
 /// Folds one page into every view. One line a view.

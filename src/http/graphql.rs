@@ -10,7 +10,8 @@ use std::{
 };
 
 use async_graphql::{
-    Data, Executor, Request as Query, Response as Answer, ServerError,
+    Data, Error, ErrorExtensions as _, Executor, Pos, Request as Query, Response as Answer,
+    ServerError,
     http::{WebSocket as Subscriptions, WebSocketProtocols, WsMessage},
     parser::types::OperationType,
 };
@@ -46,8 +47,6 @@ use crate::{
     tokens::{Operator, Role},
 };
 
-/// Longest run of a query.
-const MAX_RUN: Duration = Duration::from_secs(10);
 /// Connections that follow something, on this node.
 pub const MAX_FOLLOWERS: usize = 256;
 /// Subscriptions of one of them.
@@ -125,25 +124,30 @@ async fn run(server: &Arc<Server>, request: Request) -> Result<Response, Refusal
     let (seen, name) = (Arc::new(Seen::default()), operation("query", &query));
     query = query.data(Arc::clone(&seen));
     let run = server.schema.execute(query);
-    let answer = tokio::time::timeout(MAX_RUN, run).await;
-    let answer = answer.map_err(|_| {
-        Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "the query took longer than 10 seconds")
-    })?;
-    log_faults(&answer);
+    let answer = tokio::time::timeout(server.query_run, run).await.ok();
     let origin = Origin::noted(&parts.extensions);
     let reading = seen.take();
     denied(server, &origin, &operator, &reading);
-    if reading.values > 0 {
+    // Of what was read by a query that takes too long nothing is told.
+    if reading.values > 0 && answer.is_some() {
         let mut access = origin.read_by(&operator).with(reading.values);
         access.operation = name;
         let access = access.of(app_of(&operator, &reading));
         let access = access.reading(reading.fields).about(reading.subjects);
         server.access.read(access).await?;
     }
-    let answer = answer.extension("ledgerPosition", included.into());
+    let answer = answer.unwrap_or_else(too_long).extension("ledgerPosition", included.into());
+    log_faults(&answer);
     let mut response = Json(answer).into_response();
     response.headers_mut().insert("ledger-position", HeaderValue::from(included));
     Ok(response)
+}
+
+/// What a query is refused with that takes longer than it may: as any that asks for too much, as the
+/// same would come of it again.
+fn too_long() -> Answer {
+    let error = Error::new(graphql::TOO_LONG).extend_with(|_, more| more.set("code", "TOO_LONG"));
+    Answer::from_errors(vec![error.into_server_error(Pos::default())])
 }
 
 fn log_faults(answer: &Answer) {

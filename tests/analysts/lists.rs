@@ -5,11 +5,12 @@ use std::time::Duration;
 
 use domain::route::Strategy;
 use domain::task::TaskAudience;
+use pushledger::{clock::Clock, config::Config};
 use serde_json::{Value, json};
 
 use super::{another, answer, label, operator, push, user};
 use crate::{
-    harness::{ADMIN_TOKEN, PACKAGE, Process, World, ok},
+    harness::{ADMIN_TOKEN, PACKAGE, Place, Process, World, ok},
     tasks,
 };
 
@@ -228,5 +229,24 @@ async fn a_query_that_asks_for_too_much_is_told_so() {
     let position = seen["data"]["position"].as_i64().unwrap();
     assert!(seen["extensions"]["ledgerPosition"].as_i64().unwrap() <= position);
     assert!(headers["ledger-position"].parse::<i64>().unwrap() <= position);
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_query_that_takes_too_long_is_refused_and_the_next_one_is_answered() {
+    let place = Place::new().await;
+    let config = Config { query_run: Duration::from_millis(300), ..place.config() };
+    let world = World::start_with(place, &config, Clock::System).await.with_app().await;
+    // Which would be waited for for 5 seconds.
+    let far = "{ app(appId: \"demo\") { appId } position(atLeast: 1000000000) }";
+    let refused = answer(&world, &world.admin, far).await;
+    assert_eq!(refused["data"], Value::Null, "{refused}");
+    let errors = refused["errors"].as_array().unwrap();
+    let [error] = &errors[..] else { panic!("{refused}") };
+    assert_eq!(error["extensions"]["code"], "TOO_LONG");
+    assert!(error["message"].as_str().unwrap().contains("too long"), "{error}");
+    assert!(refused["extensions"]["ledgerPosition"].is_i64(), "{refused}");
+    let soon = answer(&world, &world.admin, "{ app(appId: \"demo\") { appId } }").await;
+    assert_eq!(soon["data"], json!({ "app": { "appId": "demo" } }));
     world.stop().await;
 }

@@ -16,7 +16,7 @@ use super::{
     live, sealed,
 };
 use crate::{
-    harness::{Place, World, dump, ok, until},
+    harness::{Backdoor, Place, World, dump, ok, until},
     views::Bare,
 };
 
@@ -31,7 +31,7 @@ const PRIVATE_TABLES: [&str; 4] =
     ["events", "access_tokens", "easemob_tokens", "easemob_passwords"];
 
 /// Asks for an erasure; waits until it is done.
-pub(super) async fn erase(world: &World, subject: Value) -> Value {
+pub(crate) async fn erase(world: &World, subject: Value) -> Value {
     let body = json!({ "subject": subject, "reason": "consent_withdrawn" });
     let (status, erasure, _) = world.admin.post(ERASURES, Some(&body)).await.unwrap();
     assert_eq!(status, 202, "{erasure}");
@@ -61,6 +61,30 @@ pub(super) fn found(directory: &Path, needles: &[&str]) -> Vec<String> {
         }
     }
     found
+}
+
+/// Has PostgreSQL write its files anew, by the statements that the document gives.
+async fn rewrite(place: &Place) {
+    let document = include_str!("../../docs/audit.md");
+    let (_, rest) = document.split_once("```sql\n").expect("statements");
+    let (statements, _) = rest.split_once("```").expect("their end");
+    let mut backdoor = place.backdoor().await;
+    for statement in statements.lines() {
+        backdoor.run(statement).await;
+    }
+}
+
+/// Which of some texts any file of a database of PostgreSQL holds, and of which table or index:
+/// its own files too, which hold samples of what is in the others.
+async fn found_in_postgres(place: &Place, needles: &[&str]) -> Vec<String> {
+    const SQL: &str = "SELECT needle || ' in ' || relation.oid::regclass::text \
+         FROM pg_class relation, unnest($1::text[]) needle \
+         WHERE pg_relation_filepath(relation.oid) IS NOT NULL \
+         AND position(convert_to(needle, 'UTF8') IN COALESCE(pg_read_binary_file( \
+         pg_relation_filepath(relation.oid), 0, 1000000000, true), '')) > 0";
+    let Backdoor::Postgres(mut conn) = place.backdoor().await else { panic!("no PostgreSQL") };
+    let rows = sqlx::query_as(SQL).bind(needles).fetch_all(&mut conn).await.unwrap();
+    rows.into_iter().map(|(found,): (String,)| found).collect()
 }
 
 /// Tables that hold something of a subject, in whichever database.
@@ -95,6 +119,10 @@ async fn subject(world: &World) {
 async fn a_user_that_is_erased_is_found_nowhere_and_every_proof_still_holds() {
     let world = World::new().await;
     subject(&world).await;
+    if world.place.on_postgres() {
+        // It keeps samples of what is in columns.
+        world.place.backdoor().await.run("ANALYZE").await;
+    }
     let before = dumped(&world).await;
     NEEDLES.iter().for_each(|needle| assert!(before.contains(needle), "{needle}"));
     let checkpoint = sealed(&world).await;
@@ -113,6 +141,11 @@ async fn a_user_that_is_erased_is_found_nowhere_and_every_proof_still_holds() {
         // The log may hold only what came since, and nothing came of the subject.
         assert_eq!(found(directory.path(), &NEEDLES), Vec::<String>::new());
         assert!(!found(directory.path(), &["payload-stays"]).is_empty());
+    }
+    if world.place.on_postgres() {
+        rewrite(&world.place).await;
+        assert_eq!(found_in_postgres(&world.place, &NEEDLES).await, Vec::<String>::new());
+        assert!(!found_in_postgres(&world.place, &["payload-stays"]).await.is_empty());
     }
     // The name leads to nobody.
     let body = json!({ "subject": user, "reason": "objection" });

@@ -13,6 +13,8 @@ mod returned;
 mod sealed;
 mod tampered;
 
+pub(crate) use erased::erase;
+
 use std::path::Path;
 
 use base64::{Engine, engine::general_purpose::STANDARD};

@@ -3,7 +3,7 @@
 use serde_json::json;
 use sim::receiver::{Answer, Called};
 
-use super::{called, count, listed, receiver, until_count};
+use super::{called, called_in_time, count, listed, receiver, until_count};
 use crate::{
     antelope::{ANN, APP_ID, Antelope, BOB, HELLO, KEY, token},
     harness::PATIENCE,
@@ -82,5 +82,22 @@ async fn a_refusal_of_the_apps_server_is_not_asked_for_again() {
     let row = &listed(&antelope.world, "given_up").await[0];
     assert_eq!((&row["calls"], &row["status"]), (&json!(1), &json!(400)));
     assert_eq!((server.count(), count(&antelope.world.admin, "postponed").await), (1, 0));
+    antelope.world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_had_no_time_is_called_again() {
+    let antelope = Antelope::with_clock().await;
+    let server = receiver(&antelope.world).await;
+    webhooks(&antelope, &server.url("/hook"), "").await;
+    let push = json!({ "msg": HELLO, "flag": 3, "callback": 1, "access_tokens": [] });
+    for (number, status) in [(1, 408), (2, 429)] {
+        server.plan([Answer::Status(status, String::new())]);
+        assert_eq!(antelope.push_by(ANN, &push).await.0, 200);
+        called_in_time(&antelope.world, &server, 2 * number).await;
+        until_count(&antelope.world, "answered", i64::try_from(number).unwrap()).await;
+        let row = &listed(&antelope.world, "answered").await[0];
+        assert_eq!((&row["calls"], &row["attempts"][0]["status"]), (&json!(2), &json!(status)));
+    }
     antelope.world.stop().await;
 }

@@ -11,9 +11,10 @@ use sim::{
     Admin,
     receiver::{Answer, Called, Receiver},
 };
+use tokio::{io::AsyncReadExt, net::TcpListener};
 
 use super::{
-    called, called_in_time, configure, contents, count, hand_in, listed, receiver, replay,
+    called, called_in_time, configure, contents, count, dead, hand_in, listed, receiver, replay,
     until_count,
 };
 use crate::{
@@ -98,6 +99,13 @@ async fn an_operator_sees_what_was_called_answered_and_given_up() {
         assert_eq!((&attempt["status"], &attempt["reason"]), (&json!(503), &json!("status")));
         assert!((0..20_000).contains(&attempt["latencyMs"].as_i64().unwrap()), "{attempt}");
     }
+    // The admin API lists the same.
+    let wanted = attempts.iter().map(|own| {
+        json!({ "at": at(own).timestamp_millis(), "latencyMs": own["latencyMs"],
+                "status": 503, "reason": "status" })
+    });
+    let wanted: Vec<Value> = wanted.collect();
+    assert_eq!(listed(&world, "given_up").await[0]["attempts"], json!(wanted));
     let node = json!({ "kind": "ucloud_uplink", "calls": 4, "reason": "status", "status": 503 });
     assert_eq!(app["callbacks"], json!({ "nodes": [node], "pageInfo": { "hasNextPage": false } }));
     let count = |outcome: &str| json!({ "outcome": outcome, "callbacks": 1 });
@@ -142,6 +150,66 @@ async fn an_address_that_is_not_allowed_is_not_called() {
     })
     .await;
     assert_eq!(listed(&world, "given_up").await[0]["reason"], "not_allowed");
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_https_url_is_called_over_tls_and_nothing_of_it_goes_out_in_clear() {
+    let world = World::with_clock().await;
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("https://{}/in", listener.local_addr().unwrap());
+    configure(&world, json!({ "uplink": { "callbackUrl": url } })).await;
+    hand_in(&world.url, &[("gw-1", "1", "secret")]).await;
+    let (mut stream, _) = listener.accept().await.unwrap();
+    let mut begin = [0; 3];
+    stream.read_exact(&mut begin).await.unwrap();
+    // A record of a handshake, of TLS 1.0 or later.
+    assert_eq!((begin[0], begin[1]), (22, 3), "{begin:?}");
+    // Who cannot show a certificate is not told.
+    drop((stream, listener));
+    until("it was not given up", async || {
+        world.clock.advance(Duration::from_millis(20));
+        count(&world.admin, "given_up").await == 1
+    })
+    .await;
+    assert_eq!(listed(&world, "given_up").await[0]["reason"], "unreachable");
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_same_url_under_another_app_is_another_receiver() {
+    let world = World::with_clock().await;
+    let server = receiver(&world).await;
+    let uplink = json!({ "callbackUrl": server.url("/") });
+    configure(&world, json!({ "uplink": uplink })).await;
+    dead(&world, &server, 5).await;
+    let other = json!({ "appId": "other", "uplink": uplink });
+    assert_eq!(world.admin.post("/admin/v1/apps", Some(&other)).await.unwrap().0, 201);
+    server.answer(Answer::ok());
+    let body = json!({ "messages": [{ "id": "gw-1", "phone": "1", "content": "of the other" }] });
+    let request = reqwest::Client::new().post(format!("{}/uplink/v1/messages", world.url));
+    let request = request.bearer_auth(ADMIN_TOKEN).header("x-app-id", "other");
+    assert_eq!(request.body(body.to_string()).send().await.unwrap().status(), 200);
+    // The clock stands still: one is left alone, the other is not.
+    assert_eq!(contents(&called(&server, 13).await[12..]), ["of the other"]);
+    assert_eq!(count(&world.admin, "postponed").await, 2);
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_is_configured_before_an_event_is_read_hears_of_it() {
+    let world = World::with_clock().await;
+    hand_in(&world.url, &[("gw-1", "1", "early")]).await;
+    let server = receiver(&world).await;
+    configure(&world, json!({ "uplink": { "callbackUrl": server.url("/") } })).await;
+    hand_in(&world.url, &[("gw-2", "1", "late")]).await;
+    assert_eq!(contents(&called(&server, 1).await), ["late"]);
+    until_count(&world, "answered", 1).await;
+    // As if the server had been down since before the first.
+    let clock = world.clock.clone();
+    let world = super::stops::forgotten(world.stop().await, clock).await;
+    assert_eq!(contents(&called(&server, 2).await[1..]), ["early"]);
+    until_count(&world, "answered", 2).await;
     world.stop().await;
 }
 

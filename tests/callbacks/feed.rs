@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::{hand_in, hand_in_numbers};
-use crate::harness::{ADMIN_TOKEN, PATIENCE, World};
+use crate::harness::{ADMIN_TOKEN, PATIENCE, World, until};
 
 const PATH: &str = "/admin/v1/apps/demo/events";
 
@@ -146,5 +146,57 @@ async fn a_feed_ends_when_its_operator_loses_the_token() {
     assert_eq!(status, 204, "{body}");
     let ends = async { while answer.chunk().await.unwrap().is_some() {} };
     tokio::time::timeout(PATIENCE, ends).await.expect("it went on");
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_without_events_says_how_far_it_looked() {
+    let world = World::new().await;
+    hand_in(&world.url, &[("gw-1", "1", "hello")]).await;
+    let head = world.head().await;
+    let page = read(&world, "after=0&types=label.*&wait=0").await;
+    assert_eq!(page["events"], json!([]));
+    let next = page["next"].as_i64().unwrap();
+    assert!(next >= head, "{next} of {head}");
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_ends_at_4_mib_and_the_next_goes_on_there() {
+    let world = World::new().await;
+    let long = "a".repeat(16 * 1024);
+    let ids: Vec<String> = (0..300).map(|number| number.to_string()).collect();
+    for some in ids.chunks(50) {
+        let uplinks: Vec<_> = some.iter().map(|id| (id.as_str(), "1", long.as_str())).collect();
+        assert_eq!(hand_in(&world.url, &uplinks).await.0, 200);
+    }
+    let page = read(&world, "types=uplink.*&limit=1000&wait=0").await;
+    // An event has some 300 bytes beside its content.
+    let first = contents(&page).len();
+    assert!((240..=256).contains(&first), "{first} events");
+    let after = page["next"].as_i64().unwrap();
+    let rest = read(&world, &format!("after={after}&types=uplink.*&limit=1000&wait=0")).await;
+    assert_eq!(first + contents(&rest).len(), 300);
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_more_than_256_read_at_once() {
+    let world = World::new().await;
+    let client = reqwest::Client::new();
+    let listen = || {
+        let request = client.get(format!("{}{PATH}?after=0", world.url)).bearer_auth(ADMIN_TOKEN);
+        request.header("accept", "text/event-stream").send()
+    };
+    let mut readers = Vec::new();
+    for number in 0..256 {
+        let reader = listen().await.unwrap();
+        assert_eq!(reader.status(), 200, "reader {number}");
+        readers.push(reader);
+    }
+    assert_eq!(listen().await.unwrap().status(), 503);
+    readers.pop();
+    until("no place was given back", async || listen().await.unwrap().status() == 200).await;
+    drop(readers);
     world.stop().await;
 }

@@ -6,6 +6,8 @@ mod changes;
 mod engine;
 mod feed;
 mod presence;
+mod replays;
+mod reports;
 mod schedules;
 mod stops;
 mod tencent;

@@ -20,7 +20,7 @@ async fn hook(world: &World, url: &str) {
 }
 
 /// Starts a server again that has forgotten how far it got, as if it had died long ago.
-async fn forgotten(place: Place, clock: pushledger::clock::Clock) -> World {
+pub(super) async fn forgotten(place: Place, clock: pushledger::clock::Clock) -> World {
     place
         .backdoor()
         .await

@@ -414,3 +414,27 @@ async fn who_sends_is_who_a_trusted_proxy_says_and_else_who_connects() {
         tencent.world.stop().await;
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn callbacks_of_one_account_come_in_the_order_of_its_messages() {
+    const MESSAGES: usize = 40;
+    let callbacks = ["C2C.CallbackAfterSendMsg"];
+    let (tencent, server) = world(false, &callbacks, json!({ "retries": 1 })).await;
+    // Some fail once, some take a while: none that comes later overtakes them.
+    server.plan([Answer::Cut, Answer::Late(Duration::from_millis(200), 200), Answer::Cut]);
+    for number in 0..MESSAGES {
+        let to = if number % 2 == 0 { "bob" } else { "carl" };
+        let body = json!({ "To_Account": to });
+        tencent.send(&message_with(u32::try_from(number).unwrap(), body)).await;
+    }
+    until_count(&tencent.world, "answered", i64::try_from(MESSAGES).unwrap()).await;
+    for to in ["bob", "carl"] {
+        let calls = server.calls().into_iter().map(|call| call.json());
+        let own = calls.filter(|body| body["To_Account"] == to);
+        let mut randoms: Vec<u64> = own.map(|body| body["MsgRandom"].as_u64().unwrap()).collect();
+        assert!(randoms.is_sorted(), "{to}: {randoms:?}");
+        randoms.dedup();
+        assert_eq!(randoms.len(), MESSAGES / 2);
+    }
+    tencent.world.stop().await;
+}

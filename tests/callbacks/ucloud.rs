@@ -1,10 +1,13 @@
 //! UCloud's two pushes, sentence by sentence.
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
 use sim::{Incoming, receiver::Answer};
 
 use super::{
-    called, called_in_time, configure, count, hand_in, listed, post, receiver, replay, until_count,
+    called, called_in_time, configure, count, hand_in, hand_in_numbers, listed, numbers, post,
+    receiver, replay, until_count,
 };
 use crate::harness::{PATIENCE, World};
 
@@ -194,32 +197,179 @@ async fn a_failed_push_goes_out_three_more_times_a_second_apart_and_then_waits_f
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_report_says_what_became_of_each_delivery() {
+async fn an_answer_counts_by_its_status_and_by_its_code_however_that_is_written() {
+    let world = World::with_clock().await;
+    let server = receiver(&world).await;
+    configure(&world, json!({ "uplink": { "callbackUrl": server.url("/") } })).await;
+    let code = r#"{"code":0,"message":"ok"}"#;
+    let as_printed = "{\n    code: 0,\n    message: \"ok\"\n}";
+    let (mut calls, mut again) = (0, 0);
+    for (number, (status, body, is_success)) in [
+        (200, code, true),
+        (201, code, true),
+        (200, r#"{"code":"0"}"#, true),
+        (200, as_printed, true),
+        (500, code, false),
+        (404, code, false),
+        (200, r#"{"code":7,"message":"no"}"#, false),
+        (200, r#"{"message":"ok"}"#, false),
+        (200, "ok", false),
+        (200, "", false),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        server.plan([Answer::Status(status, body.to_owned())]);
+        hand_in(&world.url, &[(&format!("gw-{number}"), "185", "hello")]).await;
+        (calls, again) = if is_success { (calls + 1, again) } else { (calls + 2, again + 1) };
+        called_in_time(&world, &server, calls).await;
+        until_count(&world, "answered", i64::try_from(number).unwrap() + 1).await;
+        // What was answered at its first call is counted alone.
+        assert_eq!(listed(&world, "answered").await.len(), again, "{status} {body}");
+    }
+    assert_eq!(server.count(), calls);
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_of_64_kib_is_read_and_a_longer_one_is_none() {
+    let world = World::with_clock().await;
+    let server = receiver(&world).await;
+    configure(&world, json!({ "uplink": { "callbackUrl": server.url("/") } })).await;
+    let long = |bytes: usize| Answer::Status(200, format!("{:<bytes$}", r#"{"code":0}"#));
+    server.plan([long(64 * 1024), long(64 * 1024 + 1)]);
+    hand_in(&world.url, &[("gw-1", "185", "hello")]).await;
+    until_count(&world, "answered", 1).await;
+    assert!(listed(&world, "answered").await.is_empty(), "64 KiB were not read");
+    hand_in(&world.url, &[("gw-2", "185", "hello")]).await;
+    called_in_time(&world, &server, 3).await;
+    until_count(&world, "answered", 2).await;
+    let row = &listed(&world, "answered").await[0];
+    assert_eq!((&row["calls"], &row["attempts"][0]["reason"]), (&json!(2), &json!("too_long")));
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_second_before_the_next_push_counts_from_the_answer() {
     let world = World::new().await;
     let server = receiver(&world).await;
-    configure(&world, json!({ "uplink": { "reportUrl": server.url("/report") } })).await;
-    let caller = world.register("c-1").await;
-    let mut device = world.connect(&caller).await;
-    let id = world.push("c-1", json!({ "n": 1 })).await;
-    let message = device.next_within(PATIENCE).await.unwrap();
-    assert!(matches!(message, Incoming::Message { .. }), "{message:?}");
-    let calls = called(&server, 1).await;
-    let body = calls[0].json();
-    let entry = &body["Data"][0];
-    assert_eq!((&body["MsgType"], &entry["SessionNo"]), (&json!(2), &json!(id)));
-    assert_eq!((&entry["Phone"], &entry["CostCount"]), (&json!("c-1"), &json!(1)));
-    assert_eq!(entry["ReceiptResult"], "发送成功");
-    assert_eq!((&entry["ReceiptCode"], &entry["ReceiptDesc"]), (&json!("Delivrd"), &json!("ok")));
-    assert!(entry["ReceiptTime"].as_i64().unwrap() > 1_700_000_000);
-    // Displaying it later is no second report.
-    device.report(&id, 3).await.unwrap();
-    world.until_status(&id, 3).await;
-    device.close().await.unwrap();
-    let away = world.push("c-1", json!({ "n": 2 })).await;
-    let path = format!("/admin/v1/apps/demo/messages/{away}/recall");
-    assert_eq!(world.admin.post(&path, None).await.unwrap().0, 200);
+    let late = Duration::from_millis(1_500);
+    server.plan([Answer::Late(late, 500)]);
+    configure(&world, json!({ "uplink": { "callbackUrl": server.url("/") } })).await;
+    hand_in(&world.url, &[("gw-1", "185", "hello")]).await;
     let calls = called(&server, 2).await;
-    let entry = &calls[1].json()["Data"][0];
-    assert_eq!((&entry["SessionNo"], &entry["ReceiptResult"]), (&json!(away), &json!("发送失败")));
+    let gap = calls[1].at - calls[0].at;
+    assert!(gap >= 2_500_000, "{gap} µs after a push whose answer took 1.5 s");
     world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_batch_goes_20_ms_after_its_first_entry_and_what_comes_during_a_call_goes_together() {
+    let world = World::new().await;
+    let server = receiver(&world).await;
+    server.plan([Answer::Slow(Duration::from_millis(1_500))]);
+    configure(&world, json!({ "uplink": { "callbackUrl": server.url("/") } })).await;
+    let before = world.clock.now();
+    hand_in_numbers(&world.url, 0..1).await;
+    let waited = called(&server, 1).await[0].at - before;
+    assert!(waited >= 20_000, "{waited} µs");
+    hand_in_numbers(&world.url, 1..451).await;
+    until_count(&world, "answered", 451).await;
+    let calls = server.calls();
+    let sizes: Vec<usize> = calls.iter().map(|call| contents(call).len()).collect();
+    assert_eq!(sizes, [1, 200, 200, 50]);
+    assert_eq!(numbers(&calls), (0..451).collect::<Vec<_>>());
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_push_has_no_more_than_a_mebibyte_of_entries() {
+    let world = World::new().await;
+    let server = receiver(&world).await;
+    server.plan([Answer::Slow(Duration::from_millis(1_500))]);
+    configure(&world, json!({ "uplink": { "callbackUrl": server.url("/") } })).await;
+    let long = "a".repeat(16 * 1024);
+    let ids: Vec<String> = (0..100).map(|n| format!("gw-{n}")).collect();
+    for some in ids.chunks(50) {
+        let uplinks: Vec<_> = some.iter().map(|id| (id.as_str(), "1", long.as_str())).collect();
+        assert_eq!(hand_in(&world.url, &uplinks).await.0, 200);
+    }
+    until_count(&world, "answered", 100).await;
+    let calls = server.calls();
+    let entries = |call: &sim::receiver::Called| contents(call).len();
+    assert_eq!(calls.iter().map(entries).sum::<usize>(), 100);
+    // An entry has some 100 bytes beside its content.
+    assert!(calls.iter().all(|call| entries(call) <= 63 && call.body.len() <= 1024 * 1024));
+    assert!(calls[1..].iter().any(|call| entries(call) == 63), "none was full");
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_call_has_at_most_1000_messages_of_16_kib_with_names_of_200_bytes_in_1_mib() {
+    let world = World::new().await;
+    let message = |number: usize| json!({ "id": format!("{number}"), "phone": "1", "content": "" });
+    let many = |messages: usize| json!({ "messages": (0..messages).map(message).collect::<Vec<_>>() });
+    let with = |name: &str, length: usize| {
+        let mut message = json!({ "id": name, "phone": "1", "content": "a" });
+        message[name] = json!("a".repeat(length));
+        json!({ "messages": [message] })
+    };
+    let mut refused = vec![many(1_001), with("content", 16 * 1024 + 1)];
+    for name in ["id", "phone", "extendCode", "userId"] {
+        refused.push(with(name, 201));
+    }
+    let head = world.head().await;
+    for body in refused {
+        let (status, answer) = post(&world.url, &body).await;
+        assert_eq!((status, &answer["status"]), (400, &json!(400)), "{answer}");
+    }
+    // White space counts.
+    let spaced = |bytes: usize| {
+        let body = with("content", 1).to_string();
+        format!("{body}{}", " ".repeat(bytes - body.len()))
+    };
+    let send = async |body: String| {
+        let request = reqwest::Client::new().post(format!("{}/uplink/v1/messages", world.url));
+        let request = request.bearer_auth(crate::harness::ADMIN_TOKEN).header("x-app-id", "demo");
+        request.body(body).send().await.unwrap().status().as_u16()
+    };
+    assert_eq!(send(spaced((1 << 20) + 1)).await, 413);
+    assert_eq!(world.head().await, head);
+    assert_eq!(send(spaced(1 << 20)).await, 200);
+    assert_eq!(post(&world.url, &many(1_000)).await.1["accepted"], 1_000);
+    assert_eq!(post(&world.url, &with("content", 16 * 1024)).await.0, 409, "its id is taken");
+    for name in ["id", "phone", "extendCode", "userId"] {
+        assert_eq!(post(&world.url, &with(name, 200)).await.0, 200, "{name}");
+    }
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_device_is_named_by_what_it_says_or_by_its_address_in_its_protocol() {
+    let antelope = crate::antelope::Antelope::new().await;
+    let mut number = antelope.connect(crate::antelope::ANN).await;
+    let tencent = crate::tencent::Tencent::of(antelope.world, json!({})).await;
+    let mut phone = tencent.connect("bob", "bobs-phone").await;
+    let world = &tencent.world;
+    let server = receiver(world).await;
+    configure(world, json!({ "uplink": { "callbackUrl": server.url("/") } })).await;
+    let mut terminal = world.connect(&world.register("c-1").await).await;
+    let said = json!({ "t": "uplink", "content": "a", "phone": "18512345678" });
+    let unsaid = json!({ "t": "uplink", "content": "a" });
+    let mut phones = Vec::new();
+    let mut say = async |device: &mut sim::Device, frame: &Value| {
+        device.send_raw(frame.to_string()).await.unwrap();
+        let answer = device.next_within(PATIENCE).await;
+        assert!(matches!(&answer, Some(Incoming::Unknown { text }) if text.contains("uplinked")));
+        let body = called(&server, phones.len() + 1).await[phones.len()].json();
+        phones.push(body["Data"][0]["Phone"].as_str().unwrap().to_owned());
+    };
+    say(&mut terminal, &said).await;
+    say(&mut terminal, &unsaid).await;
+    say(&mut phone, &unsaid).await;
+    // Whatever it says: its number is all that its protocol knows of it.
+    say(&mut number, &said).await;
+    let cid = crate::antelope::ANN.to_string();
+    assert_eq!(phones, ["18512345678", "c-1", "bobs-phone", &cid]);
+    tencent.world.stop().await;
 }

@@ -170,6 +170,9 @@ async fn what_was_answered_in_the_end_is_listed_for_30_days() {
                               { "status": 200, "reason": null }]);
         let shown = world.graphql(query).await["app"]["callbacks"]["nodes"].clone();
         assert_eq!(shown, json!([{ "attempts": attempts }]));
+        let told = rows[0]["attempts"].as_array().unwrap().iter();
+        let told = told.map(|own| json!({ "status": own["status"], "reason": own["reason"] }));
+        assert_eq!(json!(told.collect::<Vec<_>>()), attempts);
         let position = rows[0]["position"].as_i64().unwrap();
         assert!(position > last);
         last = position;
@@ -191,5 +194,76 @@ async fn who_asks_for_no_events_by_name_is_not_told_how_the_app_is_configured() 
     assert!(told.iter().all(|call| call.json()["type"] == "app.changed"));
     let told = called(&all, 1).await;
     assert_eq!(told[0].json()["type"], "uplink.received");
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_receiver_is_left_alone_for_an_hour_at_most_and_another_secret_has_it_called_at_once() {
+    let world = World::with_clock().await;
+    let server = receiver(&world).await;
+    server.plan([Answer::With(503, "retry-after", "7200".to_owned())]);
+    let webhook = create(&world, json!({ "url": server.url("/"), "events": ["uplink.*"] })).await;
+    hand_in(&world.url, &[("gw-1", "185", "first")]).await;
+    let called_at = called(&server, 1).await[0].at;
+    until_count(&world, "postponed", 1).await;
+    let due = listed(&world, "postponed").await[0]["dueAt"].as_i64().unwrap() * 1_000;
+    assert_eq!((due - called_at) / 1_000_000, 3_600);
+    hand_in(&world.url, &[("gw-2", "185", "second")]).await;
+    until_count(&world, "postponed", 2).await;
+    assert_eq!(listed(&world, "postponed").await[0]["reason"], "circuit_open");
+    // The clock stands still.
+    let path = format!("{PATH}/{}/rotate", webhook["id"].as_str().unwrap());
+    let (_, rotated, _) = world.admin.post(&path, None).await.unwrap();
+    let call = &called(&server, 2).await[1];
+    assert_eq!(call.json()["data"]["private"]["content"], "second");
+    assert!(call.is_signed_with(rotated["secret"].as_str().unwrap()));
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_webhook_has_15_seconds_to_answer() {
+    let world = World::new().await;
+    let (slow, silent) = (receiver(&world).await, receiver(&world).await);
+    slow.answer(Answer::Slow(Duration::from_secs(7)));
+    silent.answer(Answer::Silence);
+    for server in [&slow, &silent] {
+        create(&world, json!({ "url": server.url("/"), "events": ["uplink.*"] })).await;
+    }
+    hand_in(&world.url, &[("gw-1", "185", "hello")]).await;
+    until_count(&world, "answered", 1).await;
+    assert_eq!(slow.count(), 1, "it had no 7 s");
+    until_count(&world, "postponed", 1).await;
+    let attempt = listed(&world, "postponed").await[0]["attempts"][0].clone();
+    assert_eq!((&attempt["reason"], &attempt["status"]), (&json!("timeout"), &Value::Null));
+    assert!((15_000..20_000).contains(&attempt["latencyMs"].as_i64().unwrap()), "{attempt}");
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_erased_is_not_called_about_and_is_no_part_of_what_is() {
+    let world = World::with_clock().await;
+    let (server, uplinks) = (receiver(&world).await, receiver(&world).await);
+    server.plan([Answer::Status(500, String::new())]);
+    uplinks.answer(Answer::Status(500, String::new()));
+    create(&world, json!({ "url": server.url("/"), "events": ["uplink.*"] })).await;
+    super::configure(&world, json!({ "uplink": { "callbackUrl": uplinks.url("/") } })).await;
+    hand_in(&world.url, &[("gw-1", "18500001111", "words-of-a-phone")]).await;
+    let whole = called(&server, 1).await[0].json();
+    assert_eq!(whole["data"]["private"]["content"], "words-of-a-phone");
+    called(&uplinks, 1).await;
+    until_count(&world, "postponed", 1).await;
+    // UCloud's pushes wait a second in memory; a server that stops has them wait in the view.
+    let world = world.restart().await;
+    until_count(&world, "postponed", 2).await;
+    crate::audit::erase(&world, json!({ "phone": "18500001111" })).await;
+    called_in_time(&world, &server, 2).await;
+    let mut blank = whole;
+    blank["data"].as_object_mut().unwrap().remove("private");
+    assert_eq!(server.calls()[1].json(), blank);
+    // What UCloud's push would say is all of a person.
+    until_count(&world, "given_up", 1).await;
+    let row = &listed(&world, "given_up").await[0];
+    assert_eq!((&row["kind"], &row["reason"]), (&json!("ucloud_uplink"), &json!("erased")));
+    assert_eq!(uplinks.count(), 1);
     world.stop().await;
 }

@@ -14,7 +14,7 @@ use projections::db::{Conn, Pool};
 use pushledger::{
     app::Running,
     clock::Clock,
-    config::{ACCESS_DAYS, CHUNK_DEVICES, Config},
+    config::{ACCESS_DAYS, CHUNK_DEVICES, Config, QUERY_RUN},
 };
 use serde_json::{Value, json};
 use sim::{Admin, Caller, Device, DeviceOptions, Incoming};
@@ -108,6 +108,7 @@ impl Place {
             witness: None,
             access_days: ACCESS_DAYS,
             chunk_devices: self.chunk_devices,
+            query_run: QUERY_RUN,
         }
     }
 }

@@ -127,3 +127,17 @@ async fn each_way_to_ask_wrongly_has_its_code() {
     assert_eq!(empty, wanted);
     tencent.world.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_page_has_100_messages_however_many_are_asked_for() {
+    let tencent = Tencent::with_clock().await;
+    for seq in 1..=101 {
+        say(&tencent, "one of many", seq, json!({})).await;
+    }
+    let answer = tencent.call(ROAM, &ask(json!({ "MaxCnt": 1_000 }))).await;
+    assert_eq!((texts(&answer).len(), &answer["Complete"]), (100, &json!(0)));
+    let more = json!({ "MaxTime": answer["LastMsgTime"], "LastMsgKey": answer["LastMsgKey"] });
+    let rest = tencent.call(ROAM, &ask(more)).await;
+    assert_eq!((texts(&rest).len(), &rest["Complete"]), (1, &json!(1)));
+    tencent.world.stop().await;
+}

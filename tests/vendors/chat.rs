@@ -55,6 +55,7 @@ async fn what_the_sender_wishes_is_shown_in_each_vendors_words() {
                 ("/notification/android/title", json!("A red packet")),
                 ("/notification/android/alert", json!("from Ann")),
                 ("/notification/ios/alert/subtitle", json!("second")),
+                ("/notification/ios/badge", Value::Null),
             ],
         ),
         (
@@ -87,6 +88,8 @@ async fn what_the_sender_wishes_is_shown_in_each_vendors_words() {
                 (&format!("{huawei}/importance"), json!("NORMAL")),
                 (&format!("{huawei}/sound"), json!("bell.mp3")),
                 (&format!("{huawei}/badge"), Value::Null),
+                // Which page of the app to open nobody says, so there is no intent to carry `Ext`.
+                (&format!("{huawei}/click_action"), json!({ "type": 3 })),
             ],
         ),
     ] {
@@ -98,7 +101,15 @@ async fn what_the_sender_wishes_is_shown_in_each_vendors_words() {
         // What the sender has for the app itself goes with it.
         assert!(body.to_string().contains("entity"), "{vendor:?}: {body}");
         // Without wishes its text is shown, and the number on the icon grows.
-        let body = pushed(vendor, json!({ "PushFlag": 0 })).await.to_string();
-        assert!(body.contains("red packet"), "{vendor:?}: {body}");
+        let body = pushed(vendor, json!({ "PushFlag": 0 })).await;
+        assert!(body.to_string().contains("red packet"), "{vendor:?}: {body}");
+        let (grows, by) = match vendor {
+            Vendor::Jpush => ("/notification/ios/badge", json!("+1")),
+            Vendor::Fcm => ("/message/data/badgeAddNum", json!("1")),
+            // Its number cannot be added to; the app can do it.
+            Vendor::Apns => ("/badgeAddNum", json!(1)),
+            Vendor::Huawei => ("/message/android/notification/badge/add_num", json!(1)),
+        };
+        assert_eq!(body.pointer(grows), Some(&by), "{vendor:?}: {body}");
     }
 }

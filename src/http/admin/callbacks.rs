@@ -11,7 +11,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use domain::{
-    callback::{CallbacksReplayed, Kind, MAX_CALLBACKS, Outcome, Reason, ReplayCallbacks},
+    callback::{Attempt, CallbacksReplayed, Kind, MAX_CALLBACKS, Outcome, Reason, ReplayCallbacks},
     task::packed::{MAX_NUMBERS, Packed},
 };
 use projections::callbacks::{self, CallbackRow};
@@ -63,6 +63,23 @@ pub struct CallbackOutput {
     due_at: Option<i64>,
     /// When this was recorded, in milliseconds since the epoch.
     at: i64,
+    /// The calls, the last 32 of them, oldest first.
+    attempts: Vec<AttemptOutput>,
+}
+
+/// One call.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct AttemptOutput {
+    /// When it was made, in milliseconds since the epoch.
+    at: i64,
+    /// How long it took, in milliseconds.
+    latency_ms: u32,
+    /// HTTP status of the answer, if one came.
+    status: Option<u16>,
+    /// Why it failed, if it did.
+    #[schema(value_type = Option<String>)]
+    reason: Option<Reason>,
 }
 
 /// A page of callbacks, newest event first.
@@ -124,7 +141,15 @@ impl CallbackOutput {
             status: row.status,
             due_at: row.due_at.map(|micros| micros / 1_000),
             at: row.at / 1_000,
+            attempts: row.attempts.into_iter().map(AttemptOutput::of).collect(),
         }
+    }
+}
+
+impl AttemptOutput {
+    fn of(attempt: Attempt) -> AttemptOutput {
+        let Attempt { at, took, status, reason } = attempt;
+        AttemptOutput { at: at / 1_000, latency_ms: took, status, reason }
     }
 }
 

@@ -1,0 +1,125 @@
+//! What an operator asks for again, and why a callback waits meanwhile.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use sim::receiver::Answer;
+
+use super::{
+    called, called_in_time, configure, dead, hand_in, hand_in_numbers, listed, receiver, replay,
+    until_count,
+};
+use crate::harness::{World, until};
+
+const REPLAY: &str = "/admin/v1/apps/demo/callbacks/replay";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_asked_for_again_is_called_as_if_for_the_first_time_and_32_attempts_are_kept() {
+    const ROUNDS: usize = 9;
+    let world = World::with_clock().await;
+    let server = receiver(&world).await;
+    server.answer(Answer::Status(500, String::new()));
+    configure(&world, json!({ "uplink": { "callbackUrl": server.url("/") } })).await;
+    hand_in(&world.url, &[("gw-1", "185", "hello")]).await;
+    for round in 1..=ROUNDS {
+        called_in_time(&world, &server, 4 * round).await;
+        until_count(&world, "given_up", 1).await;
+        let row = &listed(&world, "given_up").await[0];
+        assert_eq!(row["calls"], 4, "in round {round}");
+        let attempts = row["attempts"].as_array().unwrap();
+        assert_eq!(attempts.len(), (4 * round).min(32));
+        // The last ones, oldest first.
+        let at = |attempt: &Value| attempt["at"].as_i64().unwrap();
+        let calls = server.calls();
+        let kept = calls.len() - attempts.len();
+        let times = attempts.iter().zip(&calls[kept..]);
+        assert!(times.clone().all(|(own, call)| (call.at / 1_000 - at(own)).abs() < 500));
+        if round < ROUNDS {
+            replay(&world, &row["receiver"], None).await;
+        }
+    }
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_call_asks_for_the_oldest_4096_and_says_whether_there_are_more() {
+    const UPLINKS: usize = 4_200;
+    let world = World::with_clock().await;
+    let server = receiver(&world).await;
+    let url = server.url("/");
+    configure(&world, json!({ "uplink": { "callbackUrl": url } })).await;
+    dead(&world, &server, UPLINKS).await;
+    configure(&world, json!({ "uplink": { "callbackUrl": "" } })).await;
+    until_count(&world, "given_up", i64::try_from(UPLINKS).unwrap()).await;
+    server.answer(Answer::ok());
+    configure(&world, json!({ "uplink": { "callbackUrl": url } })).await;
+    let receiver = listed(&world, "given_up").await[0]["receiver"].clone();
+    let ask = async || {
+        let body = json!({ "receiver": receiver });
+        world.admin.post(REPLAY, Some(&body)).await.unwrap()
+    };
+    for (asked, more) in [(4_096, true), (104, false), (0, false)] {
+        let (status, answer, _) = ask().await;
+        assert_eq!((status, answer), (202, json!({ "asked": asked, "more": more })));
+    }
+    until_count(&world, "answered", i64::try_from(UPLINKS).unwrap()).await;
+    let came = super::numbers(&server.calls()[12..]);
+    assert_eq!(came.len(), UPLINKS, "something was called twice");
+    assert_eq!(came[..4_096], (0..4_096).collect::<Vec<_>>()[..]);
+    world.stop().await;
+}
+
+/// Waits until a callback waits for a reason.
+async fn until_waits(world: &World, reason: &str) {
+    until(&format!("nothing waits as {reason}"), async || {
+        listed(world, "postponed").await.first().is_some_and(|row| row["reason"] == reason)
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_waits_after_a_stop_or_for_an_operator_says_so() {
+    let world = World::with_clock().await;
+    let server = receiver(&world).await;
+    server.answer(Answer::Silence);
+    configure(&world, json!({ "uplink": { "callbackUrl": server.url("/") } })).await;
+    hand_in(&world.url, &[("gw-1", "185", "under way")]).await;
+    called(&server, 1).await;
+    hand_in(&world.url, &[("gw-2", "185", "in memory")]).await;
+    let world = world.restart().await;
+    until_count(&world, "postponed", 2).await;
+    assert!(listed(&world, "postponed").await.iter().all(|row| row["reason"] == "stopped"));
+    server.answer(Answer::Status(500, String::new()));
+    until("they were not given up", async || {
+        world.clock.advance(Duration::from_millis(20));
+        super::count(&world.admin, "given_up").await == 2
+    })
+    .await;
+    server.answer(Answer::Silence);
+    let receiver = listed(&world, "given_up").await[0]["receiver"].clone();
+    replay(&world, &receiver, None).await;
+    until_waits(&world, "replayed").await;
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_comes_while_a_receiver_catches_up_waits_behind_the_older_ones() {
+    let world = World::with_clock().await;
+    let server = receiver(&world).await;
+    configure(&world, json!({ "uplink": { "callbackUrl": server.url("/") } })).await;
+    dead(&world, &server, 1_000).await;
+    server.plan([Answer::ok()]);
+    server.answer(Answer::Slow(Duration::from_millis(1_500)));
+    // The probe closes the circuit; the first batch after it takes its time.
+    called_in_time(&world, &server, 14).await;
+    hand_in_numbers(&world.url, 1_000..1_001).await;
+    until("it was not held back", async || {
+        world.clock.advance(Duration::from_millis(500));
+        listed(&world, "postponed").await.first().is_some_and(|row| row["reason"] == "behind")
+    })
+    .await;
+    server.answer(Answer::ok());
+    until_count(&world, "answered", 998).await;
+    assert_eq!(super::numbers(&server.calls()[12..]), (3..1_001).collect::<Vec<_>>());
+    world.stop().await;
+}
