@@ -1,15 +1,20 @@
-//! The pages that map the protocols' documents to these tests name only tests that exist.
+//! The pages that map documents and promises to these tests name only tests that exist, and leave no
+//! sentence without one.
 
 use std::{fs, path::Path};
 
 /// A page, the folder in which its tests stand first of all, and how many it names at least.
-const PAGES: [(&str, &str, usize); 5] = [
+const PAGES: [(&str, &str, usize); 6] = [
     (include_str!("../docs/protocols/haier-ums-v2.md"), "ums_v2", 70),
     (include_str!("../docs/protocols/easemob-push.md"), "easemob", 70),
     (include_str!("../docs/protocols/antelope.md"), "antelope", 60),
-    (include_str!("../docs/protocols/ucloud-uplink.md"), "callbacks", 15),
+    (include_str!("../docs/protocols/ucloud-uplink.md"), "callbacks", 50),
     (include_str!("../docs/protocols/tencent-im.md"), "tencent", 70),
+    (include_str!("../docs/webhooks.md"), "callbacks", 80),
 ];
+
+/// Where tests stand: over the wire, beside the code, and those of the domain.
+const FOLDERS: [&str; 3] = ["tests", "src", "domain/tests"];
 
 /// What stands between backquotes.
 pub fn quoted(page: &'static str) -> impl Iterator<Item = &'static str> {
@@ -18,22 +23,52 @@ pub fn quoted(page: &'static str) -> impl Iterator<Item = &'static str> {
 
 #[test]
 fn every_test_that_a_page_names_exists() {
-    let tests = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests");
-    for (page, folder, least) in PAGES {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    for (page, own, least) in PAGES {
         let mut named = 0;
         for (module, name) in quoted(page).filter_map(|text| text.rsplit_once("::")) {
             let module = module.replace("::", "/");
-            let files = [
-                format!("{folder}/{module}.rs"),
+            let below = [
+                format!("{own}/{module}.rs"),
                 format!("{module}.rs"),
                 format!("{module}/mod.rs"),
             ];
-            let texts = files.iter().filter_map(|file| fs::read_to_string(tests.join(file)).ok());
+            let files = FOLDERS.iter().flat_map(|folder| below.iter().map(move |b| (folder, b)));
+            let texts =
+                files.filter_map(|(folder, b)| fs::read_to_string(root.join(folder).join(b)).ok());
             let test = format!("fn {name}()");
             let exists = texts.into_iter().any(|text| text.contains(&test));
-            assert!(exists, "no test {module}::{name}, which the page of {folder} names");
+            assert!(exists, "no test {module}::{name}, which the page of {own} names");
             named += 1;
         }
-        assert!(named > least, "the page of {folder} names {named} tests");
+        assert!(named > least, "the page of {own} names {named} tests");
+    }
+}
+
+/// The cells of a row of a table.
+fn cells(row: &str) -> Vec<&str> {
+    row.trim().trim_matches('|').split(" | ").map(str::trim).collect()
+}
+
+#[test]
+fn every_row_of_a_table_of_tests_names_one() {
+    for (page, own, _) in PAGES {
+        let mut tests = None;
+        for line in page.lines() {
+            if !line.starts_with('|') {
+                tests = None;
+                continue;
+            }
+            let cells = cells(line);
+            let last = cells[cells.len() - 1];
+            match tests {
+                None => tests = Some(last == "test"),
+                Some(true) if !line.starts_with("| ---") => {
+                    let says = last.contains("::") || last == "the same";
+                    assert!(says, "the page of {own} names no test for: {line}");
+                }
+                Some(_) => {}
+            }
+        }
     }
 }

@@ -69,36 +69,35 @@ async fn one_call_asks_for_the_oldest_4096_and_says_whether_there_are_more() {
     world.stop().await;
 }
 
-/// Waits until a callback waits for a reason.
-async fn until_waits(world: &World, reason: &str) {
-    until(&format!("nothing waits as {reason}"), async || {
-        listed(world, "postponed").await.first().is_some_and(|row| row["reason"] == reason)
-    })
-    .await;
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn what_waits_after_a_stop_or_for_an_operator_says_so() {
     let world = World::with_clock().await;
-    let server = receiver(&world).await;
-    server.answer(Answer::Silence);
+    let (server, hooked) = (receiver(&world).await, receiver(&world).await);
     configure(&world, json!({ "uplink": { "callbackUrl": server.url("/") } })).await;
-    hand_in(&world.url, &[("gw-1", "185", "under way")]).await;
-    called(&server, 1).await;
-    hand_in(&world.url, &[("gw-2", "185", "in memory")]).await;
-    let world = world.restart().await;
-    until_count(&world, "postponed", 2).await;
-    assert!(listed(&world, "postponed").await.iter().all(|row| row["reason"] == "stopped"));
     server.answer(Answer::Status(500, String::new()));
-    until("they were not given up", async || {
-        world.clock.advance(Duration::from_millis(20));
-        super::count(&world.admin, "given_up").await == 2
+    hand_in(&world.url, &[("gw-1", "185", "given up")]).await;
+    called_in_time(&world, &server, 4).await;
+    until_count(&world, "given_up", 1).await;
+    server.answer(Answer::Silence);
+    replay(&world, &listed(&world, "given_up").await[0]["receiver"], None).await;
+    until("it does not wait", async || {
+        listed(&world, "postponed").await.first().is_some_and(|row| row["reason"] == "replayed")
     })
     .await;
-    server.answer(Answer::Silence);
-    let receiver = listed(&world, "given_up").await[0]["receiver"].clone();
-    replay(&world, &receiver, None).await;
-    until_waits(&world, "replayed").await;
+    // One is under way, as it has longer than a server that stops, and one is in memory behind another.
+    hooked.answer(Answer::Silence);
+    let hook = json!({ "url": hooked.url("/"), "events": ["uplink.*"] });
+    let path = "/admin/v1/apps/demo/webhooks";
+    assert_eq!(world.admin.post(path, Some(&hook)).await.unwrap().0, 201);
+    called(&server, 5).await;
+    hand_in(&world.url, &[("gw-2", "185", "stopped")]).await;
+    called(&hooked, 1).await;
+    let world = world.restart().await;
+    let stopped = async || {
+        let rows = listed(&world, "postponed").await;
+        rows.iter().filter(|row| row["reason"] == "stopped").count()
+    };
+    until("they do not wait", async || stopped().await == 2).await;
     world.stop().await;
 }
 

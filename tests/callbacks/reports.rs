@@ -7,7 +7,7 @@ use sim::{Incoming, receiver::Receiver};
 
 use super::{called, called_in_time, configure, receiver, until_count};
 use crate::{
-    harness::{PATIENCE, World, message},
+    harness::{PACKAGE, PATIENCE, World, message, ok, until},
     tasks::{create, task},
     vendors::Post,
 };
@@ -74,8 +74,8 @@ async fn what_a_vendor_took_is_reported_as_handed_and_again_once_the_device_says
     called_in_time(&post.world, &server, 1).await;
     assert_eq!(reported(&server), [report("c-1", "状态未知", "Handed")]);
     // What the notification brought shows it, and says so.
-    let body = json!({ "msgId": id, "status": 3 });
-    crate::harness::ok(&post.world.terminal("c-1"), "/ums/v2/report", &body).await;
+    let body = json!({ "appPackage": PACKAGE, "msgId": id, "status": 3 });
+    ok(&post.world.terminal("c-1"), "/ums/v2/report", &body).await;
     called_in_time(&post.world, &server, 2).await;
     assert_eq!(reported(&server)[1], report("c-1", "发送成功", "Delivrd"));
     post.world.stop().await;
@@ -87,8 +87,8 @@ async fn what_ends_is_reported_with_its_reason() {
     let server = reporting(&world).await;
     world.register("c-1").await;
     world.push("c-1", json!({ "n": 1 })).await;
-    let body = json!({ "appPackage": crate::harness::PACKAGE });
-    crate::harness::ok(&world.terminal("c-1"), "/ums/v2/unreg", &body).await;
+    let body = json!({ "appPackage": PACKAGE });
+    ok(&world.terminal("c-1"), "/ums/v2/unreg", &body).await;
     called(&server, 1).await;
     assert_eq!(reported(&server), [report("c-1", "发送失败", "unregistered")]);
     until_count(&world, "answered", 1).await;
@@ -107,7 +107,7 @@ async fn of_a_push_to_everyone_only_what_devices_say_is_reported() {
     assert_eq!(message(&mut here).await.0, id.to_string());
     called_in_time(&post.world, &server, 1).await;
     until_count(&post.world, "answered", 1).await;
-    crate::harness::until("the vendor never took it", async || {
+    until("the vendor never took it", async || {
         post.jpush.accepted("push-away") == 1
     })
     .await;
