@@ -10,8 +10,7 @@ use std::{
 };
 
 use async_graphql::{
-    Data, Error, ErrorExtensions as _, Executor, Pos, Request as Query, Response as Answer,
-    ServerError,
+    Data, Executor, Request as Query, Response as Answer, ServerError,
     http::{WebSocket as Subscriptions, WebSocketProtocols, WsMessage},
     parser::types::OperationType,
 };
@@ -146,8 +145,9 @@ async fn run(server: &Arc<Server>, request: Request) -> Result<Response, Refusal
 /// What a query is refused with that takes longer than it may: as any that asks for too much, as the
 /// same would come of it again.
 fn too_long() -> Answer {
-    let error = Error::new(graphql::TOO_LONG).extend_with(|_, more| more.set("code", "TOO_LONG"));
-    Answer::from_errors(vec![error.into_server_error(Pos::default())])
+    let mut error = ServerError::new(graphql::TOO_LONG, None);
+    error.extensions.get_or_insert_default().set("code", "TOO_LONG");
+    Answer::from_errors(vec![error])
 }
 
 fn log_faults(answer: &Answer) {

@@ -5,6 +5,7 @@ mod client_push;
 mod devices;
 mod examples;
 mod ids;
+mod limits;
 mod requests;
 mod resend;
 mod section;

@@ -3,6 +3,7 @@
 
 use std::{collections::BTreeSet, time::Duration};
 
+use domain::Event;
 use serde_json::{Value, json};
 use sim::receiver::{Answer, Called, Receiver};
 
@@ -138,6 +139,7 @@ async fn an_hour_of_500_costs_few_calls_and_loses_nothing() {
     // The circuit lets a probe through after 5, 10, 20, 40 s and then once a minute at most.
     const PROBES: usize = 4 + (3_600 - 75) / 60;
     let (before, over) = (server.count(), world.clock.now() + 3_600_000_000);
+    let head = world.head().await;
     until("an hour never passed", async || {
         world.clock.advance(Duration::from_secs(1));
         world.clock.now() >= over
@@ -146,6 +148,10 @@ async fn an_hour_of_500_costs_few_calls_and_loses_nothing() {
     let calls = server.count() - before;
     // Each probe is called as often as its protocol says, and then given up.
     assert!((4..=4 * PROBES).contains(&calls), "{calls} calls within an hour");
+    let events = world.running.server.ledger.read(head, 2_000).await.unwrap().events;
+    let told = events.iter().filter(|event| matches!(event.event, Event::CallbacksCalled(_)));
+    let told = told.count();
+    assert!((1..=PROBES).contains(&told), "{told} events tell of {PROBES} probes at most");
     server.answer(Answer::ok());
     until("it never got what waited", async || {
         world.clock.advance(Duration::from_millis(100));

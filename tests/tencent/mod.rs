@@ -5,6 +5,7 @@ mod accounts;
 mod batch;
 mod devices;
 mod gate;
+mod limits;
 mod linked;
 mod roaming;
 mod section;
