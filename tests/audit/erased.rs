@@ -74,16 +74,32 @@ async fn rewrite(place: &Place) {
     }
 }
 
+/// Which of some texts are in PostgreSQL's samples of columns, and of which table.
+async fn sampled_in_postgres(place: &Place, needles: &[&str]) -> Vec<String> {
+    let sql = "SELECT needle || ' in a sample of ' || tablename FROM pg_stats, unnest($1::text[]) \
+               needle WHERE position(needle IN concat(most_common_vals::text, \
+               histogram_bounds::text)) > 0";
+    asked_of_postgres(place, sql, needles).await
+}
+
 /// Which of some texts any file of a database of PostgreSQL holds, and of which table or index:
-/// its own files too, which hold samples of what is in the others.
+/// its own files too, where the samples lie.
 async fn found_in_postgres(place: &Place, needles: &[&str]) -> Vec<String> {
-    const SQL: &str = "SELECT needle || ' in ' || relation.oid::regclass::text \
+    let sql = "SELECT needle || ' in ' || relation.oid::regclass::text \
          FROM pg_class relation, unnest($1::text[]) needle \
          WHERE pg_relation_filepath(relation.oid) IS NOT NULL \
          AND position(convert_to(needle, 'UTF8') IN COALESCE(pg_read_binary_file( \
          pg_relation_filepath(relation.oid), 0, 1000000000, true), '')) > 0";
+    asked_of_postgres(place, sql, needles).await
+}
+
+async fn asked_of_postgres(
+    place: &Place,
+    sql: &'static str,
+    needles: &[&str],
+) -> Vec<String> {
     let Backdoor::Postgres(mut conn) = place.backdoor().await else { panic!("no PostgreSQL") };
-    let rows = sqlx::query_as(SQL).bind(needles).fetch_all(&mut conn).await.unwrap();
+    let rows = sqlx::query_as(sql).bind(needles).fetch_all(&mut conn).await.unwrap();
     rows.into_iter().map(|(found,): (String,)| found).collect()
 }
 
@@ -122,6 +138,7 @@ async fn a_user_that_is_erased_is_found_nowhere_and_every_proof_still_holds() {
     if world.place.on_postgres() {
         // It keeps samples of what is in columns.
         world.place.backdoor().await.run("ANALYZE").await;
+        assert!(!sampled_in_postgres(&world.place, &NEEDLES).await.is_empty());
     }
     let before = dumped(&world).await;
     NEEDLES.iter().for_each(|needle| assert!(before.contains(needle), "{needle}"));
@@ -143,6 +160,7 @@ async fn a_user_that_is_erased_is_found_nowhere_and_every_proof_still_holds() {
         assert!(!found(directory.path(), &["payload-stays"]).is_empty());
     }
     if world.place.on_postgres() {
+        assert_eq!(sampled_in_postgres(&world.place, &NEEDLES).await, Vec::<String>::new());
         rewrite(&world.place).await;
         assert_eq!(found_in_postgres(&world.place, &NEEDLES).await, Vec::<String>::new());
         assert!(!found_in_postgres(&world.place, &["payload-stays"]).await.is_empty());

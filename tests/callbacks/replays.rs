@@ -2,14 +2,20 @@
 
 use std::time::Duration;
 
+use domain::callback::{CallbacksCalled, Group, Kind, Outcome, Reason, RecordCallbacks, State};
+use pushledger::ledger::{Context, Lane};
 use serde_json::{Value, json};
 use sim::receiver::Answer;
+use uuid::Uuid;
 
 use super::{
     called, called_in_time, configure, dead, hand_in, hand_in_numbers, listed, receiver, replay,
     until_count,
 };
-use crate::harness::{World, until};
+use crate::{
+    harness::{World, until},
+    views::unreadable::append,
+};
 
 const REPLAY: &str = "/admin/v1/apps/demo/callbacks/replay";
 
@@ -28,12 +34,14 @@ async fn what_is_asked_for_again_is_called_as_if_for_the_first_time_and_32_attem
         assert_eq!(row["calls"], 4, "in round {round}");
         let attempts = row["attempts"].as_array().unwrap();
         assert_eq!(attempts.len(), (4 * round).min(32));
-        // The last ones, oldest first.
+        // The last ones, oldest first: each was made before it came, and after the one before.
         let at = |attempt: &Value| attempt["at"].as_i64().unwrap();
-        let calls = server.calls();
-        let kept = calls.len() - attempts.len();
-        let times = attempts.iter().zip(&calls[kept..]);
-        assert!(times.clone().all(|(own, call)| (call.at / 1_000 - at(own)).abs() < 500));
+        let came: Vec<i64> = server.calls().iter().map(|call| call.at / 1_000).collect();
+        let kept = came.len() - attempts.len();
+        for (index, own) in (kept..).zip(attempts) {
+            assert!(at(own) <= came[index], "{own} came before it was made");
+            assert!(index == 0 || came[index - 1] < at(own), "{own} is that of another call");
+        }
         if round < ROUNDS {
             replay(&world, &row["receiver"], None).await;
         }
@@ -120,5 +128,41 @@ async fn what_comes_while_a_receiver_catches_up_waits_behind_the_older_ones() {
     server.answer(Answer::ok());
     until_count(&world, "answered", 998).await;
     assert_eq!(super::numbers(&server.calls()[12..]), (3..1_001).collect::<Vec<_>>());
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_newer_version_has_waiting_about_an_event_of_its_own_is_given_up_as_unreadable() {
+    let world = World::new().await;
+    let server = receiver(&world).await;
+    let hook = json!({ "url": server.url("/") });
+    let path = "/admin/v1/apps/demo/webhooks";
+    let (status, hook, _) = world.admin.post(path, Some(&hook)).await.unwrap();
+    assert_eq!(status, 201, "{hook}");
+    let stream = format!("device/{}", Uuid::now_v7());
+    let position = append(&world, &stream, "device.renamed", 1, "{}").await;
+    let state = State {
+        outcome: Outcome::Postponed,
+        calls: 1,
+        reason: Some(Reason::Timeout),
+        status: None,
+        due_at: Some(0),
+    };
+    let waits = CallbacksCalled {
+        kind: Kind::Webhook,
+        receiver: hook["id"].as_str().unwrap().parse().unwrap(),
+        groups: vec![Group::of(state, false, vec![position])],
+    };
+    let command = RecordCallbacks { called: waits, new_record: Uuid::now_v7() };
+    let context = Context { app: "demo".to_owned(), ..Context::default() };
+    world.running.server.ledger.execute(Lane::Bulk, context, command).await.unwrap();
+    // As the older version finds it that runs after it.
+    let world = world.restart().await;
+    until_count(&world, "given_up", 1).await;
+    let row = &listed(&world, "given_up").await[0];
+    assert_eq!((&row["position"], &row["reason"]), (&json!(position), &json!("unreadable")));
+    // It holds nobody up.
+    hand_in(&world.url, &[("gw-1", "185", "hello")]).await;
+    assert_eq!(called(&server, 1).await[0].json()["type"], "uplink.received");
     world.stop().await;
 }
