@@ -28,11 +28,8 @@ fn every_test_that_a_page_names_exists() {
         let mut named = 0;
         for (module, name) in quoted(page).filter_map(|text| text.rsplit_once("::")) {
             let module = module.replace("::", "/");
-            let below = [
-                format!("{own}/{module}.rs"),
-                format!("{module}.rs"),
-                format!("{module}/mod.rs"),
-            ];
+            let below =
+                [format!("{own}/{module}.rs"), format!("{module}.rs"), format!("{module}/mod.rs")];
             let files = FOLDERS.iter().flat_map(|folder| below.iter().map(move |b| (folder, b)));
             let texts =
                 files.filter_map(|(folder, b)| fs::read_to_string(root.join(folder).join(b)).ok());

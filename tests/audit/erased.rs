@@ -93,11 +93,7 @@ async fn found_in_postgres(place: &Place, needles: &[&str]) -> Vec<String> {
     asked_of_postgres(place, sql, needles).await
 }
 
-async fn asked_of_postgres(
-    place: &Place,
-    sql: &'static str,
-    needles: &[&str],
-) -> Vec<String> {
+async fn asked_of_postgres(place: &Place, sql: &'static str, needles: &[&str]) -> Vec<String> {
     let Backdoor::Postgres(mut conn) = place.backdoor().await else { panic!("no PostgreSQL") };
     let rows = sqlx::query_as(sql).bind(needles).fetch_all(&mut conn).await.unwrap();
     rows.into_iter().map(|(found,): (String,)| found).collect()

@@ -52,6 +52,9 @@ async fn a_report_says_what_became_of_each_delivery() {
     assert_eq!(entry["ReceiptResult"], "发送成功");
     assert_eq!((&entry["ReceiptCode"], &entry["ReceiptDesc"]), (&json!("Delivrd"), &json!("ok")));
     assert!(entry["ReceiptTime"].as_i64().unwrap() > 1_700_000_000);
+    let names = ["CostCount", "Phone", "ReceiptCode", "ReceiptDesc", "ReceiptResult", "ReceiptTime"];
+    let names = [&names[..], &["SessionNo"]].concat();
+    assert_eq!(entry.as_object().unwrap().keys().collect::<Vec<_>>(), names);
     // Displaying it later is no second report.
     device.report(&id, 3).await.unwrap();
     world.until_status(&id, 3).await;
@@ -107,10 +110,7 @@ async fn of_a_push_to_everyone_only_what_devices_say_is_reported() {
     assert_eq!(message(&mut here).await.0, id.to_string());
     called_in_time(&post.world, &server, 1).await;
     until_count(&post.world, "answered", 1).await;
-    until("the vendor never took it", async || {
-        post.jpush.accepted("push-away") == 1
-    })
-    .await;
+    until("the vendor never took it", async || post.jpush.accepted("push-away") == 1).await;
     // What comes after it is reported after it: so nothing was said of the one that is away.
     let other = post.world.push("here", json!({ "n": 2 })).await;
     assert_eq!(message(&mut here).await.0, other);

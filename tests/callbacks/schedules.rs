@@ -58,6 +58,20 @@ async fn ucloud_is_called_again_after_1_1_and_1_s() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn ucloud_reports_are_pushed_again_after_1_1_and_1_s() {
+    let world = World::with_clock().await;
+    let server = failing(&world).await;
+    configure(&world, json!({ "uplink": { "reportUrl": server.url("/") } })).await;
+    world.register("c-1").await;
+    let id = world.push("c-1", json!({ "n": 1 })).await;
+    let recall = format!("/admin/v1/apps/demo/messages/{id}/recall");
+    assert_eq!(world.admin.post(&recall, None).await.unwrap().0, 200);
+    let calls = called_after(&world, &server, &[1, 1, 1]).await;
+    assert_eq!(calls[3].json()["Data"][0]["SessionNo"], json!(id));
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn antelopes_webhooks_are_called_again_after_1_and_5_s() {
     let antelope = Antelope::with_clock().await;
     let server = failing(&antelope.world).await;

@@ -6,8 +6,8 @@ use serde_json::{Value, json};
 use sim::{Incoming, receiver::Answer};
 
 use super::{
-    called, called_in_time, configure, count, dead, hand_in, hand_in_numbers, listed, numbers, post,
-    receiver, replay, until_count,
+    called, called_in_time, configure, count, dead, hand_in, hand_in_numbers, listed, numbers,
+    post, receiver, replay, until_count,
 };
 use crate::harness::{PATIENCE, World};
 
@@ -236,7 +236,8 @@ async fn an_answer_of_64_kib_is_read_and_a_longer_one_is_none() {
     let world = World::with_clock().await;
     let server = receiver(&world).await;
     configure(&world, json!({ "uplink": { "callbackUrl": server.url("/") } })).await;
-    let long = |bytes: usize| Answer::Status(200, r#"{"code":0}"#.to_owned() + &" ".repeat(bytes - 10));
+    let long =
+        |bytes: usize| Answer::Status(200, r#"{"code":0}"#.to_owned() + &" ".repeat(bytes - 10));
     server.plan([long(64 * 1024), long(64 * 1024 + 1)]);
     hand_in(&world.url, &[("gw-1", "185", "hello")]).await;
     until_count(&world, "answered", 1).await;
@@ -313,7 +314,8 @@ async fn a_push_has_no_more_than_a_mebibyte_of_entries() {
 async fn a_call_has_at_most_1000_messages_of_16_kib_with_names_of_200_bytes_in_1_mib() {
     let world = World::new().await;
     let message = |number: usize| json!({ "id": format!("{number}"), "phone": "1", "content": "" });
-    let many = |messages: usize| json!({ "messages": (0..messages).map(message).collect::<Vec<_>>() });
+    let many =
+        |messages: usize| json!({ "messages": (0..messages).map(message).collect::<Vec<_>>() });
     let with = |name: &str, length: usize| {
         let mut message = json!({ "id": name, "phone": "1", "content": "a" });
         message[name] = json!("a".repeat(length));
