@@ -250,3 +250,21 @@ async fn a_query_that_takes_too_long_is_refused_and_the_next_one_is_answered() {
     assert_eq!(soon["data"], json!({ "app": { "appId": "demo" } }));
     world.stop().await;
 }
+
+/// SQLite waits for nobody and gives up no statement.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_query_whose_statement_postgresql_gives_up_is_refused_as_any_that_takes_too_long() {
+    let place = Place::new().await;
+    if !place.on_postgres() {
+        return;
+    }
+    let config = Config { query_run: Duration::from_secs(60), ..place.config() };
+    let world = World::start_with(place, &config, Clock::System).await.with_app().await;
+    let mut backdoor = world.place.backdoor().await;
+    backdoor.run("BEGIN; LOCK TABLE devices").await;
+    let query = "{ app(appId: \"demo\") { devices(first: 1) { nodes { number } } } }";
+    let refused = answer(&world, &world.admin, query).await;
+    assert_eq!(refused["errors"][0]["extensions"]["code"], "TOO_LONG", "{refused}");
+    backdoor.run("ROLLBACK").await;
+    world.stop().await;
+}
