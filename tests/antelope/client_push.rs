@@ -115,6 +115,8 @@ async fn missing_and_mistyped_parameters_are_400_and_store_nothing() {
         with("msg", json!("hello!")),
         with("msg", json!("aGVsbG8")),
         with("msg", json!("aGVs bG8=")),
+        // Good in the alphabet for URLs.
+        with("msg", json!("-_-_")),
         with("flag", json!("2")),
         with("flag", json!(1)),
         with("flag", json!(4)),

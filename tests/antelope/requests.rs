@@ -38,6 +38,10 @@ async fn every_answer_has_an_id_of_32_hex_digits_or_its_callers_own_in_header_an
         let answer = push_with(&antelope, ("X-Request-ID", id), &body).await;
         assert_eq!((answer.0, &*made(&answer)), (status, id));
     }
+    let (longest, longer) = ("i".repeat(64), "i".repeat(65));
+    let answer = push_with(&antelope, ("X-Request-ID", &longest), &batch(BOB)).await;
+    assert_eq!(made(&answer), longest);
+    assert!(hex(&made(&push_with(&antelope, ("X-Request-ID", &longer), &batch(BOB)).await)));
     antelope.world.stop().await;
 }
 

@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use domain::message::{Ending, Stage};
 use serde_json::json;
-use sim::{Device, Incoming};
+use sim::{Device, DeviceOptions, Incoming};
 
-use super::{ANN, Antelope, BOB, HELLO, message};
+use super::{ANN, Antelope, BOB, HELLO, message, token};
 use crate::harness::until;
 
 /// How long a look at the wire takes; what matters is what has come by then.
@@ -213,6 +213,41 @@ async fn what_was_under_way_when_the_server_stopped_ends_after_it_started_again(
         antelope.delivery(id, BOB).await.ended == Some(Ending::Unacknowledged)
     })
     .await;
+    antelope.world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_device_that_came_to_another_node_never_answered_ends_when_its_time_is_over() {
+    let antelope = Antelope::with_clock().await;
+    let other = antelope.world.second().await;
+    let mut device = antelope.quiet(BOB).await;
+    let (id, _) = antelope.push_to(&[BOB], 2).await;
+    message(&mut device).await;
+    antelope.until(id, BOB, |delivery| delivery.stage == Stage::Sent).await;
+    leaves(&antelope, device).await;
+    // The other node has read of the message once it hands out a later one.
+    let connect = async |cid: u32| {
+        let url = format!("http://{}", other.address);
+        Device::connect(DeviceOptions::of_antelope(url, token(cid))).await.unwrap()
+    };
+    let mut ann = connect(ANN).await;
+    let number = antelope.number(ANN).await;
+    let presence = &antelope.world.running.server.presence;
+    until("it is not known to be there", async || {
+        presence.present(&[number]).await.unwrap().contains(&number)
+    })
+    .await;
+    antelope.push_to(&[ANN], 2).await;
+    message(&mut ann).await;
+    let mut device = connect(BOB).await;
+    until("it never ended", async || {
+        advance(&antelope, 1_000);
+        antelope.delivery(id, BOB).await.ended == Some(Ending::Unacknowledged)
+    })
+    .await;
+    nothing_again(&mut device, 0).await;
+    drop((ann, device));
+    other.shutdown().await;
     antelope.world.stop().await;
 }
 

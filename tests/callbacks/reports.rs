@@ -52,7 +52,8 @@ async fn a_report_says_what_became_of_each_delivery() {
     assert_eq!(entry["ReceiptResult"], "发送成功");
     assert_eq!((&entry["ReceiptCode"], &entry["ReceiptDesc"]), (&json!("Delivrd"), &json!("ok")));
     assert!(entry["ReceiptTime"].as_i64().unwrap() > 1_700_000_000);
-    let names = ["CostCount", "Phone", "ReceiptCode", "ReceiptDesc", "ReceiptResult", "ReceiptTime"];
+    let names =
+        ["CostCount", "Phone", "ReceiptCode", "ReceiptDesc", "ReceiptResult", "ReceiptTime"];
     let names = [&names[..], &["SessionNo"]].concat();
     let mut told: Vec<_> = entry.as_object().unwrap().keys().collect();
     told.sort_unstable();

@@ -21,7 +21,8 @@ async fn an_account_is_there_once_it_was_imported_and_importing_again_changes_no
     let Event::AccountOpened(opened) = &events[0].event else { panic!("{events:?}") };
     assert_eq!((opened.private.as_ref(), events.len()), (Some(&private), 1));
     assert_eq!((&*events[0].metadata.actor, &*events[0].metadata.via), ("cloud", "tencent"));
-    for again in [body, json!({ "Identifier": "dave" })] {
+    let renamed = json!({ "UserID": "dave", "Nick": "David" });
+    for again in [body, json!({ "Identifier": "dave" }), renamed] {
         assert_eq!(tencent.call(IMPORT, &again).await["ErrorCode"], 0);
     }
     assert_eq!(tencent.events(head).await.len(), 1);

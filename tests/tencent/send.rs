@@ -3,14 +3,15 @@
 use std::time::Duration;
 
 use domain::{
-    Event,
+    Event, Stream,
     chat::Chat,
+    facts::{Fact, Key},
     message::{Protocol, Sender},
     route::Strategy,
 };
 use serde_json::{Value, json};
 
-use super::{ADMIN, SENDMSG, Tencent, message, message_with, next, text};
+use super::{ADMIN, APP, SENDMSG, Tencent, message, message_with, next, text, usersig};
 use crate::harness::{World, until};
 
 /// What a device sees of the message.
@@ -74,6 +75,57 @@ async fn a_message_waits_for_a_device_that_is_away_and_one_for_those_that_are_th
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_message_is_worth_delivering_for_its_life_time_and_for_a_day_at_most() {
+    let tencent = Tencent::with_clock().await;
+    for (random, (asked, seconds)) in
+        (1..).zip([(30, 30), (86_400, 86_400), (86_401, 86_400), (604_800, 86_400)])
+    {
+        let head = tencent.world.head().await;
+        tencent.send(&message_with(random, json!({ "MsgLifeTime": asked }))).await;
+        let expires_at = tencent.accepted(head).await[0].1.expires_at;
+        assert_eq!(expires_at - tencent.world.clock.now(), seconds * 1_000_000, "{asked}");
+    }
+    drop(tencent.connect("carl", "phone").await);
+    let (ledger, hub) = (&tencent.world.running.server.ledger, &tencent.world.running.server.hub);
+    let devices = ledger.fact(Key::AccountDevices(tencent.account("carl").await)).await.unwrap();
+    let Fact::Devices(devices) = devices else { panic!("no devices") };
+    until("the device never went", async || !hub.connected(devices[0].number)).await;
+    let head = tencent.world.head().await;
+    for (random, words, asked) in [(10, "soon over", 30), (11, "kept", 60)] {
+        let more = json!({ "To_Account": "carl", "MsgBody": text(words), "MsgLifeTime": asked });
+        tencent.send(&message_with(random, more)).await;
+    }
+    let (id, _) = tencent.accepted(head).await.remove(0);
+    let stream = Stream::Message(id).to_string();
+    tencent.world.clock.advance(Duration::from_secs(31));
+    until("it never ended", async || {
+        let events = ledger.read_stream(&stream, 0, 9).await.unwrap().events;
+        events.iter().any(|event| matches!(event.event, Event::DeliveriesAdvanced(_)))
+    })
+    .await;
+    let mut phone = tencent.connect("carl", "phone").await;
+    assert_eq!(next(&mut phone).await.1["MsgBody"], text("kept"));
+    tencent.world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_nobody_looks_at_may_be_there_or_not() {
+    let tencent = Tencent::new().await;
+    let head = tencent.world.head().await;
+    let more = json!({ "MsgTimeStamp": 1, "Nonsense": { "a": [1] } });
+    tencent.send(&message_with(1, more)).await;
+    let sig = usersig(ADMIN);
+    let bare = format!("{SENDMSG}?sdkappid={APP}&identifier={ADMIN}&usersig={sig}");
+    for (random, query) in [(2, ""), (3, "&random=x&contenttype=xml&more=1")] {
+        let body = message(random).to_string();
+        let answer = tencent.raw("POST", &format!("{bare}{query}"), body.as_bytes()).await;
+        assert_eq!(answer["ErrorCode"], 0, "{answer}");
+    }
+    assert_eq!(tencent.accepted(head).await.len(), 3);
+    tencent.world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_same_within_a_second_has_the_first_answer_and_no_new_event() {
     let tencent = Tencent::with_clock().await;
     let head = tencent.world.head().await;
@@ -123,6 +175,8 @@ async fn the_sender_gets_a_copy_if_it_wants_one() {
     tencent.send(&message_with(3, json!({ "SyncOtherMachine": 1 }))).await;
     let accepted = tencent.accepted(head).await;
     assert_eq!((accepted.len(), accepted[1].1.chat), (2, None));
+    // For those of its devices that are there.
+    assert_eq!(accepted[1].1.strategy, Strategy::PresentOnly);
     assert_eq!(next(&mut own).await.1["MsgRandom"], 3);
     tencent.world.stop().await;
 }
@@ -230,6 +284,10 @@ async fn a_word_of_the_apps_list_stops_a_message_with_80001_and_that_is_a_fact()
     assert!(matches!(events[0].event, Event::MessageFiltered(_)), "{events:?}");
     assert_eq!((events.len(), tencent.unread("bob").await), (1, 0));
     tencent.send(&message_with(2, json!({ "MsgBody": text("hi") }))).await;
+    // What is no text is not looked through.
+    let data =
+        json!([{ "MsgType": "TIMCustomElem", "MsgContent": { "Data": "spam", "Desc": "spam" } }]);
+    tencent.send(&message_with(3, json!({ "MsgBody": data }))).await;
     tencent.world.stop().await;
 }
 
