@@ -105,6 +105,8 @@ pub struct Server {
     pub witness: Option<Arc<dyn Witness>>,
     /// Devices of one chunk of a new task.
     pub chunk_devices: u32,
+    /// How long a call to a push vendor may take.
+    pub vendor_call: Duration,
     /// Audiences of tasks that were counted.
     pub reaches: Reaches,
     /// Devices of tasks by the tokens that receipts name.
@@ -240,6 +242,7 @@ impl Running {
             schema,
             followers: Arc::new(Semaphore::new(http::MAX_FOLLOWERS)),
             chunk_devices: config.chunk_devices,
+            vendor_call: config.vendor_call,
             reaches: Reaches::default(),
             books: Books::default(),
             stop,

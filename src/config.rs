@@ -1,7 +1,10 @@
 //! What the operator decides: command line first, then `PUSHLEDGER_…` variables, then a TOML file,
 //! then defaults that start a server with no configuration at all.
 
-use std::path::{Path, PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use ipnet::IpNet;
 use serde::Deserialize;
@@ -85,10 +88,15 @@ pub struct Config {
     pub access_days: u32,
     /// Devices of one chunk of a new task. No option: only the demo wants other chunks.
     pub chunk_devices: u32,
+    /// How long a call to a push vendor may take. No option: only tests are in a hurry.
+    pub vendor_call: Duration,
 }
 
 /// Devices of one chunk: two calls of a vendor that takes many.
 pub const CHUNK_DEVICES: u32 = 2_000;
+
+/// How long a call to a push vendor and its answer may take.
+pub const VENDOR_CALL: Duration = Duration::from_secs(20);
 
 /// Days for which the access log is kept, unless the operator says otherwise.
 pub const ACCESS_DAYS: u32 = 180;
@@ -129,6 +137,7 @@ impl Options {
                 .unwrap_or(ACCESS_DAYS)
                 .clamp(1, MAX_ACCESS_DAYS),
             chunk_devices: CHUNK_DEVICES,
+            vendor_call: VENDOR_CALL,
             data,
         })
     }

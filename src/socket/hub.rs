@@ -14,7 +14,7 @@ use domain::{
     Event, Recorded, Stream,
     device::Device,
     message::{MessageId, Progress, RecallOp, RecallResult},
-    task::chunk::{ChunkDelivered, Outcome},
+    task::chunk::ChunkDelivered,
 };
 use tokio::sync::{Notify, mpsc};
 use tokio_util::sync::CancellationToken;
@@ -412,7 +412,7 @@ fn hand_chunk(
     let Stream::Chunk(task, chunk) = recorded.stream else { return };
     let frame = tasks.get(&task).map(|frame| frame.for_chunk(chunk, recorded.position));
     for (device, kind) in delivered.outcomes() {
-        if kind.outcome == Outcome::Online
+        if kind.online()
             && let Some(connection) = connections.get(&device)
         {
             match &frame {

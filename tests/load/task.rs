@@ -169,6 +169,7 @@ async fn main() -> Result<(), Failure> {
         witness: None,
         access_days: pushledger::config::ACCESS_DAYS,
         chunk_devices: CHUNK_DEVICES,
+        vendor_call: pushledger::config::VENDOR_CALL,
     };
     let running = Running::start(&config, Clock::System).await?;
     let server = Arc::clone(&running.server);

@@ -2,6 +2,7 @@
 //! it does when a vendor refuses, fails or is away, and that nothing is lost or sent twice.
 //! [`each`] runs over all vendors ([`line`] is an app with any of them); the rest has JPush.
 
+mod apps;
 mod chat;
 mod crossing;
 mod each;
@@ -9,6 +10,8 @@ mod every_fault;
 mod faults;
 mod held;
 mod line;
+mod outage;
+mod results;
 mod ways;
 
 use std::time::Duration;

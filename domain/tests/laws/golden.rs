@@ -587,7 +587,15 @@ fn chunks() -> Vec<(&'static str, Event)> {
         words: Vec::new(),
         ..chunk.clone()
     };
-    vec![("", chunk.into()), ("minimal", again.into())]
+    let either = ChunkDelivered {
+        last: 502,
+        counts: vec![count(kind(Outcome::Either, None, jpush), 3)],
+        devices: Packed::growing([500, 501, 502]),
+        outcomes: Packed::runs([0, 0, 0]),
+        words: Vec::new(),
+        ..chunk.clone()
+    };
+    vec![("", chunk.into()), ("minimal", again.into()), ("either", either.into())]
 }
 
 fn folder() -> PathBuf {

@@ -4,7 +4,6 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
-    hash::{DefaultHasher, Hash, Hasher},
     sync::Arc,
 };
 
@@ -32,7 +31,8 @@ use tokio::sync::OwnedSemaphorePermit;
 
 use super::{
     burial,
-    lane::{Once, Said, Turn, VendorLane},
+    call::{Batch, Called, Candidate, call, hash_of},
+    lane::{Once, Said, VendorLane},
     task::Job,
 };
 
@@ -49,12 +49,6 @@ struct Left {
     silent: Vec<i64>,
     /// Idempotency keys of the batches that are sent again as they were, by their tokens.
     keys: HashMap<u64, String>,
-}
-
-/// A device with the ways to it over vendors that are still to be tried, best first.
-struct Candidate {
-    number: i64,
-    ways: Vec<(Arc<VendorLane>, Binding)>,
 }
 
 /// Where a chunk begins.
@@ -74,9 +68,9 @@ pub(super) async fn deliver(
 ) -> Result<(), Fault> {
     let (mut left, mut attempt) = match begin {
         Begin::Devices(targets) => {
-            let mut work = Work::new(&job, 1);
+            let mut work = Work::new(&job, number, 1);
             work.first(targets).await?;
-            (job.settle(number, work).await?, 1)
+            (job.settle(work).await?, 1)
         }
         Begin::Recorded(chunk) => (job.left_of(&chunk), chunk.attempt),
     };
@@ -90,7 +84,7 @@ pub(super) async fn deliver(
         let Some(chunk) = job.recorded(number).await? else { return Ok(()) };
         attempt = chunk.attempt.max(attempt) + 1;
         let now = job.server.clock.now();
-        let mut work = Work::new(&job, attempt);
+        let mut work = Work::new(&job, number, attempt);
         let keys = std::mem::take(&mut left.keys);
         let (again, silent) = (left.again_at.is_some_and(|at| at <= now), left.silent_at);
         let silent = silent.filter(|at| *at <= now).map(|_| std::mem::take(&mut left.silent));
@@ -108,7 +102,7 @@ pub(super) async fn deliver(
                 work.left.silent = left.silent;
             }
         }
-        left = job.settle(number, work).await?;
+        left = job.settle(work).await?;
     }
     drop(permit);
     Ok(())
@@ -127,7 +121,7 @@ impl Job {
     fn left_of(&self, chunk: &Chunk) -> Left {
         let now = self.server.clock.now();
         let again_at = (!chunk.retrying().is_empty()).then_some(now);
-        let silent = if self.waits() { kept(chunk) } else { Vec::new() };
+        let silent = if self.waits() { silent(chunk) } else { Vec::new() };
         let silent_at = (!silent.is_empty()).then(|| now + self.wait());
         Left { again_at, silent_at, silent, keys: HashMap::new() }
     }
@@ -142,8 +136,8 @@ impl Job {
     }
 
     /// Records what an attempt came to, and buries the tokens that died.
-    async fn settle(&self, chunk: i64, work: Work<'_>) -> Result<Left, Fault> {
-        let Work { attempt, done, dead, left, .. } = work;
+    async fn settle(&self, work: Work<'_>) -> Result<Left, Fault> {
+        let Work { chunk, attempt, done, dead, left, .. } = work;
         let cause = (self.entry.id(), None);
         let burials = dead.into_iter().map(|(device, binding, said)| async move {
             burial::bury(&self.server, cause, device, binding, &said).await;
@@ -158,15 +152,16 @@ impl Job {
     }
 }
 
-/// Devices that have not said that they have what is kept for them.
-fn kept(chunk: &Chunk) -> Vec<i64> {
+/// Devices that have not said that they have what is kept for them, and that no vendor is asked for.
+fn silent(chunk: &Chunk) -> Vec<i64> {
     let all = chunk.deliveries().into_iter();
-    all.filter(|(_, state)| state.kept()).map(|(device, _)| device).collect()
+    all.filter(|(_, state)| state.kept() && !state.retrying()).map(|(device, _)| device).collect()
 }
 
 /// One attempt at a chunk.
 struct Work<'a> {
     job: &'a Job,
+    chunk: i64,
     attempt: u32,
     done: BTreeMap<i64, Delivered>,
     dead: Vec<(i64, Binding, Said)>,
@@ -176,9 +171,9 @@ struct Work<'a> {
 }
 
 impl<'a> Work<'a> {
-    fn new(job: &'a Job, attempt: u32) -> Work<'a> {
+    fn new(job: &'a Job, chunk: i64, attempt: u32) -> Work<'a> {
         let (done, dead) = (BTreeMap::new(), Vec::new());
-        Work { job, attempt, done, dead, keys: HashMap::new(), left: Left::default() }
+        Work { job, chunk, attempt, done, dead, keys: HashMap::new(), left: Left::default() }
     }
 
     fn done(&mut self, device: i64, kind: Kind, word: Option<String>) {
@@ -236,16 +231,18 @@ impl<'a> Work<'a> {
         let (bound, unbound) = candidates.into_iter().partition(|c| !c.ways.is_empty());
         let unbound: Vec<Candidate> = unbound;
         for candidate in unbound {
-            self.fail(candidate.number, Ending::NoBinding, None, None);
+            let failed = Ending::NoBinding;
+            let way = after_vendor(self.job.strategy, failed);
+            self.fail(candidate.number, (way, failed), None, None);
         }
         self.ask(bound).await
     }
 
     /// What becomes of devices that were given it and have not said that they have it.
     async fn silent(&mut self, chunk: &Chunk, silent: Vec<i64>) -> Result<(), Fault> {
-        let states = chunk.deliveries();
-        let open = |device: &i64| states.get(device).is_some_and(|state| state.kept());
-        let silent: Vec<i64> = silent.into_iter().filter(open).collect();
+        let (states, still) = (chunk.deliveries(), self::silent(chunk));
+        let silent: Vec<i64> =
+            silent.into_iter().filter(|device| still.binary_search(device).is_ok()).collect();
         if self.job.strategy == Strategy::PresentOnly {
             let unsent = |device: &i64| states.get(device).copied().is_some_and(State::unsent);
             for device in silent.into_iter().filter(unsent) {
@@ -327,45 +324,51 @@ impl<'a> Work<'a> {
             let mut calls = SelectAll::new();
             for (lane, bound) in by_lane.into_values() {
                 // No more than the vendor is sent at once are made, and the others as those end.
-                let (job, attempt, at_once) = (self.job, self.attempt, lane.calls());
+                let (job, at_once) = (self.job, lane.calls());
+                let number = (self.chunk, self.attempt);
                 let batches = self.batches(bound, lane.batch());
-                let call = move |(batch, key, hash)| {
-                    call(job, attempt, Arc::clone(&lane), batch, key, hash)
-                };
+                let call = move |(batch, key)| call(job, number, Arc::clone(&lane), batch, key);
                 calls.push(stream::iter(batches).map(call).buffer_unordered(at_once).boxed());
             }
             left = Vec::new();
             while let Some(called) = calls.next().await {
                 left.extend(self.called(called));
             }
+            drop(calls);
+            if !left.is_empty() {
+                let wanted = self.job.wanted(self.chunk).await?;
+                left.retain(|candidate| wanted(candidate.number));
+            }
         }
         Ok(())
     }
 
-    /// What goes to a vendor, by the call: its devices, the call's idempotency key if it was made
-    /// before, and the hash of its tokens.
-    fn batches(&mut self, bound: Batch, size: usize) -> Vec<(Batch, Option<String>, u64)> {
+    /// What goes to a vendor, by the call: its devices, and the call's idempotency key if it was
+    /// made before.
+    fn batches(&mut self, bound: Batch, size: usize) -> Vec<(Batch, Option<String>)> {
         let mut left = bound.into_iter();
         let next = || Some(left.by_ref().take(size).collect()).filter(|b: &Batch| !b.is_empty());
         let keyed = |batch: Batch| {
-            let hash = hash_of(batch.iter().map(|(_, binding)| binding.token.as_str()));
-            (batch, self.keys.remove(&hash), hash)
+            let key = if self.keys.is_empty() { None } else { self.keys.remove(&hash_of(&batch)) };
+            (batch, key)
         };
         std::iter::from_fn(next).map(keyed).collect()
     }
 
     /// Takes in what a call came to; gives the devices that have another way left.
     fn called(&mut self, called: Called) -> Vec<Candidate> {
-        let Called { vendor, batch, said, key, hash } = called;
+        let Called { vendor, batch, said, key } = called;
         let now = self.job.server.clock.now();
         let mut next = Vec::new();
         for ((candidate, binding), said) in batch.into_iter().zip(said) {
             let number = candidate.number;
             let said = match said {
                 Once::Again(pause) => {
-                    let kind =
-                        Kind { outcome: Outcome::Retrying, reason: None, vendor: Some(vendor) };
-                    self.done(number, kind, None);
+                    let outcome = match self.job.strategy.kept_at_once() {
+                        true => Outcome::Either,
+                        false => Outcome::Retrying,
+                    };
+                    self.done(number, Kind { outcome, reason: None, vendor: Some(vendor) }, None);
                     self.left.again_at = self.left.again_at.max(Some(now + pause));
                     continue;
                 }
@@ -381,20 +384,26 @@ impl<'a> Work<'a> {
                     self.done(number, kind, word);
                 }
                 Some(_) if !candidate.ways.is_empty() => next.push(candidate),
-                Some(_) if said.expired => {
-                    let kind = Kind::ended(Ending::ExpiredUnsent, Some(vendor));
-                    self.done(number, kind, word);
+                Some(failed) => {
+                    let times = (now, self.job.started.expires_at);
+                    let way = said.way((self.job.strategy, failed), times);
+                    self.fail(number, (way, failed), Some(vendor), word);
                 }
-                Some(failed) => self.fail(number, failed, Some(vendor), word),
             }
         }
-        self.left.keys.extend(key.map(|key| (hash, key)));
+        self.left.keys.extend(key);
         next
     }
 
-    /// No vendor was a way, for that reason.
-    fn fail(&mut self, device: i64, failed: Ending, vendor: Option<Vendor>, word: Option<String>) {
-        match after_vendor(self.job.strategy, failed) {
+    /// No vendor was a way, for that reason: it goes another way, or ends.
+    fn fail(
+        &mut self,
+        device: i64,
+        (way, failed): (Route, Ending),
+        vendor: Option<Vendor>,
+        word: Option<String>,
+    ) {
+        match way {
             Route::End(reason) => self.done(device, Kind::ended(reason, vendor), word),
             Route::Online | Route::Vendor => {
                 let kind = Kind { outcome: Outcome::Online, reason: Some(failed), vendor: None };
@@ -402,59 +411,4 @@ impl<'a> Work<'a> {
             }
         }
     }
-}
-
-type Batch = Vec<(Candidate, Binding)>;
-
-/// One call, and what it came to.
-struct Called {
-    vendor: Vendor,
-    batch: Batch,
-    said: Vec<Once>,
-    /// The batch's idempotency key, if it is to be sent again as it was.
-    key: Option<String>,
-    hash: u64,
-}
-
-async fn call(
-    job: &Job,
-    attempt: u32,
-    lane: Arc<VendorLane>,
-    batch: Batch,
-    mut key: Option<String>,
-    hash: u64,
-) -> Called {
-    let said = said(job, attempt, &lane, &batch, &mut key).await;
-    let key = key.filter(|_| said.iter().all(|said| matches!(said, Once::Again(_))));
-    Called { vendor: lane.config.vendor, batch, said, key, hash }
-}
-
-async fn said(
-    job: &Job,
-    attempt: u32,
-    lane: &VendorLane,
-    batch: &Batch,
-    key: &mut Option<String>,
-) -> Vec<Once> {
-    let all = |said: Once| vec![said; batch.len()];
-    let expires_at = job.started.expires_at;
-    tokio::select! {
-        // Nothing that is recorded of a cancelled task is tried again.
-        () = job.cancelled.cancelled() => return all(Once::Again(0)),
-        _ = lane.ready(&job.server, expires_at) => {}
-    }
-    match job.wording.of(lane, job.server.clock.now()) {
-        Ok(template) => {
-            let tokens: Vec<&str> = batch.iter().map(|(_, b)| b.token.as_str()).collect();
-            let turn = Turn { message: job.id, attempt, expires_at };
-            lane.once(&job.server, &template, &tokens, turn, key).await
-        }
-        Err(said) => all(Once::Said(said)),
-    }
-}
-
-fn hash_of<'t>(tokens: impl Iterator<Item = &'t str>) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    tokens.for_each(|token| token.hash(&mut hasher));
-    hasher.finish()
 }
