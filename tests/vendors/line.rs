@@ -118,6 +118,14 @@ impl House {
         of_any!(self, fake => fake.plan(faults));
     }
 
+    pub(super) fn plan_share(&self, fault: fakes::Fault, per_mille: u16) {
+        of_any!(self, fake => fake.plan_share(fault, per_mille));
+    }
+
+    pub(super) fn clear_plans(&self) {
+        of_any!(self, fake => fake.clear_plans());
+    }
+
     pub(super) fn set_token(&self, user: usize, fault: Option<TokenFault>) {
         of_any!(self, fake => fake.set_token(&self.token(user), fault));
     }

@@ -88,7 +88,7 @@ impl Post {
         id
     }
 
-    async fn number(&self, client: &str) -> i64 {
+    pub(crate) async fn number(&self, client: &str) -> i64 {
         let ledger = &self.world.running.server.ledger;
         let key = Key::Client { app: "demo".to_owned(), client: client.to_owned() };
         let Fact::Devices(devices) = ledger.fact(key).await.unwrap() else { panic!("no devices") };

@@ -95,14 +95,19 @@ impl Post {
     }
 }
 
-/// What comes of a push, however it came.
-fn comes(strategy: Strategy, here: bool, client: &str, says: Says) -> Comes {
-    let asked = client == "bound"
+/// Whether the vendor is asked.
+fn asked(strategy: Strategy, here: bool, client: &str) -> bool {
+    client == "bound"
         && match strategy {
             VendorElseOnline | VendorOnly => true,
             OnlineElseVendor => !here,
             OnlineElseKept | PresentOnly => false,
-        };
+        }
+}
+
+/// What comes of a push, however it came.
+fn comes(strategy: Strategy, here: bool, client: &str, says: Says) -> Comes {
+    let asked = asked(strategy, here, client);
     let online = |failed| if here { Comes::Online(failed) } else { Comes::Kept(failed) };
     match (strategy, asked, says.refuses()) {
         (_, true, None) => Comes::Vendor,
@@ -184,33 +189,30 @@ async fn as_the_table_says(here: bool, says: Says, as_task: bool) {
         };
         pushes.push((strategy, id));
     }
-    let so = async |within: &dyn Fn(&str, Comes) -> bool| {
+    // Whether all is as the table says, or what no vendor is asked for.
+    let so = async |all: bool| {
         for (strategy, id) in &pushes {
-            for (client, found) in found(&post, *id, as_task).await {
+            let found = found(&post, *id, as_task).await;
+            let is = |client: &&str| {
                 let comes = comes(*strategy, here, client, says);
-                if within(client, comes) && !is(&found, comes) {
-                    return false;
-                }
-            }
-            if found(&post, *id, as_task).await.is_empty() {
+                let own = all || !asked(*strategy, here, client);
+                found.get(client).is_some_and(|found| !own || is(found, comes))
+            };
+            if !CLIENTS.iter().all(is) {
                 return false;
             }
         }
         true
     };
     // What asks for no vendor is over before any time passes.
-    if as_task {
-        until("no attempt was recorded", async || so(&|_, _| false).await).await;
-    } else {
-        until("our own channel was late", async || so(&|client, _| client == "bare").await).await;
-    }
+    until("our own channel waits for the vendor", async || so(false).await).await;
     if says == Says::Throttled {
         until("the vendor was not asked", async || post.jpush.stats().faults > 0).await;
         post.jpush.clear_plans();
     }
     let step = Duration::from_secs(if says == Says::Away { 10 } else { 1 });
     let reached = tokio::time::timeout(crate::harness::PATIENCE * 2, async {
-        while !so(&|_, _| true).await {
+        while !so(true).await {
             world.clock.advance(step);
             tokio::time::sleep(Duration::from_millis(2)).await;
         }

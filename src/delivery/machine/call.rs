@@ -10,7 +10,7 @@ use domain::{device::Binding, vendor::Vendor};
 use projections::Fault;
 
 use super::{
-    lane::{Once, Turn, VendorLane},
+    lane::{Closed, Once, Turn, VendorLane},
     task::Job,
 };
 
@@ -40,9 +40,11 @@ pub(super) async fn call(
     mut key: Option<String>,
 ) -> Called {
     let expires_at = job.started.expires_at;
+    // A chunk does not wait here for a vendor that is left alone: others have their turn, and what of
+    // it goes another way is recorded now.
     let place = tokio::select! {
         () = job.cancelled.cancelled() => None,
-        place = lane.place(&job.server, expires_at) => Some(place),
+        place = lane.enter(&job.server, expires_at) => Some(place),
     };
     if matches!(&place, Some(Ok(place)) if place.waited) {
         let all = batch.len();
@@ -53,11 +55,14 @@ pub(super) async fn call(
     let said = match &place {
         // Nothing that is recorded of a cancelled task is tried again.
         None => vec![Once::Again(0); batch.len()],
-        Some(Err(said)) => vec![Once::Said(said.clone()); batch.len()],
+        Some(Err(Closed::ForGood(said))) => vec![Once::Said(said.clone()); batch.len()],
+        Some(Err(Closed::Until(at))) => {
+            vec![Once::Unasked(at - job.server.clock.now()); batch.len()]
+        }
         Some(Ok(_)) => job.said(&lane, &batch, attempt, &mut key).await,
     };
     drop(place);
-    let again = said.iter().all(|said| matches!(said, Once::Again(_)));
+    let again = said.iter().all(|said| !matches!(said, Once::Said(_)));
     let key = key.filter(|_| again).map(|key| (hash_of(&batch), key));
     Called { vendor: lane.config.vendor, batch, said, key }
 }

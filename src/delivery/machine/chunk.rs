@@ -4,7 +4,9 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
+    pin::pin,
     sync::Arc,
+    time::Duration,
 };
 
 use domain::{
@@ -36,6 +38,8 @@ use super::{
     task::Job,
 };
 
+/// After this, devices do not wait for what a vendor says of others of their chunk.
+const SLOW: Duration = Duration::from_secs(1);
 /// Dead tokens of a chunk that are buried at once.
 const BURIALS: usize = 64;
 
@@ -66,13 +70,13 @@ pub(super) async fn deliver(
     begin: Begin,
     mut permit: Option<OwnedSemaphorePermit>,
 ) -> Result<(), Fault> {
-    let (mut left, mut attempt) = match begin {
+    let mut left = match begin {
         Begin::Devices(targets) => {
             let mut work = Work::new(&job, number, 1);
-            work.first(targets).await?;
-            (job.settle(work).await?, 1)
+            let vendor = work.first(targets).await?;
+            job.begin(work, vendor).await?
         }
-        Begin::Recorded(chunk) => (job.left_of(&chunk), chunk.attempt),
+        Begin::Recorded(chunk) => job.left_of(&chunk),
     };
     while let Some(at) = left.again_at.into_iter().chain(left.silent_at).min() {
         permit = None;
@@ -82,7 +86,8 @@ pub(super) async fn deliver(
         }
         permit = permit.or(job.turn().await);
         let Some(chunk) = job.recorded(number).await? else { return Ok(()) };
-        attempt = chunk.attempt.max(attempt) + 1;
+        // Nothing may have been recorded of the last one.
+        let attempt = chunk.attempt + 1;
         let now = job.server.clock.now();
         let mut work = Work::new(&job, number, attempt);
         let keys = std::mem::take(&mut left.keys);
@@ -135,20 +140,52 @@ impl Job {
         i64::from(self.entry.config.delivery.ack_wait_ms) * 1_000
     }
 
+    /// Asks vendors in the first attempt, and records what it came to. Where the strategy keeps it
+    /// for devices as well, they do not wait for a vendor that takes its time: then what the vendor
+    /// is asked for is another attempt.
+    async fn begin(&self, mut work: Work<'_>, vendor: Vec<Candidate>) -> Result<Left, Fault> {
+        let first = |candidate: &Candidate| {
+            candidate.ways.first().map(|(lane, _)| (candidate.number, lane.config.vendor))
+        };
+        let asked_for: Vec<(i64, Vendor)> = vendor.iter().filter_map(first).collect();
+        let mut asked = Work::new(self, work.chunk, work.attempt);
+        let slow = {
+            let mut asking = pin!(asked.ask(vendor));
+            tokio::select! {
+                asked = &mut asking => asked.map(|()| false)?,
+                () = self.server.clock.sleep(SLOW), if self.strategy.kept_at_once() => {
+                    asked_for.into_iter().for_each(|(device, vendor)| work.put_off(device, vendor));
+                    self.record(&mut work).await?;
+                    asking.await.map(|()| true)?
+                }
+            }
+        };
+        if slow {
+            work.attempt += 1;
+        }
+        work.join(asked);
+        self.settle(work).await
+    }
+
     /// Records what an attempt came to, and buries the tokens that died.
-    async fn settle(&self, work: Work<'_>) -> Result<Left, Fault> {
-        let Work { chunk, attempt, done, dead, left, .. } = work;
+    async fn settle(&self, mut work: Work<'_>) -> Result<Left, Fault> {
         let cause = (self.entry.id(), None);
+        let dead = std::mem::take(&mut work.dead);
         let burials = dead.into_iter().map(|(device, binding, said)| async move {
             burial::bury(&self.server, cause, device, binding, &said).await;
         });
         stream::iter(burials).buffer_unordered(BURIALS).collect::<()>().await;
-        if !done.is_empty() {
-            let deliveries = done.into_values().collect();
-            let command = RecordChunk { task: self.id, chunk, attempt, deliveries };
-            self.must(command).await?;
+        self.record(&mut work).await?;
+        Ok(work.left)
+    }
+
+    async fn record(&self, work: &mut Work<'_>) -> Result<(), Fault> {
+        if work.done.is_empty() {
+            return Ok(());
         }
-        Ok(left)
+        let deliveries = std::mem::take(&mut work.done).into_values().collect();
+        let (chunk, attempt) = (work.chunk, work.attempt);
+        self.must(RecordChunk { task: self.id, chunk, attempt, deliveries }).await
     }
 }
 
@@ -167,13 +204,16 @@ struct Work<'a> {
     dead: Vec<(i64, Binding, Said)>,
     /// Idempotency keys of batches, by their tokens.
     keys: HashMap<u64, String>,
+    /// Devices that are known to wait for a vendor, and for which, if that is known.
+    waiting: BTreeMap<i64, Option<Vendor>>,
     left: Left,
 }
 
 impl<'a> Work<'a> {
     fn new(job: &'a Job, chunk: i64, attempt: u32) -> Work<'a> {
-        let (done, dead) = (BTreeMap::new(), Vec::new());
-        Work { job, chunk, attempt, done, dead, keys: HashMap::new(), left: Left::default() }
+        let (done, dead, keys) = (BTreeMap::new(), Vec::new(), HashMap::new());
+        let (waiting, left) = (BTreeMap::new(), Left::default());
+        Work { job, chunk, attempt, done, dead, keys, waiting, left }
     }
 
     fn done(&mut self, device: i64, kind: Kind, word: Option<String>) {
@@ -184,8 +224,9 @@ impl<'a> Work<'a> {
         self.done(device, Kind { outcome: Outcome::Online, reason, vendor: None }, None);
     }
 
-    /// The first attempt: a way for each device, as the strategy says.
-    async fn first(&mut self, targets: Vec<TargetRow>) -> Result<(), Fault> {
+    /// The first attempt: a way for each device, as the strategy says. Gives those that a vendor is
+    /// to be asked for.
+    async fn first(&mut self, targets: Vec<TargetRow>) -> Result<Vec<Candidate>, Fault> {
         let strategy = self.job.strategy;
         let numbers: Vec<i64> = targets.iter().map(|target| target.number).collect();
         let present = if strategy.online_first() {
@@ -214,7 +255,24 @@ impl<'a> Work<'a> {
         if self.job.waits() && !self.left.silent.is_empty() {
             self.left.silent_at = Some(self.job.server.clock.now() + self.job.wait());
         }
-        self.ask(vendor).await
+        Ok(vendor)
+    }
+
+    /// Records that a device waits for a vendor.
+    fn put_off(&mut self, device: i64, vendor: Vendor) {
+        let outcome = match self.job.strategy.kept_at_once() {
+            true => Outcome::Either,
+            false => Outcome::Retrying,
+        };
+        self.done(device, Kind { outcome, reason: None, vendor: Some(vendor) }, None);
+    }
+
+    /// Takes up what another part of the same attempt came to.
+    fn join(&mut self, other: Work<'_>) {
+        self.done.extend(other.done);
+        self.dead.extend(other.dead);
+        self.left.keys.extend(other.left.keys);
+        self.left.again_at = self.left.again_at.max(other.left.again_at);
     }
 
     /// Another attempt at what a vendor put off, beginning with that vendor.
@@ -222,7 +280,12 @@ impl<'a> Work<'a> {
         let states = chunk.deliveries();
         let mut candidates = self.found(&chunk.retrying()).await?;
         for candidate in &mut candidates {
-            if let Some(Way::Vendor(vendor)) = states.get(&candidate.number).map(|s| s.way())
+            let vendor = match states.get(&candidate.number).map(|state| state.way()) {
+                Some(Way::Vendor(vendor)) => Some(vendor),
+                Some(Way::Online | Way::Undecided) | None => None,
+            };
+            self.waiting.insert(candidate.number, vendor);
+            if let Some(vendor) = vendor
                 && let Some(at) = candidate.ways.iter().position(|(l, _)| l.config.vendor == vendor)
             {
                 candidate.ways.drain(..at);
@@ -355,6 +418,11 @@ impl<'a> Work<'a> {
         std::iter::from_fn(next).map(keyed).collect()
     }
 
+    /// Whether it is recorded that a device waits for that vendor.
+    fn knows(&self, device: i64, vendor: Vendor) -> bool {
+        self.waiting.get(&device).is_some_and(|known| known.is_none_or(|known| known == vendor))
+    }
+
     /// Takes in what a call came to; gives the devices that have another way left.
     fn called(&mut self, called: Called) -> Vec<Candidate> {
         let Called { vendor, batch, said, key } = called;
@@ -363,12 +431,12 @@ impl<'a> Work<'a> {
         for ((candidate, binding), said) in batch.into_iter().zip(said) {
             let number = candidate.number;
             let said = match said {
-                Once::Again(pause) => {
-                    let outcome = match self.job.strategy.kept_at_once() {
-                        true => Outcome::Either,
-                        false => Outcome::Retrying,
-                    };
-                    self.done(number, Kind { outcome, reason: None, vendor: Some(vendor) }, None);
+                Once::Unasked(pause) if self.knows(number, vendor) => {
+                    self.left.again_at = self.left.again_at.max(Some(now + pause));
+                    continue;
+                }
+                Once::Again(pause) | Once::Unasked(pause) => {
+                    self.put_off(number, vendor);
                     self.left.again_at = self.left.again_at.max(Some(now + pause));
                     continue;
                 }

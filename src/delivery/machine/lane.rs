@@ -57,6 +57,14 @@ pub(super) struct LanePlace<'l> {
     pub(super) waited: bool,
 }
 
+/// Why no call may begin now.
+pub(super) enum Closed {
+    /// The vendor is left alone until that time, in µs.
+    Until(i64),
+    /// The message expires before: this is the last word on it.
+    ForGood(Said),
+}
+
 /// What a vendor said of one token, in the end.
 #[derive(Debug, Clone)]
 pub(super) struct Said {
@@ -118,6 +126,8 @@ pub(super) enum Once {
     Said(Said),
     /// It is to be asked again after so many µs.
     Again(i64),
+    /// It was not asked, as it is left alone for so many µs.
+    Unasked(i64),
 }
 
 impl VendorLane {
@@ -160,7 +170,28 @@ impl VendorLane {
         self.health.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits for a place among the calls that are made at once, and until the next may begin.
+    /// Waits for a place among the calls that are made at once.
+    ///
+    /// # Errors
+    /// [`Closed`] when the vendor is left alone by then.
+    pub(super) async fn enter(
+        &self,
+        server: &Server,
+        expires_at: i64,
+    ) -> Result<LanePlace<'_>, Closed> {
+        let began = server.clock.now();
+        let permit = self.permits.acquire().await.ok();
+        let (not_before, now) = (self.health().not_before(), server.clock.now());
+        if not_before >= expires_at {
+            return Err(Closed::ForGood(Said::expired()));
+        }
+        if not_before > now {
+            return Err(Closed::Until(not_before));
+        }
+        Ok(LanePlace { _permit: permit, waited: now - began >= LONG_MICROS })
+    }
+
+    /// The same, and waits until the vendor may be asked.
     ///
     /// # Errors
     /// The last word on a message that expires before that.
@@ -170,14 +201,16 @@ impl VendorLane {
         expires_at: i64,
     ) -> Result<LanePlace<'_>, Said> {
         let began = server.clock.now();
-        let permit = self.permits.acquire().await.ok();
-        let not_before = self.health().not_before();
-        if not_before >= expires_at {
-            return Err(Said::expired());
+        loop {
+            match self.enter(server, expires_at).await {
+                Ok(place) => {
+                    let waited = server.clock.now() - began >= LONG_MICROS;
+                    return Ok(LanePlace { waited, ..place });
+                }
+                Err(Closed::Until(at)) => server.clock.sleep_until(at).await,
+                Err(Closed::ForGood(said)) => return Err(said),
+            }
         }
-        server.clock.sleep_until(not_before).await;
-        let waited = server.clock.now() - began >= LONG_MICROS;
-        Ok(LanePlace { _permit: permit, waited })
     }
 
     /// Sends one batch once, as the attempt of that number. `key` is the batch's idempotency key:

@@ -281,7 +281,7 @@ impl Job<'_> {
             for (at, once) in open.into_iter().zip(once) {
                 match once {
                     Once::Said(word) => said[at] = Some(word),
-                    Once::Again(wait) => {
+                    Once::Again(wait) | Once::Unasked(wait) => {
                         again.push(at);
                         pause = wait.max(pause);
                     }
