@@ -139,3 +139,25 @@ async fn devices_do_not_wait_for_what_a_vendor_says_of_others() {
         post.world.stop().await;
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_attempt_of_which_there_is_nothing_to_record_hides_none_after_it() {
+    let post = post_of((0..2).map(token)).await;
+    let mut mute = silent(&post.world, "c-0").await;
+    let number = post.number("c-0").await;
+    let present = async || post.world.running.server.hub.connected(number);
+    until("the device never counted as connected", present).await;
+    // Who is away is put off until the vendor has refused who stays silent, of which nothing is said:
+    // it is kept as it was.
+    let failing = Fault::Status { status: 500, retry_after_seconds: None };
+    post.jpush.plan([failing.clone(), failing.clone(), failing, Fault::Quota]);
+    let id = create(&post.world, task(TaskAudience::Everyone, Strategy::OnlineElseVendor)).await;
+    assert_eq!(message(&mut mute).await.0, id.to_string());
+    let done = until_task(&post.world, id, super::finished).await;
+    assert_eq!(post.jpush.stats().faults, 4);
+    assert_eq!(post.jpush.accepted(&token(1)), 1);
+    assert_eq!(count(&done, "jpush", "sent", ""), 1, "{done:?}");
+    assert_eq!(count(&done, "online", "sent", ""), 1, "{done:?}");
+    drop(mute);
+    post.world.stop().await;
+}

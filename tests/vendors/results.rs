@@ -24,7 +24,7 @@ use super::{
     ways::{Comes, Found, is},
 };
 use crate::{
-    harness::{merge, message, ok, registration, until},
+    harness::{PATIENCE, merge, message, ok, registration, until},
     tasks::{chunks, create, task},
 };
 
@@ -160,6 +160,21 @@ async fn found(post: &Post, id: MessageId, as_task: bool) -> BTreeMap<&'static s
     found
 }
 
+/// Whether something is so in the end, while time passes in such steps.
+async fn within_patience(
+    mut so: impl AsyncFnMut() -> bool,
+    step: Duration,
+    clock: &pushledger::clock::Clock,
+) -> bool {
+    let reached = async {
+        while !so().await {
+            clock.advance(step);
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE * 2, reached).await.is_ok()
+}
+
 /// One push under each strategy, and what became of each.
 async fn as_the_table_says(here: bool, says: Says, as_task: bool) {
     let post = Post::new().await;
@@ -189,42 +204,33 @@ async fn as_the_table_says(here: bool, says: Says, as_task: bool) {
         };
         pushes.push((strategy, id));
     }
-    // Whether all is as the table says, or what no vendor is asked for.
-    let so = async |all: bool| {
+    // What is not as the table says, of all or of what no vendor is asked for.
+    let other = async |all: bool| {
+        let mut other = Vec::new();
         for (strategy, id) in &pushes {
-            let found = found(&post, *id, as_task).await;
-            let is = |client: &&str| {
-                let comes = comes(*strategy, here, client, says);
-                let own = all || !asked(*strategy, here, client);
-                found.get(client).is_some_and(|found| !own || is(found, comes))
-            };
-            if !CLIENTS.iter().all(is) {
-                return false;
+            let mut found = found(&post, *id, as_task).await;
+            for client in CLIENTS.into_iter().filter(|c| all || !asked(*strategy, here, c)) {
+                let (found, comes) = (found.remove(client), comes(*strategy, here, client, says));
+                if !found.as_ref().is_some_and(|found| is(found, comes)) {
+                    other.push((*strategy, client, found, comes));
+                }
             }
         }
-        true
+        other
     };
     // What asks for no vendor is over before any time passes.
-    until("our own channel waits for the vendor", async || so(false).await).await;
+    let over = async || other(false).await.is_empty();
+    if !within_patience(over, Duration::ZERO, &world.clock).await {
+        panic!("{says:?}: our own channel waits for the vendor: {:?}", other(false).await);
+    }
     if says == Says::Throttled {
         until("the vendor was not asked", async || post.jpush.stats().faults > 0).await;
         post.jpush.clear_plans();
     }
     let step = Duration::from_secs(if says == Says::Away { 10 } else { 1 });
-    let reached = tokio::time::timeout(crate::harness::PATIENCE * 2, async {
-        while !so(true).await {
-            world.clock.advance(step);
-            tokio::time::sleep(Duration::from_millis(2)).await;
-        }
-    });
-    if reached.await.is_err() {
-        for (strategy, id) in &pushes {
-            for (client, found) in found(&post, *id, as_task).await {
-                let comes = comes(*strategy, here, client, says);
-                assert!(is(&found, comes), "{strategy:?} {client}: {found:?} is not {comes:?}");
-            }
-        }
-        panic!("nothing was recorded of a task");
+    let over = async || other(true).await.is_empty();
+    if !within_patience(over, step, &world.clock).await {
+        panic!("{says:?}: {:?}", other(true).await);
     }
     let taken = |comes: &Comes| *comes == Comes::Vendor;
     let all = Strategy::ALL.map(|strategy| comes(strategy, here, "bound", says));
