@@ -441,8 +441,11 @@ fn close(connection: &Connection, reason: (u16, &'static str)) {
 
 fn hand(connection: &Connection, item: Item, position: i64) {
     // Without room the connection reads what it missed from the database. Until it has begun to,
-    // later items stay out too: they would overtake what it missed.
-    if connection.missed.any() || connection.items.try_send(item).is_err() {
+    // later items stay out too: they would overtake what it missed. What is now or never may, as it
+    // could not be read there.
+    let now_or_never = matches!(&item, Item::Message(frame) if frame.now_or_never);
+    let waits = connection.missed.any() && !now_or_never;
+    if waits || connection.items.try_send(item).is_err() {
         connection.missed.note(position);
     }
 }

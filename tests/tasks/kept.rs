@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use domain::{route::Strategy, task::TaskAudience};
+use domain::{Event, route::Strategy, task::TaskAudience};
 use projections::task_statistics::TaskStatistics;
 use pushledger::delivery::tasks::NewTask;
 use serde_json::json;
@@ -153,6 +153,16 @@ async fn an_attempt_of_which_there_is_nothing_to_record_hides_none_after_it() {
     post.jpush.plan([failing.clone(), failing.clone(), failing, Fault::Quota]);
     let id = create(&post.world, task(TaskAudience::Everyone, Strategy::OnlineElseVendor)).await;
     assert_eq!(message(&mut mute).await.0, id.to_string());
+    for (attempt, pause) in [(1, 750), (2, 1_500), (3, 5_000)] {
+        until("the vendor was not asked again", async || {
+            let recorded = chunks(&post.world, id).await.into_iter();
+            let attempts = recorded.filter(|e| matches!(e.event, Event::ChunkDelivered(_)));
+            attempts.count() == attempt
+        })
+        .await;
+        post.world.clock.advance(Duration::from_millis(pause));
+    }
+    until("nobody asked for the silent", async || post.jpush.stats().faults == 4).await;
     let done = until_task(&post.world, id, super::finished).await;
     assert_eq!(post.jpush.stats().faults, 4);
     assert_eq!(post.jpush.accepted(&token(1)), 1);

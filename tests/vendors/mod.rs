@@ -59,7 +59,12 @@ impl Post {
     }
 
     /// Pushes to clients under a strategy, as no protocol but Easemob's can word it.
-    async fn push(&self, clients: &[&str], strategy: Strategy, keep: Duration) -> MessageId {
+    pub(crate) async fn push(
+        &self,
+        clients: &[&str],
+        strategy: Strategy,
+        keep: Duration,
+    ) -> MessageId {
         let server = &self.world.running.server;
         let now = server.clock.now();
         let id = server.ids.next(&server.clock).await.unwrap();
@@ -102,7 +107,7 @@ impl Post {
         device
     }
 
-    async fn present(&self, client: &str) {
+    pub(crate) async fn present(&self, client: &str) {
         let number = self.number(client).await;
         let hub = &self.world.running.server.hub;
         until("the device never counted as connected", async || hub.connected(number)).await;
@@ -117,7 +122,12 @@ impl Post {
     }
 
     /// Waits until a delivery is as wanted.
-    async fn until(&self, id: MessageId, client: &str, so: impl Fn(&Delivery) -> bool) -> Delivery {
+    pub(crate) async fn until(
+        &self,
+        id: MessageId,
+        client: &str,
+        so: impl Fn(&Delivery) -> bool,
+    ) -> Delivery {
         let reached = tokio::time::timeout(PATIENCE, async {
             while !so(&self.delivery(id, client).await) {
                 tokio::time::sleep(Duration::from_millis(1)).await;
@@ -149,4 +159,4 @@ fn token(client: &str) -> String {
     format!("push-{client}")
 }
 
-const DAY: Duration = Duration::from_secs(86_400);
+pub(crate) const DAY: Duration = Duration::from_secs(86_400);
