@@ -107,6 +107,8 @@ pub struct Server {
     pub witness: Option<Arc<dyn Witness>>,
     /// Devices of one chunk of a new task.
     pub chunk_devices: u32,
+    /// How long a call to a push vendor may take.
+    pub vendor_call: Duration,
     /// Audiences of tasks that were counted.
     pub reaches: Reaches,
     /// Devices of tasks by the tokens that receipts name.
@@ -243,6 +245,7 @@ impl Running {
             query_run: config.query_run,
             followers: Arc::new(Semaphore::new(http::MAX_FOLLOWERS)),
             chunk_devices: config.chunk_devices,
+            vendor_call: config.vendor_call,
             reaches: Reaches::default(),
             books: Books::default(),
             stop,

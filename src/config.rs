@@ -90,6 +90,8 @@ pub struct Config {
     pub chunk_devices: u32,
     /// Longest run of a query. No option: only tests want another.
     pub query_run: Duration,
+    /// How long a call to a push vendor may take. No option: only tests are in a hurry.
+    pub vendor_call: Duration,
 }
 
 /// Devices of one chunk: two calls of a vendor that takes many.
@@ -97,6 +99,8 @@ pub const CHUNK_DEVICES: u32 = 2_000;
 
 /// Longest run of a query.
 pub const QUERY_RUN: Duration = Duration::from_secs(10);
+/// How long a call to a push vendor and its answer may take.
+pub const VENDOR_CALL: Duration = Duration::from_secs(20);
 
 /// Days for which the access log is kept, unless the operator says otherwise.
 pub const ACCESS_DAYS: u32 = 180;
@@ -138,6 +142,7 @@ impl Options {
                 .clamp(1, MAX_ACCESS_DAYS),
             chunk_devices: CHUNK_DEVICES,
             query_run: QUERY_RUN,
+            vendor_call: VENDOR_CALL,
             data,
         })
     }

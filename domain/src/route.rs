@@ -112,6 +112,16 @@ pub fn after_vendor(strategy: Strategy, failed: Ending) -> Route {
     }
 }
 
+/// The way for a delivery whose vendor cannot be asked again before it expires, which it may have
+/// done by now. What is kept for the device stays so to the end.
+#[must_use]
+pub fn after_waiting(strategy: Strategy, expired: bool) -> Route {
+    match after_vendor(strategy, Ending::VendorUnavailable) {
+        Route::Online if !expired || strategy.kept_at_once() => Route::Online,
+        Route::Online | Route::Vendor | Route::End(_) => Route::End(Ending::ExpiredUnsent),
+    }
+}
+
 /// Whether a delivery that a connected device leaves without an answer goes to the vendor too.
 #[must_use]
 pub fn after_silence(strategy: Strategy, bound: bool) -> bool {

@@ -184,7 +184,7 @@ fn step_of_chunk(kind: Kind) -> TimelineStep {
         Outcome::Online if kind.reason.is_some() => TimelineStep::Failed,
         Outcome::Online => TimelineStep::Kept,
         Outcome::Ended => TimelineStep::Ended,
-        Outcome::Retrying => TimelineStep::Retrying,
+        Outcome::Retrying | Outcome::Either => TimelineStep::Retrying,
     }
 }
 
@@ -204,6 +204,9 @@ fn meaning_of_chunk(kind: Kind, attempt: u32) -> String {
             format!("it stopped trying, because {why}")
         }
         (Outcome::Retrying, _) => format!("{vendor} is asked again later"),
+        (Outcome::Either, _) => {
+            format!("{vendor} is asked again later, and until then it is kept for the device")
+        }
     }
 }
 

@@ -136,7 +136,7 @@ fn fold(
                 continue;
             };
             let before = state.stage();
-            *state = state.advance(step.what);
+            *state = state.advance(step);
             arrive(noted, (position, kinds.get(step.device)), (before, *state), reached, now);
         }
     }

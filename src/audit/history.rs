@@ -430,7 +430,7 @@ impl Chunk {
         same_push(self.started, e.accepted)?;
         for step in &e.steps {
             let state = self.state(step.device)?;
-            let after = state.advance(step.what);
+            let after = state.advance(step);
             if after == *state {
                 let (device, stage) = (step.device, state.stage());
                 return Err(format!("device {device} was {stage:?} and then {:?}", step.what));

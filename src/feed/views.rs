@@ -389,7 +389,7 @@ fn progress(kind: Kind) -> Option<Progress> {
         (Outcome::Sent, _) => Some(Progress::Sent),
         (Outcome::Ended, Some(reason)) => Some(Progress::Ended(reason)),
         (Outcome::Online, Some(reason)) => Some(Progress::Failed(reason)),
-        (Outcome::Ended | Outcome::Online | Outcome::Retrying, _) => None,
+        (Outcome::Ended | Outcome::Online | Outcome::Retrying | Outcome::Either, _) => None,
     }
 }
 

@@ -6,6 +6,7 @@ use domain::{
     Event, Recorded, Stream,
     message::{MessageId, RawJson, RecallOp},
     resend::Resend,
+    route::Strategy,
 };
 use projections::Fault;
 use serde::{Deserialize, Serialize};
@@ -77,6 +78,8 @@ pub(super) struct MessageFrame {
     pub(super) expires_at: i64,
     /// How often it is sent to a device that does not answer, if that is not for ever.
     pub(super) resend: Option<Resend>,
+    /// Whether it is kept nowhere: a connection cannot read it later.
+    pub(super) now_or_never: bool,
     pub(super) text: String,
 }
 
@@ -91,8 +94,15 @@ impl MessageFrame {
         let frame = Outgoing::Message { id: id.to_string(), protocol, payload, expires_at };
         let text = frame.text();
         let (position, expires_at) = (recorded.position, push.expires_at);
-        let resend = push.resend;
-        Some(Arc::new(MessageFrame { id, position, chunk: None, expires_at, resend, text }))
+        Some(Arc::new(MessageFrame {
+            id,
+            position,
+            chunk: None,
+            expires_at,
+            resend: push.resend,
+            now_or_never: push.strategy == Strategy::PresentOnly,
+            text,
+        }))
     }
 }
 
@@ -128,7 +138,7 @@ impl TaskFrame {
     /// The frame for the devices of a chunk, which could have it from a position on.
     pub(super) fn for_chunk(&self, chunk: i64, position: i64) -> Arc<MessageFrame> {
         let (id, expires_at, text) = (self.id, self.expires_at, self.text.clone());
-        let (chunk, resend) = (Some(chunk), None);
-        Arc::new(MessageFrame { id, position, chunk, expires_at, resend, text })
+        let (chunk, resend, now_or_never) = (Some(chunk), None, false);
+        Arc::new(MessageFrame { id, position, chunk, expires_at, resend, now_or_never, text })
     }
 }

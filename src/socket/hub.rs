@@ -14,7 +14,7 @@ use domain::{
     Event, Recorded, Stream,
     device::Device,
     message::{MessageId, Progress, RecallOp, RecallResult},
-    task::chunk::{ChunkDelivered, Outcome},
+    task::chunk::ChunkDelivered,
 };
 use tokio::sync::{Notify, mpsc};
 use tokio_util::sync::CancellationToken;
@@ -412,7 +412,7 @@ fn hand_chunk(
     let Stream::Chunk(task, chunk) = recorded.stream else { return };
     let frame = tasks.get(&task).map(|frame| frame.for_chunk(chunk, recorded.position));
     for (device, kind) in delivered.outcomes() {
-        if kind.outcome == Outcome::Online
+        if kind.online()
             && let Some(connection) = connections.get(&device)
         {
             match &frame {
@@ -441,8 +441,11 @@ fn close(connection: &Connection, reason: (u16, &'static str)) {
 
 fn hand(connection: &Connection, item: Item, position: i64) {
     // Without room the connection reads what it missed from the database. Until it has begun to,
-    // later items stay out too: they would overtake what it missed.
-    if connection.missed.any() || connection.items.try_send(item).is_err() {
+    // later items stay out too: they would overtake what it missed. What is now or never may, as it
+    // could not be read there.
+    let now_or_never = matches!(&item, Item::Message(frame) if frame.now_or_never);
+    let waits = connection.missed.any() && !now_or_never;
+    if waits || connection.items.try_send(item).is_err() {
         connection.missed.note(position);
     }
 }

@@ -402,10 +402,13 @@ impl Session {
 
     /// Sends a message that the device could have since a position, unless it had its turn.
     async fn send_message(&mut self, frame: &Arc<MessageFrame>, since: i64) -> Result<(), End> {
-        if since <= self.cursor {
-            return Ok(());
+        // What is now or never comes once, maybe ahead of what is kept and was missed.
+        if !frame.now_or_never {
+            if since <= self.cursor {
+                return Ok(());
+            }
+            self.cursor = since;
         }
-        self.cursor = since;
         // A chunk comes by once more when others in it had no other way.
         if let Some(chunk) = frame.chunk
             && self.tasks.insert(frame.id, chunk).is_some()

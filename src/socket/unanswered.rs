@@ -152,7 +152,15 @@ mod tests {
     fn sent(id: i64, sends: usize, expires_at: i64) -> Unanswered {
         let (id, resend, text) = (MessageId(id), Resend::UntilAnswered, String::new());
         let (position, chunk, some) = (0, None, Some(resend));
-        let frame = MessageFrame { id, position, chunk, expires_at, resend: some, text };
+        let frame = MessageFrame {
+            id,
+            position,
+            chunk,
+            expires_at,
+            resend: some,
+            now_or_never: true,
+            text,
+        };
         Unanswered::sent(Arc::new(frame), resend, sends, 0)
     }
 

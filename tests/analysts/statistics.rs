@@ -149,7 +149,7 @@ fn naive(events: &[Recorded]) -> Vec<Naive> {
                     let before = own.fold.cell().stage;
                     match &mut own.fold {
                         Fold::Message(delivery) => delivery.advance(step),
-                        Fold::Chunk(state) => *state = state.advance(step.what),
+                        Fold::Chunk(state) => *state = state.advance(step),
                     }
                     let said = match step.what {
                         Progress::Received => Some(Stage::Received),

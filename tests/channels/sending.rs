@@ -20,6 +20,7 @@ use futures_util::future::join_all;
 use jsonwebtoken::{Algorithm, DecodingKey, Validation};
 use pushledger::{
     clock::Clock,
+    config::VENDOR_CALL,
     delivery::channel::{self, Channel, Clients, Sender, VendorConfig, Verdict},
 };
 use serde_json::{Value, json};
@@ -107,7 +108,7 @@ pub(super) fn sender(clock: &Clock) -> Sender {
         standard: client().build().unwrap(),
         http2: client().http2_prior_knowledge().build().unwrap(),
     };
-    Sender::new(clients, clock.clone())
+    Sender::new(clients, clock.clone(), VENDOR_CALL)
 }
 
 /// Sends the sample to two tokens, or to one where a call takes no more.

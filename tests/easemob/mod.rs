@@ -47,7 +47,8 @@ impl Easemob {
         Easemob::of(World::with_clock().await).await
     }
 
-    async fn of(world: World) -> Easemob {
+    /// The same on a server of the test's own.
+    pub async fn of(world: World) -> Easemob {
         let token = speak(&world).await;
         Easemob { cloud: Admin::new(base(&world), token), world }
     }

@@ -14,7 +14,7 @@ use projections::db::{Conn, Pool};
 use pushledger::{
     app::Running,
     clock::Clock,
-    config::{ACCESS_DAYS, CHUNK_DEVICES, Config, QUERY_RUN},
+    config::{ACCESS_DAYS, CHUNK_DEVICES, Config, QUERY_RUN, VENDOR_CALL},
 };
 use serde_json::{Value, json};
 use sim::{Admin, Caller, Device, DeviceOptions, Incoming};
@@ -42,6 +42,8 @@ pub struct Place {
     pub directory: TempDir,
     /// Devices of one chunk of a task.
     pub chunk_devices: u32,
+    /// How long a call to a push vendor may take.
+    pub vendor_call: Duration,
     postgres: Option<(String, String)>,
 }
 
@@ -50,7 +52,7 @@ impl Place {
         static NUMBER: AtomicU64 = AtomicU64::new(0);
         let directory = tempfile::tempdir().unwrap();
         let Ok(url) = std::env::var("PUSHLEDGER_TEST_POSTGRES") else {
-            return Place { directory, chunk_devices: CHUNK_DEVICES, postgres: None };
+            return Place::at(directory, None);
         };
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let name = format!("test_{}_{number}", std::process::id());
@@ -58,7 +60,11 @@ impl Place {
         let create = sqlx::AssertSqlSafe(format!("CREATE DATABASE {name}"));
         admin.execute(create).await.unwrap();
         admin.close().await.unwrap();
-        Place { directory, chunk_devices: CHUNK_DEVICES, postgres: Some((url, name)) }
+        Place::at(directory, Some((url, name)))
+    }
+
+    fn at(directory: TempDir, postgres: Option<(String, String)>) -> Place {
+        Place { directory, chunk_devices: CHUNK_DEVICES, vendor_call: VENDOR_CALL, postgres }
     }
 
     pub fn on_postgres(&self) -> bool {
@@ -109,6 +115,7 @@ impl Place {
             access_days: ACCESS_DAYS,
             chunk_devices: self.chunk_devices,
             query_run: QUERY_RUN,
+            vendor_call: self.vendor_call,
         }
     }
 }
@@ -146,14 +153,18 @@ impl World {
 
     /// A server on a clock that the test moves.
     pub async fn with_clock() -> World {
-        let clock = Clock::manual(1_700_000_000_000_000);
-        World::start(Place::new().await, clock).await.with_app().await
+        World::with_clock_at(Place::new().await).await
     }
 
     /// The same, whose tasks come in chunks of so many devices.
     pub async fn in_chunks_of(devices: u32) -> World {
         let mut place = Place::new().await;
         place.chunk_devices = devices;
+        World::with_clock_at(place).await
+    }
+
+    /// The same as [`with_clock`](World::with_clock), with a place of the test's own.
+    pub async fn with_clock_at(place: Place) -> World {
         World::start(place, Clock::manual(1_700_000_000_000_000)).await.with_app().await
     }
 

@@ -71,6 +71,7 @@ async fn main() -> Result<(), Failure> {
         access_days: pushledger::config::ACCESS_DAYS,
         chunk_devices: pushledger::config::CHUNK_DEVICES,
         query_run: pushledger::config::QUERY_RUN,
+        vendor_call: pushledger::config::VENDOR_CALL,
     };
     let running = Running::start(&config, Clock::System).await?;
     let server = Arc::clone(&running.server);

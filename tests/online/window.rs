@@ -2,10 +2,14 @@
 
 use std::time::Duration;
 
+use domain::{message::Stage, route::Strategy};
 use serde_json::json;
 
 use super::{close_code, nothing_else_comes, push_many, quiet};
-use crate::harness::{World, message};
+use crate::{
+    harness::{World, merge, message, ok, registration, until},
+    vendors::{DAY, Post},
+};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_device_that_acknowledges_nothing_for_10_s_is_closed_with_1013_and_loses_nothing() {
@@ -55,4 +59,34 @@ async fn a_mebibyte_fills_the_window_too() {
     assert_eq!(close_code(&mut device).await, 1013);
     drop(device);
     world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_now_or_never_comes_to_a_device_that_has_yet_to_read_what_it_missed() {
+    let post = Post::new().await;
+    let world = &post.world;
+    let caller = world.terminal("bare");
+    let mut body = registration("bare");
+    // A speaker on the M2M channel, which is no push vendor's.
+    merge(&mut body, json!({ "deviceType": "08", "collab3th": 1 }));
+    ok(&caller, "/ums/v2/register", &body).await;
+    let mut device = quiet(&caller).await;
+    post.present("bare").await;
+    // More than the device takes before it answers, so that what no vendor is a way for waits.
+    let mut left: Vec<String> = push_many(world, "bare", 257).await;
+    let kept = post.push(&["bare"], Strategy::VendorElseOnline, DAY).await;
+    post.until(kept, "bare", |delivery| delivery.failed.is_some()).await;
+    let now = post.push(&["bare"], Strategy::PresentOnly, DAY).await;
+    let head = world.head().await;
+    until("the hub is behind", async || world.running.server.hub.position() >= head).await;
+    left.extend([kept.to_string(), now.to_string()]);
+    while !left.is_empty() {
+        let (id, _) = message(&mut device).await;
+        device.ack(&id).await.unwrap();
+        left.retain(|own| *own != id);
+    }
+    post.until(now, "bare", |delivery| delivery.stage == Stage::Received).await;
+    nothing_else_comes(world, "bare", &mut device).await;
+    drop(device);
+    post.world.stop().await;
 }

@@ -2,13 +2,14 @@
 
 use std::time::Duration;
 
-use domain::{route::Strategy, task::TaskAudience};
+use domain::{Event, route::Strategy, task::TaskAudience};
+use projections::task_statistics::TaskStatistics;
 use pushledger::delivery::tasks::NewTask;
 use serde_json::json;
-use sim::{Device, DeviceOptions};
+use sim::{Device, DeviceOptions, fakes::Fault};
 
 use super::{all_deliveries, cancel, chunks, count, create, post_of, task, token, until_task};
-use crate::harness::{PACKAGE, World, message, ok, registration};
+use crate::harness::{PACKAGE, World, message, ok, registration, until};
 
 async fn silent(world: &World, client: &str) -> Device {
     let caller = world.terminal(client);
@@ -103,4 +104,70 @@ async fn what_is_kept_of_a_task_ends_when_it_is_cancelled_or_the_device_unregist
     let other = world.push("gone", json!({ "after": "that" })).await;
     assert_eq!(message(&mut gone).await.0, other);
     world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn devices_do_not_wait_for_what_a_vendor_says_of_others() {
+    // One that takes its time, and one that is left alone for as long as it wants.
+    let slow = Fault::Slow { ms: 600_000 };
+    let closed = Fault::TooMany { retry_after_seconds: Some(3_000) };
+    for fault in [slow, closed] {
+        let post = post_of((0..4).map(token)).await;
+        let world = &post.world;
+        post.jpush.plan_share(fault.clone(), 1_000);
+        let everyone = || task(TaskAudience::Everyone, Strategy::OnlineElseVendor);
+        if fault != (Fault::Slow { ms: 600_000 }) {
+            let first =
+                create(world, NewTask { strategy: Strategy::VendorOnly, ..everyone() }).await;
+            until_task(world, first, |s| count(s, "jpush", "routed", "") == 4).await;
+        }
+        let mut here = world.connect(&world.terminal("c-0")).await;
+        let number = post.number("c-0").await;
+        let present = async || world.running.server.hub.connected(number);
+        until("the device never counted as connected", present).await;
+        let id = create(world, everyone()).await;
+        let waits = |s: &TaskStatistics| {
+            count(s, "jpush", "routed", "") == 3 && count(s, "online", "received", "") == 1
+        };
+        let (got, _) = tokio::join!(message(&mut here), until_task(world, id, waits));
+        assert_eq!(got.0, id.to_string(), "{fault:?}");
+        // One that comes now does not wait either.
+        let mut late = world.connect(&world.terminal("c-1")).await;
+        assert_eq!(message(&mut late).await.0, id.to_string(), "{fault:?}");
+        until_task(world, id, |s| count(s, "online", "received", "") == 2).await;
+        drop((here, late));
+        post.world.stop().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_attempt_of_which_there_is_nothing_to_record_hides_none_after_it() {
+    let post = post_of((0..2).map(token)).await;
+    let mut mute = silent(&post.world, "c-0").await;
+    let number = post.number("c-0").await;
+    let present = async || post.world.running.server.hub.connected(number);
+    until("the device never counted as connected", present).await;
+    // Who is away is put off until the vendor has refused who stays silent, of which nothing is said:
+    // it is kept as it was.
+    let failing = Fault::Status { status: 500, retry_after_seconds: None };
+    post.jpush.plan([failing.clone(), failing.clone(), failing, Fault::Quota]);
+    let id = create(&post.world, task(TaskAudience::Everyone, Strategy::OnlineElseVendor)).await;
+    assert_eq!(message(&mut mute).await.0, id.to_string());
+    for (attempt, pause) in [(1, 750), (2, 1_500), (3, 5_000)] {
+        until("the vendor was not asked again", async || {
+            let recorded = chunks(&post.world, id).await.into_iter();
+            let attempts = recorded.filter(|e| matches!(e.event, Event::ChunkDelivered(_)));
+            attempts.count() == attempt
+        })
+        .await;
+        post.world.clock.advance(Duration::from_millis(pause));
+    }
+    until("nobody asked for the silent", async || post.jpush.stats().faults == 4).await;
+    let done = until_task(&post.world, id, super::finished).await;
+    assert_eq!(post.jpush.stats().faults, 4);
+    assert_eq!(post.jpush.accepted(&token(1)), 1);
+    assert_eq!(count(&done, "jpush", "sent", ""), 1, "{done:?}");
+    assert_eq!(count(&done, "online", "sent", ""), 1, "{done:?}");
+    drop(mute);
+    post.world.stop().await;
 }

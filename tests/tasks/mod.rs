@@ -34,7 +34,7 @@ pub(crate) fn context() -> Context {
 }
 
 /// Registers clients `c-0`, `c-1`, … with these tokens, straight through the ledger.
-async fn register(server: &Server, tokens: impl IntoIterator<Item = String>) {
+pub(crate) async fn register(server: &Server, tokens: impl IntoIterator<Item = String>) {
     let all = stream::iter(tokens.into_iter().enumerate()).map(|(n, push_id)| async move {
         let command = RegisterDevice {
             app: "demo".to_owned(),
@@ -55,7 +55,7 @@ async fn register(server: &Server, tokens: impl IntoIterator<Item = String>) {
     all.buffered(512).collect::<()>().await;
 }
 
-fn token(n: usize) -> String {
+pub(crate) fn token(n: usize) -> String {
     format!("push-c-{n}")
 }
 
@@ -85,21 +85,21 @@ pub(crate) async fn cancel(world: &World, task: MessageId) -> Result<(), Refused
 }
 
 /// What a task came to, as of now.
-async fn statistics(world: &World, task: MessageId) -> TaskStatistics {
+pub(crate) async fn statistics(world: &World, task: MessageId) -> TaskStatistics {
     let server = &world.running.server;
     server.views.reached(world.head().await, PATIENCE).await.unwrap();
     tasks::statistics(server, "demo", task).await.unwrap().expect("a task")
 }
 
 /// Deliveries in a cell.
-fn count(statistics: &TaskStatistics, way: &str, stage: &str, ended: &str) -> i64 {
+pub(crate) fn count(statistics: &TaskStatistics, way: &str, stage: &str, ended: &str) -> i64 {
     let cells = statistics.cells.iter();
     let mut own = cells.filter(|c| (&*c.way, &*c.stage, &*c.ended) == (way, stage, ended));
     own.next().map_or(0, |cell| cell.deliveries)
 }
 
 /// Waits until a task is as wanted, while time passes a second at a time.
-async fn until_task(
+pub(crate) async fn until_task(
     world: &World,
     task: MessageId,
     so: impl Fn(&TaskStatistics) -> bool,
@@ -114,7 +114,7 @@ async fn until_task(
     last
 }
 
-fn finished(statistics: &TaskStatistics) -> bool {
+pub(crate) fn finished(statistics: &TaskStatistics) -> bool {
     statistics.task.ended.as_deref() == Some("finished")
 }
 
@@ -127,7 +127,7 @@ pub(crate) async fn chunks(world: &World, task: MessageId) -> Vec<Recorded> {
 
 /// Checks that each attempt at each chunk was recorded once, and each device is in one chunk; gives
 /// the devices.
-fn recorded_once(chunks: &[Recorded]) -> usize {
+pub(crate) fn recorded_once(chunks: &[Recorded]) -> usize {
     let (mut attempts, mut devices) = (BTreeSet::new(), BTreeSet::new());
     for recorded in chunks {
         let Event::ChunkDelivered(e) = &recorded.event else { continue };

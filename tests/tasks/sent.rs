@@ -144,6 +144,26 @@ async fn a_scheduled_task_starts_once_on_two_servers_and_after_a_restart() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_scheduled_task_starts_on_the_server_that_is_left() {
+    let Post { world, jpush } = post_of((0..3).map(token)).await;
+    let start_at = Some(world.clock.now() + 5_000_000);
+    let new = task(TaskAudience::Everyone, Strategy::VendorOnly);
+    create(&world, pushledger::delivery::tasks::NewTask { start_at, ..new }).await;
+    let second = world.second().await;
+    let World { place, running, clock, .. } = world;
+    running.shutdown().await;
+    assert_eq!(jpush.stats().requests, 0);
+    clock.advance(Duration::from_secs(5));
+    let sent = jpush.until(|seen| seen.tokens_accepted == 3);
+    tokio::time::timeout(PATIENCE, sent).await.unwrap();
+    let events = second.server.ledger.read(0, i64::MAX).await.unwrap().events;
+    let starts = events.iter().filter(|e| matches!(e.event, Event::TaskStarted(_)));
+    assert_eq!(starts.count(), 1);
+    second.shutdown().await;
+    drop(place);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_task_that_is_cancelled_on_its_way_sends_nothing_more() {
     let post = post_of((0..3_000).map(token)).await;
     post.jpush.set_outage(Outage::Unavailable).await;

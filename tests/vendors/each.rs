@@ -317,3 +317,38 @@ async fn a_token_that_a_device_got_after_it_died_stays_bound() {
         line.stop().await;
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn so_many_calls_are_made_at_once_and_no_more_over_connections_that_are_used_again() {
+    for (vendor, most) in
+        [(Vendor::Jpush, 16), (Vendor::Huawei, 16), (Vendor::Fcm, 256), (Vendor::Apns, 256)]
+    {
+        let line = Line::of(vendor, 4).await;
+        // A call for each push, or for each of its users, and more of them than may be made at once.
+        let (pushes, ms) = if most == 16 { (40, 200) } else { (80, 2_000) };
+        line.house.plan_share(Fault::Slow { ms }, 1_000);
+        let users: Vec<String> = (0..4).map(name).collect();
+        let body = json!({ "targets": users, "strategy": 2, "pushMessage": hello() });
+        for _ in 0..pushes {
+            ok(line.easemob.cloud.post("/push/single", Some(&body)).await.unwrap());
+        }
+        let taken = async || line.house.stats().tokens_accepted == 4 * pushes;
+        crate::harness::until("not all was sent", taken).await;
+        let seen = line.house.stats();
+        assert!(seen.in_flight_most <= most, "{vendor:?}: {} calls at once", seen.in_flight_most);
+        assert!(
+            seen.in_flight_most > most / 2,
+            "{vendor:?}: {} calls at once",
+            seen.in_flight_most
+        );
+        line.house.clear_plans();
+        line.house.answered(0).await;
+        for _ in 0..10 {
+            let id = line.push(0, VENDOR_ONLY).await;
+            line.until(id, |delivery| delivery.vendor == Some(vendor)).await;
+        }
+        let used = line.house.stats().connections - seen.connections;
+        assert_eq!(used, 0, "{vendor:?}: calls one after the other want connections of their own");
+        line.stop().await;
+    }
+}

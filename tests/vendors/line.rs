@@ -21,13 +21,17 @@ use sim::{
 
 use crate::{
     easemob::{self, Easemob, change_app, hello, ok},
-    harness::until,
+    harness::{World, until},
 };
 
 /// When the clocks of a test begin, in ms.
 pub(super) const BEGIN_MS: i64 = 1_700_000_000_000;
 /// The certificate name that users are bound under.
 const CERTIFICATE: &str = "cert";
+
+/// Who signs Huawei's receipts.
+pub(super) const RECEIPT_USER: &str = "receiptUser";
+pub(super) const RECEIPT_KEY: &str = "c2VjcmV0";
 
 /// A strict fake of any vendor.
 pub(super) enum House {
@@ -84,7 +88,8 @@ impl House {
                 let own = fake.credentials();
                 json!({ "vendor": "huawei", "baseUrl": url, "clientId": own.client_id,
                         "tokenUrl": format!("{url}/oauth2/v3/token"),
-                        "clientSecret": own.client_secret })
+                        "clientSecret": own.client_secret,
+                        "receiptUser": RECEIPT_USER, "receiptKey": RECEIPT_KEY })
             }
         }
     }
@@ -111,6 +116,14 @@ impl House {
 
     pub(super) fn plan(&self, faults: impl IntoIterator<Item = fakes::Fault>) {
         of_any!(self, fake => fake.plan(faults));
+    }
+
+    pub(super) fn plan_share(&self, fault: fakes::Fault, per_mille: u16) {
+        of_any!(self, fake => fake.plan_share(fault, per_mille));
+    }
+
+    pub(super) fn clear_plans(&self) {
+        of_any!(self, fake => fake.clear_plans());
     }
 
     pub(super) fn set_token(&self, user: usize, fault: Option<TokenFault>) {
@@ -145,7 +158,7 @@ impl House {
     }
 
     /// The token of a user's device, in a form that the vendor gives.
-    fn token(&self, user: usize) -> String {
+    pub(super) fn token(&self, user: usize) -> String {
         match self {
             House::Jpush(_) => format!("180a0f76070{user:08}"),
             House::Fcm(_) => format!("cR-f:APA91b{user:08}"),
@@ -165,11 +178,13 @@ pub(super) struct Line {
 impl Line {
     /// With so many users, each with a device that is bound to the vendor and away.
     pub(super) async fn of(vendor: Vendor, users: usize) -> Line {
-        let line = Line {
-            vendor,
-            easemob: Easemob::with_clock().await,
-            house: House::start(vendor).await,
-        };
+        Line::on(World::with_clock().await, vendor, users).await
+    }
+
+    /// The same on a server of the test's own.
+    pub(super) async fn on(world: World, vendor: Vendor, users: usize) -> Line {
+        let easemob = Easemob::of(world).await;
+        let line = Line { vendor, easemob, house: House::start(vendor).await };
         line.configure(line.house.credentials()).await;
         for user in 0..users {
             line.easemob.user(&name(user)).await;
@@ -257,9 +272,14 @@ impl Line {
         self.delivery(id).await
     }
 
-    /// A push to everyone, as a task; gives its id.
+    /// A push to everyone by the vendor alone, as a task; gives its id.
     pub(super) async fn task(&self) -> i64 {
-        let body = json!({ "pushMessage": hello() });
+        self.task_as(Strategy::VendorOnly).await
+    }
+
+    /// A push to everyone, as a task; gives its id.
+    pub(super) async fn task_as(&self, strategy: Strategy) -> i64 {
+        let body = json!({ "strategy": number(strategy), "pushMessage": hello() });
         let answer = ok(self.easemob.cloud.post("/push/task", Some(&body)).await.unwrap());
         answer["data"].as_i64().unwrap()
     }

@@ -2,6 +2,7 @@
 //! it does when a vendor refuses, fails or is away, and that nothing is lost or sent twice.
 //! [`each`] runs over all vendors ([`line`] is an app with any of them); the rest has JPush.
 
+mod apps;
 mod chat;
 mod crossing;
 mod each;
@@ -9,6 +10,8 @@ mod every_fault;
 mod faults;
 mod held;
 mod line;
+mod outage;
+mod results;
 mod ways;
 
 use std::time::Duration;
@@ -56,7 +59,12 @@ impl Post {
     }
 
     /// Pushes to clients under a strategy, as no protocol but Easemob's can word it.
-    async fn push(&self, clients: &[&str], strategy: Strategy, keep: Duration) -> MessageId {
+    pub(crate) async fn push(
+        &self,
+        clients: &[&str],
+        strategy: Strategy,
+        keep: Duration,
+    ) -> MessageId {
         let server = &self.world.running.server;
         let now = server.clock.now();
         let id = server.ids.next(&server.clock).await.unwrap();
@@ -85,7 +93,7 @@ impl Post {
         id
     }
 
-    async fn number(&self, client: &str) -> i64 {
+    pub(crate) async fn number(&self, client: &str) -> i64 {
         let ledger = &self.world.running.server.ledger;
         let key = Key::Client { app: "demo".to_owned(), client: client.to_owned() };
         let Fact::Devices(devices) = ledger.fact(key).await.unwrap() else { panic!("no devices") };
@@ -99,7 +107,7 @@ impl Post {
         device
     }
 
-    async fn present(&self, client: &str) {
+    pub(crate) async fn present(&self, client: &str) {
         let number = self.number(client).await;
         let hub = &self.world.running.server.hub;
         until("the device never counted as connected", async || hub.connected(number)).await;
@@ -114,7 +122,12 @@ impl Post {
     }
 
     /// Waits until a delivery is as wanted.
-    async fn until(&self, id: MessageId, client: &str, so: impl Fn(&Delivery) -> bool) -> Delivery {
+    pub(crate) async fn until(
+        &self,
+        id: MessageId,
+        client: &str,
+        so: impl Fn(&Delivery) -> bool,
+    ) -> Delivery {
         let reached = tokio::time::timeout(PATIENCE, async {
             while !so(&self.delivery(id, client).await) {
                 tokio::time::sleep(Duration::from_millis(1)).await;
@@ -146,4 +159,4 @@ fn token(client: &str) -> String {
     format!("push-{client}")
 }
 
-const DAY: Duration = Duration::from_secs(86_400);
+pub(crate) const DAY: Duration = Duration::from_secs(86_400);

@@ -34,6 +34,9 @@ pub enum Outcome {
     Ended,
     /// The vendor is asked again.
     Retrying,
+    /// The vendor is asked again, and until it takes it it is kept for the device on our own
+    /// channel: whichever comes first.
+    Either,
 }
 
 /// An outcome with what belongs to it.
@@ -139,7 +142,7 @@ impl ChunkDelivered {
     /// Whether it puts any delivery on our own channel.
     #[must_use]
     pub fn online(&self) -> bool {
-        self.counts.iter().any(|count| count.kind.outcome == Outcome::Online)
+        self.counts.iter().any(|count| count.kind.online())
     }
 
     /// Device numbers with their outcomes, in order.
@@ -195,7 +198,7 @@ impl Chunk {
         } else if let Event::DeliveriesAdvanced(e) = event {
             for step in &e.steps {
                 if let Some(state) = place_of(step.device).and_then(|at| chunk.states.get_mut(at)) {
-                    *state = state.advance(step.what);
+                    *state = state.advance(step);
                 }
             }
         }
@@ -271,7 +274,11 @@ impl Decide for RecordChunk {
             self.deliveries.iter().filter(|d| open(d.device)).cloned().collect();
         if task.ended == Some(How::Cancelled) {
             for delivered in &mut deliveries {
-                if matches!(delivered.kind.outcome, Outcome::Online | Outcome::Retrying) {
+                let open = match delivered.kind.outcome {
+                    Outcome::Online | Outcome::Retrying | Outcome::Either => true,
+                    Outcome::Sent | Outcome::Ended => false,
+                };
+                if open {
                     delivered.kind = Kind::ended(Ending::Recalled, delivered.kind.vendor);
                 }
             }
@@ -294,7 +301,7 @@ impl Decide for AdvanceChunk {
             .iter()
             .filter(|step| {
                 let Some(state) = states.get_mut(&step.device) else { return false };
-                let after = state.advance(step.what);
+                let after = state.advance(step);
                 std::mem::replace(state, after) != after
             })
             .cloned()
@@ -329,6 +336,15 @@ impl Decide for EndChunk {
 }
 
 impl Kind {
+    /// Whether it puts a delivery on our own channel.
+    #[must_use]
+    pub fn online(self) -> bool {
+        match self.outcome {
+            Outcome::Online | Outcome::Either => true,
+            Outcome::Sent | Outcome::Ended | Outcome::Retrying => false,
+        }
+    }
+
     /// It stopped trying, for that reason.
     #[must_use]
     pub fn ended(reason: Ending, vendor: Option<Vendor>) -> Kind {

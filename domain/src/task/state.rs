@@ -2,7 +2,7 @@
 
 use super::chunk::{Kind, Outcome};
 use crate::{
-    message::{Ending, Progress, Stage},
+    message::{Ending, Progress, Stage, Step},
     vendor::Vendor,
 };
 
@@ -29,8 +29,9 @@ impl Way {
     }
 }
 
-/// One delivery as it is now, in 16 bits: 3 of the stage, 5 of the ending, 5 of the way, and one
-/// for a vendor that is asked again. Views store them; a new ending or vendor comes last.
+/// One delivery as it is now, in 16 bits: 3 of the stage, 5 of the ending, 5 of the way, one for a
+/// vendor that is asked again, and one for what is kept for the device until then. Views store them;
+/// a new ending or vendor comes last.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub struct State(pub u16);
 
@@ -60,15 +61,13 @@ const ENDINGS: [Ending; 15] = [
     Ending::Unacknowledged,
 ];
 const RETRYING: u16 = 1 << 13;
+/// Kept for the device though its way is a vendor that is asked again.
+const KEPT: u16 = 1 << 14;
 
 impl State {
     /// The state of a delivery for which no vendor is asked again.
     #[must_use]
     pub fn of(stage: Stage, ended: Option<Ending>, way: Way) -> State {
-        State::new(stage, ended, way, false)
-    }
-
-    fn new(stage: Stage, ended: Option<Ending>, way: Way, retrying: bool) -> State {
         let place = |ending| ENDINGS.iter().position(|own| *own == ending).map_or(0, |at| at + 1);
         let way = match way {
             Way::Undecided => 0,
@@ -79,8 +78,15 @@ impl State {
         };
         let bits = stage as usize | ended.map_or(0, place) << 3 | way << 8;
         // Six stages, 15 endings and a handful of ways are far from their bits' ends.
-        let bits = u16::try_from(bits).unwrap_or(0);
-        State(if retrying { bits | RETRYING } else { bits })
+        State(u16::try_from(bits).unwrap_or(0))
+    }
+
+    fn with(self, flags: u16) -> State {
+        State(self.0 | flags)
+    }
+
+    fn has(self, flag: u16) -> bool {
+        self.0 & flag != 0
     }
 
     /// How far it got.
@@ -108,19 +114,20 @@ impl State {
     /// Whether a vendor is to be asked again.
     #[must_use]
     pub fn retrying(self) -> bool {
-        self.0 & RETRYING != 0
+        self.has(RETRYING)
     }
 
     /// Whether it is kept for the device, or was sent and the device has not said that it has it.
     #[must_use]
     pub fn kept(self) -> bool {
-        self.way() == Way::Online && self.stage() < Stage::Received && self.ended().is_none()
+        let online = self.way() == Way::Online || self.has(KEPT);
+        online && self.stage() < Stage::Received && self.ended().is_none()
     }
 
     /// Whether nothing was handed over and something still may be.
     #[must_use]
     pub fn unsent(self) -> bool {
-        self.retrying() || self.kept() && self.stage() < Stage::Sent
+        self.open() && self.stage() < Stage::Sent
     }
 
     /// Whether another attempt may concern it.
@@ -134,37 +141,53 @@ impl State {
     pub fn after(self, kind: Kind) -> State {
         let way = kind.vendor.map_or(self.way(), Way::Vendor);
         let stage = |least: Stage| self.stage().max(least);
+        // What a device was handed went that way, until a vendor takes it too.
+        let put_off = if self.stage() < Stage::Sent { way } else { self.way() };
+        // Whoever has it needs no vendor any more, however late it is recorded that one is asked.
+        let waits = |flags| if self.stage() < Stage::Received { flags } else { 0 };
         match kind.outcome {
-            Outcome::Sent => State::new(stage(Stage::Sent), None, way, false),
-            Outcome::Online => State::new(stage(Stage::Routed), None, Way::Online, false),
-            Outcome::Retrying => State::new(stage(Stage::Routed), None, way, true),
-            Outcome::Ended => State::new(self.stage(), kind.reason, way, false),
+            Outcome::Sent => State::of(stage(Stage::Sent), None, way),
+            Outcome::Online => State::of(stage(Stage::Routed), None, Way::Online),
+            Outcome::Retrying => {
+                State::of(stage(Stage::Routed), None, put_off).with(waits(RETRYING))
+            }
+            Outcome::Either => {
+                State::of(stage(Stage::Routed), None, put_off).with(waits(RETRYING | KEPT))
+            }
+            Outcome::Ended => State::of(self.stage(), kind.reason, way),
         }
     }
 
-    /// The delivery after a step; the same when the step says nothing new.
+    /// The delivery after a step; the same when the step says nothing new. An acknowledgement on
+    /// one way cancels the other: who has it is not sent it by a vendor any more.
     #[must_use]
-    pub fn advance(self, what: Progress) -> State {
-        let stage = match what {
+    pub fn advance(self, step: &Step) -> State {
+        let stage = match step.what {
             Progress::Sent => Stage::Sent,
             Progress::Received => Stage::Received,
             Progress::Displayed => Stage::Displayed,
             Progress::Acknowledged => Stage::Acknowledged,
             Progress::Ended(reason) if self.open() => {
-                return State::new(self.stage(), Some(reason), self.way(), false);
+                return State::of(self.stage(), Some(reason), self.way());
             }
             Progress::Ended(_) | Progress::Failed(_) | Progress::Recalled(_) => return self,
         };
-        State::new(self.stage().max(stage), self.ended(), self.way(), self.retrying())
+        // No vendor was known to take what is kept meanwhile, so it went over our own channel,
+        // unless the vendor itself says so.
+        let kept = self.has(KEPT).then(|| step.vendor.map_or(Way::Online, Way::Vendor));
+        let way = kept.unwrap_or(self.way());
+        let after = State::of(self.stage().max(stage), self.ended(), way);
+        let waits = self.retrying() && after.stage() < Stage::Received;
+        after.with(if waits { RETRYING } else { 0 })
     }
 
     /// Why it ends when its time is over, or its task was cancelled; `None` if that ends nothing.
     pub(super) fn ending(self, cancelled: bool) -> Option<Ending> {
         match (self.unsent(), self.retrying()) {
             (true, _) if cancelled => Some(Ending::Recalled),
-            (true, true) => Some(Ending::ExpiredUnsent),
-            (true, false) => Some(Ending::ExpiredOffline),
-            (false, _) if self.kept() && !cancelled => Some(Ending::ExpiredUnacknowledged),
+            (true, true) if !self.has(KEPT) => Some(Ending::ExpiredUnsent),
+            (true, _) => Some(Ending::ExpiredOffline),
+            (false, _) if self.open() && !cancelled => Some(Ending::ExpiredUnacknowledged),
             (false, _) => None,
         }
     }

@@ -353,8 +353,9 @@ pub(crate) fn kind() -> impl Strategy<Value = Kind> {
         2 => of(ending())
             .prop_map(|reason| Kind { outcome: Outcome::Online, reason, vendor: None }),
         1 => (ending(), of(vendor())).prop_map(|(reason, vendor)| Kind::ended(reason, vendor)),
-        2 => vendor().prop_map(|vendor| {
-            Kind { outcome: Outcome::Retrying, reason: None, vendor: Some(vendor) }
+        3 => (vendor(), any::<bool>()).prop_map(|(vendor, kept)| {
+            let outcome = if kept { Outcome::Either } else { Outcome::Retrying };
+            Kind { outcome, reason: None, vendor: Some(vendor) }
         }),
     ]
 }

@@ -30,17 +30,13 @@ use domain::{
     owner::{OwnerPrivate, OwnerRemoved, OwnerSet},
     resend::Resend,
     route::Strategy,
-    task::{
-        Audience, ChunkDelivered, How, TaskCreated, TaskEnded, TaskStarted, Totals,
-        chunk::{Count, Kind, Outcome, Word},
-        packed::Packed,
-    },
+    task::{Audience, How, TaskCreated, TaskEnded, TaskStarted, Totals},
     vendor::Vendor,
 };
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::{cast::raw, golden_callbacks, golden_tencent};
+use crate::{cast::raw, golden_callbacks, golden_tasks, golden_tencent};
 
 /// An event as the ledger stores it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -554,42 +550,6 @@ fn tasks() -> Vec<(&'static str, Event)> {
     ]
 }
 
-/// Nine devices: six that follow each other and are taken, one that is kept as no vendor is a way,
-/// a dead token, and one that is tried again.
-fn chunks() -> Vec<(&'static str, Event)> {
-    let kind = |outcome, reason, vendor| Kind { outcome, reason, vendor };
-    let count = |kind, devices| Count { kind, devices };
-    let jpush = Some(Vendor::Jpush);
-    let chunk = ChunkDelivered {
-        started: 1_000,
-        attempt: 1,
-        first: 500,
-        last: 900,
-        counts: vec![
-            count(kind(Outcome::Sent, None, jpush), 6),
-            count(kind(Outcome::Online, Some(Ending::NoBinding), None), 1),
-            count(kind(Outcome::Ended, Some(Ending::DeadToken), jpush), 1),
-            count(kind(Outcome::Retrying, None, Some(Vendor::Fcm)), 1),
-        ],
-        devices: Packed::growing([500, 501, 502, 503, 504, 505, 600, 700, 900]),
-        outcomes: Packed::runs([0, 0, 0, 0, 0, 0, 1, 2, 3]),
-        words: vec![
-            Word { word: text("29560231134892035"), at: Packed::growing(1..=6) },
-            Word { word: text("1003"), at: Packed::growing([8]) },
-        ],
-    };
-    let again = ChunkDelivered {
-        attempt: 2,
-        first: 900,
-        counts: vec![count(kind(Outcome::Ended, Some(Ending::ExpiredUnsent), None), 1)],
-        devices: Packed::growing([900]),
-        outcomes: Packed::runs([0]),
-        words: Vec::new(),
-        ..chunk.clone()
-    };
-    vec![("", chunk.into()), ("minimal", again.into())]
-}
-
 fn folder() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests").join("golden")
 }
@@ -605,7 +565,7 @@ fn examples() -> Vec<(String, Event)> {
         messages(),
         deliveries(),
         tasks(),
-        chunks(),
+        golden_tasks::chunks(),
         golden_callbacks::uplinks(),
         golden_callbacks::configured(bare_config()),
         golden_callbacks::callbacks(),

@@ -46,6 +46,7 @@ mod elements;
 mod golden;
 mod golden_callbacks;
 mod golden_manifest;
+mod golden_tasks;
 mod golden_tencent;
 mod names;
 mod notification;

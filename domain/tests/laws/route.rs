@@ -2,7 +2,7 @@
 
 use domain::{
     message::Ending,
-    route::{Route, Strategy, Ways, after_silence, after_vendor, route},
+    route::{Route, Strategy, Ways, after_silence, after_vendor, after_waiting, route},
 };
 
 use Strategy::{OnlineElseKept, OnlineElseVendor, PresentOnly, VendorElseOnline, VendorOnly};
@@ -33,6 +33,17 @@ fn what_a_vendor_refuses_goes_online_where_the_strategy_says_so_and_else_ends() 
         let ways = Strategy::ALL.map(|strategy| after_vendor(strategy, ending));
         let end = Route::End(ending);
         assert_eq!(ways, [Route::Online, end, end, Route::Online, end]);
+    }
+}
+
+#[test]
+fn what_waits_for_a_vendor_for_too_long_is_kept_if_there_is_time_or_it_was_kept_already() {
+    let (online, over) = (Route::Online, Route::End(Ending::ExpiredUnsent));
+    for (expired, expected) in
+        [(false, [online, over, over, online, over]), (true, [over, over, over, online, over])]
+    {
+        let ways = Strategy::ALL.map(|strategy| after_waiting(strategy, expired));
+        assert_eq!(ways, expected, "expired: {expired}");
     }
 }
 

@@ -4,7 +4,7 @@ use domain::{
     Decide, Event, Rejection, Stream,
     facts::Facts,
     label::LabelCreated,
-    message::{DeliveriesAdvanced, Ending, MessageId, Progress, Protocol, Stage},
+    message::{DeliveriesAdvanced, Ending, MessageId, Progress, Protocol, Stage, Step},
     route::Strategy,
     task::{
         AdvanceChunk, Audience, CancelTask, ChunkDelivered, CreateTask, EndChunk, FinishTask, How,
@@ -30,6 +30,7 @@ const SENT: Kind = Kind { outcome: Outcome::Sent, reason: None, vendor: Some(Ven
 const ONLINE: Kind = Kind { outcome: Outcome::Online, reason: None, vendor: None };
 const RETRYING: Kind =
     Kind { outcome: Outcome::Retrying, reason: None, vendor: Some(Vendor::Jpush) };
+const EITHER: Kind = Kind { outcome: Outcome::Either, reason: None, vendor: Some(Vendor::Jpush) };
 
 fn create(id: MessageId, audience: TaskAudience, now: i64) -> CreateTask {
     CreateTask {
@@ -207,10 +208,11 @@ fn what_was_under_way_at_a_cancellation_is_recorded_but_keeps_nothing() {
     let cancelled = running().and([ended(TASK, How::Cancelled)]);
     let recalled = Kind::ended(Ending::Recalled, Some(Vendor::Jpush));
     let unsent = Kind::ended(Ending::Recalled, None);
-    cancelled.when(record(1, &[(5, SENT), (6, RETRYING), (9, ONLINE)])).then([delivered(
+    let late = record(1, &[(5, SENT), (6, RETRYING), (7, EITHER), (9, ONLINE)]);
+    cancelled.when(late).then([delivered(
         1,
-        &[(5, 0), (6, 2), (9, 1)],
-        &[(SENT, 1), (unsent, 1), (recalled, 1)],
+        &[(5, 0), (6, 2), (7, 2), (9, 1)],
+        &[(SENT, 1), (unsent, 1), (recalled, 2)],
     )]);
 }
 
@@ -237,6 +239,52 @@ fn what_is_open_when_its_time_is_over_ends_for_its_own_reason() {
 }
 
 #[test]
+fn what_waits_for_its_vendor_and_is_kept_ends_as_what_is_kept_does() {
+    let kept = [(5, EITHER), (6, EITHER), (7, EITHER)];
+    let chunk = delivered(1, &[(5, 0), (6, 0), (7, 0)], &[(EITHER, 3)]);
+    let now = running().when(record(1, &kept)).then([chunk]);
+    let steps = vec![by_socket(6, Progress::Sent), by_socket(7, Progress::Received)];
+    let advanced = DeliveriesAdvanced { accepted: 2, steps: steps.clone() };
+    let now = now
+        .when(AdvanceChunk { task: TASK, chunk: 1, steps })
+        .then([Entry::new(Stream::Chunk(TASK, 1), advanced)]);
+    // Whom the vendor took it for meanwhile has it by then: that is no news of the third.
+    let again = delivered(2, &[(5, 0), (6, 0)], &[(EITHER, 2)]);
+    let now = now.when(record(2, &[(5, EITHER), (6, EITHER), (7, SENT)])).then([again]);
+    let [offline, silent] = [Ending::ExpiredOffline, Ending::ExpiredUnacknowledged]
+        .map(|reason| Kind::ended(reason, None));
+    let end = EndChunk { task: TASK, chunk: 1, now: at(3_600) };
+    now.when(end).then([delivered(3, &[(5, 0), (6, 1)], &[(offline, 1), (silent, 1)])]);
+}
+
+#[test]
+fn an_acknowledgement_on_one_way_cancels_the_other() {
+    let step = |what| by_socket(1, what);
+    let received = [Progress::Received, Progress::Displayed, Progress::Acknowledged];
+    for (kind, way) in [(RETRYING, Way::Vendor(Vendor::Jpush)), (EITHER, Way::Online)] {
+        let waits = State::default().after(kind);
+        assert!(waits.retrying() && waits.open() && waits.unsent());
+        assert_eq!((waits.kept(), waits.way()), (kind == EITHER, Way::Vendor(Vendor::Jpush)));
+        let sent = waits.advance(&step(Progress::Sent));
+        assert!(sent.retrying() && sent.open() && !sent.unsent(), "the device has not said so");
+        assert_eq!((sent.kept(), sent.way()), (kind == EITHER, way));
+        for what in received {
+            for before in [waits, sent] {
+                let has = before.advance(&step(what));
+                assert!(!has.retrying() && !has.kept() && !has.open(), "{what:?}");
+                assert_eq!(has.way(), way);
+                // What was recorded by a version that asked the vendor all the same.
+                assert!(!has.after(kind).open(), "{what:?}");
+            }
+        }
+        // The vendor itself may say that it came.
+        let told = Step { vendor: Some(Vendor::Huawei), ..step(Progress::Received) };
+        let told = State::default().after(Kind { vendor: told.vendor, ..kind }).advance(&told);
+        assert_eq!((told.way(), told.open()), (Way::Vendor(Vendor::Huawei), false));
+    }
+}
+
+#[test]
 fn a_decision_about_an_unknown_task_says_so() {
     let facts = Facts::default();
     assert!(record(1, &[(1, SENT)]).decide(&facts).is_err());
@@ -250,7 +298,7 @@ fn two_bytes_hold_every_stage_ending_and_way() {
             let retrying = State::default().after(Kind { vendor: Some(vendor), ..RETRYING });
             assert!(retrying.retrying() && retrying.open());
             let ended = retrying.after(Kind::ended(ending, Some(vendor)));
-            let late = ended.advance(Progress::Acknowledged);
+            let late = ended.advance(&by_socket(1, Progress::Acknowledged));
             assert_eq!(late.ended(), Some(ending));
             assert_eq!((late.way(), late.stage()), (Way::Vendor(vendor), Stage::Acknowledged));
             assert!(!late.open());

@@ -21,8 +21,6 @@ use super::{
 };
 use crate::clock::Clock;
 
-/// A call and its answer take no longer.
-const CALL: Duration = Duration::from_secs(20);
 /// A call for an access token or for idempotency keys takes no longer.
 const FETCH: Duration = Duration::from_secs(10);
 /// Bytes of an answer that are read. A list of 1,000 dead tokens has about 200,000.
@@ -48,6 +46,8 @@ pub struct Clients {
 pub struct Sender {
     clients: Clients,
     clock: Clock,
+    /// A call and its answer take no longer.
+    call: Duration,
 }
 
 /// What came back.
@@ -58,10 +58,11 @@ struct Answer {
 }
 
 impl Sender {
-    /// A sender over these clients. How they resolve, and whom they may reach, is theirs.
+    /// A sender over these clients, whose pushes take no longer than that. How the clients resolve,
+    /// and whom they may reach, is theirs.
     #[must_use]
-    pub fn new(clients: Clients, clock: Clock) -> Sender {
-        Sender { clients, clock }
+    pub fn new(clients: Clients, clock: Clock, call: Duration) -> Sender {
+        Sender { clients, clock, call }
     }
 
     /// An idempotency key for one batch, if the vendor has such keys: with the same key the same
@@ -190,7 +191,7 @@ impl Sender {
         };
         let mut call = client
             .request(request.method.clone(), &request.url)
-            .timeout(CALL)
+            .timeout(self.call)
             // Shares the bytes.
             .body(Bytes::clone(&request.body));
         for (name, value) in &request.headers {

@@ -4,8 +4,9 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
-    hash::{DefaultHasher, Hash, Hasher},
+    pin::pin,
     sync::Arc,
+    time::Duration,
 };
 
 use domain::{
@@ -32,10 +33,13 @@ use tokio::sync::OwnedSemaphorePermit;
 
 use super::{
     burial,
-    lane::{Once, Said, Turn, VendorLane},
+    call::{Batch, Called, Candidate, call, hash_of},
+    lane::{Once, Said, VendorLane},
     task::Job,
 };
 
+/// After this, devices do not wait for what a vendor says of others of their chunk.
+const SLOW: Duration = Duration::from_secs(1);
 /// Dead tokens of a chunk that are buried at once.
 const BURIALS: usize = 64;
 
@@ -49,12 +53,6 @@ struct Left {
     silent: Vec<i64>,
     /// Idempotency keys of the batches that are sent again as they were, by their tokens.
     keys: HashMap<u64, String>,
-}
-
-/// A device with the ways to it over vendors that are still to be tried, best first.
-struct Candidate {
-    number: i64,
-    ways: Vec<(Arc<VendorLane>, Binding)>,
 }
 
 /// Where a chunk begins.
@@ -72,13 +70,13 @@ pub(super) async fn deliver(
     begin: Begin,
     mut permit: Option<OwnedSemaphorePermit>,
 ) -> Result<(), Fault> {
-    let (mut left, mut attempt) = match begin {
+    let mut left = match begin {
         Begin::Devices(targets) => {
-            let mut work = Work::new(&job, 1);
-            work.first(targets).await?;
-            (job.settle(number, work).await?, 1)
+            let mut work = Work::new(&job, number, 1);
+            let vendor = work.first(targets).await?;
+            job.begin(work, vendor).await?
         }
-        Begin::Recorded(chunk) => (job.left_of(&chunk), chunk.attempt),
+        Begin::Recorded(chunk) => job.left_of(&chunk),
     };
     while let Some(at) = left.again_at.into_iter().chain(left.silent_at).min() {
         permit = None;
@@ -88,9 +86,10 @@ pub(super) async fn deliver(
         }
         permit = permit.or(job.turn().await);
         let Some(chunk) = job.recorded(number).await? else { return Ok(()) };
-        attempt = chunk.attempt.max(attempt) + 1;
+        // Nothing may have been recorded of the last one.
+        let attempt = chunk.attempt + 1;
         let now = job.server.clock.now();
-        let mut work = Work::new(&job, attempt);
+        let mut work = Work::new(&job, number, attempt);
         let keys = std::mem::take(&mut left.keys);
         let (again, silent) = (left.again_at.is_some_and(|at| at <= now), left.silent_at);
         let silent = silent.filter(|at| *at <= now).map(|_| std::mem::take(&mut left.silent));
@@ -108,7 +107,7 @@ pub(super) async fn deliver(
                 work.left.silent = left.silent;
             }
         }
-        left = job.settle(number, work).await?;
+        left = job.settle(work).await?;
     }
     drop(permit);
     Ok(())
@@ -127,7 +126,7 @@ impl Job {
     fn left_of(&self, chunk: &Chunk) -> Left {
         let now = self.server.clock.now();
         let again_at = (!chunk.retrying().is_empty()).then_some(now);
-        let silent = if self.waits() { kept(chunk) } else { Vec::new() };
+        let silent = if self.waits() { silent(chunk) } else { Vec::new() };
         let silent_at = (!silent.is_empty()).then(|| now + self.wait());
         Left { again_at, silent_at, silent, keys: HashMap::new() }
     }
@@ -141,44 +140,80 @@ impl Job {
         i64::from(self.entry.config.delivery.ack_wait_ms) * 1_000
     }
 
+    /// Asks vendors in the first attempt, and records what it came to. Where the strategy keeps it
+    /// for devices as well, they do not wait for a vendor that takes its time: then what the vendor
+    /// is asked for is another attempt.
+    async fn begin(&self, mut work: Work<'_>, vendor: Vec<Candidate>) -> Result<Left, Fault> {
+        let first = |candidate: &Candidate| {
+            candidate.ways.first().map(|(lane, _)| (candidate.number, lane.config.vendor))
+        };
+        let asked_for: Vec<(i64, Vendor)> = vendor.iter().filter_map(first).collect();
+        let mut asked = Work::new(self, work.chunk, work.attempt);
+        let slow = {
+            let mut asking = pin!(asked.ask(vendor));
+            tokio::select! {
+                asked = &mut asking => asked.map(|()| false)?,
+                () = self.server.clock.sleep(SLOW), if self.strategy.kept_at_once() => {
+                    asked_for.into_iter().for_each(|(device, vendor)| work.put_off(device, vendor));
+                    self.record(&mut work).await?;
+                    asking.await.map(|()| true)?
+                }
+            }
+        };
+        if slow {
+            work.attempt += 1;
+        }
+        work.join(asked);
+        self.settle(work).await
+    }
+
     /// Records what an attempt came to, and buries the tokens that died.
-    async fn settle(&self, chunk: i64, work: Work<'_>) -> Result<Left, Fault> {
-        let Work { attempt, done, dead, left, .. } = work;
+    async fn settle(&self, mut work: Work<'_>) -> Result<Left, Fault> {
         let cause = (self.entry.id(), None);
+        let dead = std::mem::take(&mut work.dead);
         let burials = dead.into_iter().map(|(device, binding, said)| async move {
             burial::bury(&self.server, cause, device, binding, &said).await;
         });
         stream::iter(burials).buffer_unordered(BURIALS).collect::<()>().await;
-        if !done.is_empty() {
-            let deliveries = done.into_values().collect();
-            let command = RecordChunk { task: self.id, chunk, attempt, deliveries };
-            self.must(command).await?;
+        self.record(&mut work).await?;
+        Ok(work.left)
+    }
+
+    async fn record(&self, work: &mut Work<'_>) -> Result<(), Fault> {
+        if work.done.is_empty() {
+            return Ok(());
         }
-        Ok(left)
+        let deliveries = std::mem::take(&mut work.done).into_values().collect();
+        let (chunk, attempt) = (work.chunk, work.attempt);
+        self.must(RecordChunk { task: self.id, chunk, attempt, deliveries }).await
     }
 }
 
-/// Devices that have not said that they have what is kept for them.
-fn kept(chunk: &Chunk) -> Vec<i64> {
+/// Devices that have not said that they have what is kept for them, and that no vendor is asked for.
+fn silent(chunk: &Chunk) -> Vec<i64> {
     let all = chunk.deliveries().into_iter();
-    all.filter(|(_, state)| state.kept()).map(|(device, _)| device).collect()
+    all.filter(|(_, state)| state.kept() && !state.retrying()).map(|(device, _)| device).collect()
 }
 
 /// One attempt at a chunk.
 struct Work<'a> {
     job: &'a Job,
+    chunk: i64,
     attempt: u32,
     done: BTreeMap<i64, Delivered>,
     dead: Vec<(i64, Binding, Said)>,
     /// Idempotency keys of batches, by their tokens.
     keys: HashMap<u64, String>,
+    /// Devices that are known to wait for a vendor, and for which, if that is known.
+    waiting: BTreeMap<i64, Option<Vendor>>,
     left: Left,
 }
 
 impl<'a> Work<'a> {
-    fn new(job: &'a Job, attempt: u32) -> Work<'a> {
-        let (done, dead) = (BTreeMap::new(), Vec::new());
-        Work { job, attempt, done, dead, keys: HashMap::new(), left: Left::default() }
+    fn new(job: &'a Job, chunk: i64, attempt: u32) -> Work<'a> {
+        let (done, dead, keys) = (BTreeMap::new(), Vec::new(), HashMap::new());
+        let (waiting, left) = (BTreeMap::new(), Left::default());
+        Work { job, chunk, attempt, done, dead, keys, waiting, left }
     }
 
     fn done(&mut self, device: i64, kind: Kind, word: Option<String>) {
@@ -189,8 +224,9 @@ impl<'a> Work<'a> {
         self.done(device, Kind { outcome: Outcome::Online, reason, vendor: None }, None);
     }
 
-    /// The first attempt: a way for each device, as the strategy says.
-    async fn first(&mut self, targets: Vec<TargetRow>) -> Result<(), Fault> {
+    /// The first attempt: a way for each device, as the strategy says. Gives those that a vendor is
+    /// to be asked for.
+    async fn first(&mut self, targets: Vec<TargetRow>) -> Result<Vec<Candidate>, Fault> {
         let strategy = self.job.strategy;
         let numbers: Vec<i64> = targets.iter().map(|target| target.number).collect();
         let present = if strategy.online_first() {
@@ -219,7 +255,24 @@ impl<'a> Work<'a> {
         if self.job.waits() && !self.left.silent.is_empty() {
             self.left.silent_at = Some(self.job.server.clock.now() + self.job.wait());
         }
-        self.ask(vendor).await
+        Ok(vendor)
+    }
+
+    /// Records that a device waits for a vendor.
+    fn put_off(&mut self, device: i64, vendor: Vendor) {
+        let outcome = match self.job.strategy.kept_at_once() {
+            true => Outcome::Either,
+            false => Outcome::Retrying,
+        };
+        self.done(device, Kind { outcome, reason: None, vendor: Some(vendor) }, None);
+    }
+
+    /// Takes up what another part of the same attempt came to.
+    fn join(&mut self, other: Work<'_>) {
+        self.done.extend(other.done);
+        self.dead.extend(other.dead);
+        self.left.keys.extend(other.left.keys);
+        self.left.again_at = self.left.again_at.max(other.left.again_at);
     }
 
     /// Another attempt at what a vendor put off, beginning with that vendor.
@@ -227,7 +280,12 @@ impl<'a> Work<'a> {
         let states = chunk.deliveries();
         let mut candidates = self.found(&chunk.retrying()).await?;
         for candidate in &mut candidates {
-            if let Some(Way::Vendor(vendor)) = states.get(&candidate.number).map(|s| s.way())
+            let vendor = match states.get(&candidate.number).map(|state| state.way()) {
+                Some(Way::Vendor(vendor)) => Some(vendor),
+                Some(Way::Online | Way::Undecided) | None => None,
+            };
+            self.waiting.insert(candidate.number, vendor);
+            if let Some(vendor) = vendor
                 && let Some(at) = candidate.ways.iter().position(|(l, _)| l.config.vendor == vendor)
             {
                 candidate.ways.drain(..at);
@@ -236,16 +294,18 @@ impl<'a> Work<'a> {
         let (bound, unbound) = candidates.into_iter().partition(|c| !c.ways.is_empty());
         let unbound: Vec<Candidate> = unbound;
         for candidate in unbound {
-            self.fail(candidate.number, Ending::NoBinding, None, None);
+            let failed = Ending::NoBinding;
+            let way = after_vendor(self.job.strategy, failed);
+            self.fail(candidate.number, (way, failed), None, None);
         }
         self.ask(bound).await
     }
 
     /// What becomes of devices that were given it and have not said that they have it.
     async fn silent(&mut self, chunk: &Chunk, silent: Vec<i64>) -> Result<(), Fault> {
-        let states = chunk.deliveries();
-        let open = |device: &i64| states.get(device).is_some_and(|state| state.kept());
-        let silent: Vec<i64> = silent.into_iter().filter(open).collect();
+        let (states, still) = (chunk.deliveries(), self::silent(chunk));
+        let silent: Vec<i64> =
+            silent.into_iter().filter(|device| still.binary_search(device).is_ok()).collect();
         if self.job.strategy == Strategy::PresentOnly {
             let unsent = |device: &i64| states.get(device).copied().is_some_and(State::unsent);
             for device in silent.into_iter().filter(unsent) {
@@ -327,45 +387,56 @@ impl<'a> Work<'a> {
             let mut calls = SelectAll::new();
             for (lane, bound) in by_lane.into_values() {
                 // No more than the vendor is sent at once are made, and the others as those end.
-                let (job, attempt, at_once) = (self.job, self.attempt, lane.calls());
+                let (job, at_once) = (self.job, lane.calls());
+                let number = (self.chunk, self.attempt);
                 let batches = self.batches(bound, lane.batch());
-                let call = move |(batch, key, hash)| {
-                    call(job, attempt, Arc::clone(&lane), batch, key, hash)
-                };
+                let call = move |(batch, key)| call(job, number, Arc::clone(&lane), batch, key);
                 calls.push(stream::iter(batches).map(call).buffer_unordered(at_once).boxed());
             }
             left = Vec::new();
             while let Some(called) = calls.next().await {
                 left.extend(self.called(called));
             }
+            drop(calls);
+            if !left.is_empty() {
+                let wanted = self.job.wanted(self.chunk).await?;
+                left.retain(|candidate| wanted(candidate.number));
+            }
         }
         Ok(())
     }
 
-    /// What goes to a vendor, by the call: its devices, the call's idempotency key if it was made
-    /// before, and the hash of its tokens.
-    fn batches(&mut self, bound: Batch, size: usize) -> Vec<(Batch, Option<String>, u64)> {
+    /// What goes to a vendor, by the call: its devices, and the call's idempotency key if it was
+    /// made before.
+    fn batches(&mut self, bound: Batch, size: usize) -> Vec<(Batch, Option<String>)> {
         let mut left = bound.into_iter();
         let next = || Some(left.by_ref().take(size).collect()).filter(|b: &Batch| !b.is_empty());
         let keyed = |batch: Batch| {
-            let hash = hash_of(batch.iter().map(|(_, binding)| binding.token.as_str()));
-            (batch, self.keys.remove(&hash), hash)
+            let key = if self.keys.is_empty() { None } else { self.keys.remove(&hash_of(&batch)) };
+            (batch, key)
         };
         std::iter::from_fn(next).map(keyed).collect()
     }
 
+    /// Whether it is recorded that a device waits for that vendor.
+    fn knows(&self, device: i64, vendor: Vendor) -> bool {
+        self.waiting.get(&device).is_some_and(|known| known.is_none_or(|known| known == vendor))
+    }
+
     /// Takes in what a call came to; gives the devices that have another way left.
     fn called(&mut self, called: Called) -> Vec<Candidate> {
-        let Called { vendor, batch, said, key, hash } = called;
+        let Called { vendor, batch, said, key } = called;
         let now = self.job.server.clock.now();
         let mut next = Vec::new();
         for ((candidate, binding), said) in batch.into_iter().zip(said) {
             let number = candidate.number;
             let said = match said {
-                Once::Again(pause) => {
-                    let kind =
-                        Kind { outcome: Outcome::Retrying, reason: None, vendor: Some(vendor) };
-                    self.done(number, kind, None);
+                Once::Unasked(pause) if self.knows(number, vendor) => {
+                    self.left.again_at = self.left.again_at.max(Some(now + pause));
+                    continue;
+                }
+                Once::Again(pause) | Once::Unasked(pause) => {
+                    self.put_off(number, vendor);
                     self.left.again_at = self.left.again_at.max(Some(now + pause));
                     continue;
                 }
@@ -381,20 +452,26 @@ impl<'a> Work<'a> {
                     self.done(number, kind, word);
                 }
                 Some(_) if !candidate.ways.is_empty() => next.push(candidate),
-                Some(_) if said.expired => {
-                    let kind = Kind::ended(Ending::ExpiredUnsent, Some(vendor));
-                    self.done(number, kind, word);
+                Some(failed) => {
+                    let times = (now, self.job.started.expires_at);
+                    let way = said.way((self.job.strategy, failed), times);
+                    self.fail(number, (way, failed), Some(vendor), word);
                 }
-                Some(failed) => self.fail(number, failed, Some(vendor), word),
             }
         }
-        self.left.keys.extend(key.map(|key| (hash, key)));
+        self.left.keys.extend(key);
         next
     }
 
-    /// No vendor was a way, for that reason.
-    fn fail(&mut self, device: i64, failed: Ending, vendor: Option<Vendor>, word: Option<String>) {
-        match after_vendor(self.job.strategy, failed) {
+    /// No vendor was a way, for that reason: it goes another way, or ends.
+    fn fail(
+        &mut self,
+        device: i64,
+        (way, failed): (Route, Ending),
+        vendor: Option<Vendor>,
+        word: Option<String>,
+    ) {
+        match way {
             Route::End(reason) => self.done(device, Kind::ended(reason, vendor), word),
             Route::Online | Route::Vendor => {
                 let kind = Kind { outcome: Outcome::Online, reason: Some(failed), vendor: None };
@@ -402,59 +479,4 @@ impl<'a> Work<'a> {
             }
         }
     }
-}
-
-type Batch = Vec<(Candidate, Binding)>;
-
-/// One call, and what it came to.
-struct Called {
-    vendor: Vendor,
-    batch: Batch,
-    said: Vec<Once>,
-    /// The batch's idempotency key, if it is to be sent again as it was.
-    key: Option<String>,
-    hash: u64,
-}
-
-async fn call(
-    job: &Job,
-    attempt: u32,
-    lane: Arc<VendorLane>,
-    batch: Batch,
-    mut key: Option<String>,
-    hash: u64,
-) -> Called {
-    let said = said(job, attempt, &lane, &batch, &mut key).await;
-    let key = key.filter(|_| said.iter().all(|said| matches!(said, Once::Again(_))));
-    Called { vendor: lane.config.vendor, batch, said, key, hash }
-}
-
-async fn said(
-    job: &Job,
-    attempt: u32,
-    lane: &VendorLane,
-    batch: &Batch,
-    key: &mut Option<String>,
-) -> Vec<Once> {
-    let all = |said: Once| vec![said; batch.len()];
-    let expires_at = job.started.expires_at;
-    tokio::select! {
-        // Nothing that is recorded of a cancelled task is tried again.
-        () = job.cancelled.cancelled() => return all(Once::Again(0)),
-        _ = lane.ready(&job.server, expires_at) => {}
-    }
-    match job.wording.of(lane, job.server.clock.now()) {
-        Ok(template) => {
-            let tokens: Vec<&str> = batch.iter().map(|(_, b)| b.token.as_str()).collect();
-            let turn = Turn { message: job.id, attempt, expires_at };
-            lane.once(&job.server, &template, &tokens, turn, key).await
-        }
-        Err(said) => all(Once::Said(said)),
-    }
-}
-
-fn hash_of<'t>(tokens: impl Iterator<Item = &'t str>) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    tokens.for_each(|token| token.hash(&mut hasher));
-    hasher.finish()
 }

@@ -10,10 +10,11 @@ use std::{
 
 use domain::{
     app::VendorRef,
-    message::MessageId,
+    message::{Ending, MessageId},
+    route::{Route, Strategy, after_vendor, after_waiting},
     vendor::{Class, Health, Unfit, Vendor},
 };
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, SemaphorePermit};
 
 use crate::{
     app::Server,
@@ -27,6 +28,8 @@ use crate::{
 const BATCH_CALLS: usize = 16;
 /// Calls at once to a vendor that takes one token in each.
 const SINGLE_CALLS: usize = 256;
+/// A wait of so many µs is long enough for a device to be reached another way meanwhile.
+const LONG_MICROS: i64 = 100_000;
 /// How long a success vouches for what a vendor says of dead tokens, in µs.
 const VOUCHED_MICROS: i64 = 600_000_000;
 /// JPush's code for an audience that it cannot read, which one bad id is enough for.
@@ -46,6 +49,22 @@ pub(super) struct VendorLane {
     health: Mutex<Health>,
 }
 
+/// A place among the calls to a vendor that are made at once, until this is dropped.
+pub(super) struct LanePlace<'l> {
+    /// None only if the semaphore were closed, which nobody does.
+    _permit: Option<SemaphorePermit<'l>>,
+    /// Whether it took so long to get that what is to be sent should be looked at again.
+    pub(super) waited: bool,
+}
+
+/// Why no call may begin now.
+pub(super) enum Closed {
+    /// The vendor is left alone until that time, in µs.
+    Until(i64),
+    /// The message expires before: this is the last word on it.
+    ForGood(Said),
+}
+
 /// What a vendor said of one token, in the end.
 #[derive(Debug, Clone)]
 pub(super) struct Said {
@@ -61,7 +80,7 @@ pub(super) struct Said {
 }
 
 impl Said {
-    /// The message expired before the vendor was asked.
+    /// The message expires before the vendor may be asked.
     pub(super) fn expired() -> Said {
         Said { expired: true, ..Said::of(Class::Server, None) }
     }
@@ -69,6 +88,19 @@ impl Said {
     /// The vendor cannot be sent such a message.
     pub(super) fn unfit(unfit: Unfit) -> Said {
         Said::of(Class::Payload, Some(unfit.to_string()))
+    }
+
+    /// The way for a delivery that no vendor is left for, as the last one failed for that reason.
+    /// It expires at a time, in µs.
+    pub(super) fn way(
+        &self,
+        (strategy, failed): (Strategy, Ending),
+        (now, expires_at): (i64, i64),
+    ) -> Route {
+        match self.expired {
+            true => after_waiting(strategy, now >= expires_at),
+            false => after_vendor(strategy, failed),
+        }
     }
 
     fn of(class: Class, word: Option<String>) -> Said {
@@ -94,6 +126,8 @@ pub(super) enum Once {
     Said(Said),
     /// It is to be asked again after so many µs.
     Again(i64),
+    /// It was not asked, as it is left alone for so many µs.
+    Unasked(i64),
 }
 
 impl VendorLane {
@@ -136,12 +170,47 @@ impl VendorLane {
         self.health.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Returns once the next call may begin, or a message has expired; says whether that took time.
-    pub(super) async fn ready(&self, server: &Server, expires_at: i64) -> bool {
-        let not_before = self.health().not_before().min(expires_at);
-        let waits = not_before > server.clock.now();
-        server.clock.sleep_until(not_before).await;
-        waits
+    /// Waits for a place among the calls that are made at once.
+    ///
+    /// # Errors
+    /// [`Closed`] when the vendor is left alone by then.
+    pub(super) async fn enter(
+        &self,
+        server: &Server,
+        expires_at: i64,
+    ) -> Result<LanePlace<'_>, Closed> {
+        let began = server.clock.now();
+        let permit = self.permits.acquire().await.ok();
+        let (not_before, now) = (self.health().not_before(), server.clock.now());
+        if not_before >= expires_at {
+            return Err(Closed::ForGood(Said::expired()));
+        }
+        if not_before > now {
+            return Err(Closed::Until(not_before));
+        }
+        Ok(LanePlace { _permit: permit, waited: now - began >= LONG_MICROS })
+    }
+
+    /// The same, and waits until the vendor may be asked.
+    ///
+    /// # Errors
+    /// The last word on a message that expires before that.
+    pub(super) async fn place(
+        &self,
+        server: &Server,
+        expires_at: i64,
+    ) -> Result<LanePlace<'_>, Said> {
+        let began = server.clock.now();
+        loop {
+            match self.enter(server, expires_at).await {
+                Ok(place) => {
+                    let waited = server.clock.now() - began >= LONG_MICROS;
+                    return Ok(LanePlace { waited, ..place });
+                }
+                Err(Closed::Until(at)) => server.clock.sleep_until(at).await,
+                Err(Closed::ForGood(said)) => return Err(said),
+            }
+        }
     }
 
     /// Sends one batch once, as the attempt of that number. `key` is the batch's idempotency key:
@@ -267,6 +336,8 @@ impl VendorLane {
             }
             let Some(part) = parts.pop_front() else { break };
             let some = &tokens[part.clone()];
+            let not_before = self.health().not_before().min(turn.expires_at);
+            server.clock.sleep_until(not_before).await;
             let said = self.attempt(server, template, some, turn, &mut None).await;
             taken |= said.iter().any(|verdict| verdict.class == Class::Ok);
             if self.spoiled(&said) {
@@ -292,11 +363,6 @@ impl VendorLane {
         key: &mut Option<String>,
     ) -> Vec<Verdict> {
         let all = |verdict: Verdict| vec![verdict; tokens.len()];
-        // The semaphore is never closed.
-        let Ok(_permit) = self.permits.acquire().await else {
-            return all(Verdict::of(Class::Server));
-        };
-        self.ready(server, turn.expires_at).await;
         if key.is_none() {
             match self.sender.key(&self.channel).await {
                 Ok(Some(fresh)) => {

@@ -12,7 +12,7 @@ use domain::{
     facts::{Fact, Key},
     message::{Delivery, Ending, Message, MessageAccepted, MessageId, Progress, Stage, Step},
     notification::Notification,
-    route::{Route, Strategy, Ways, after_silence, after_vendor, route},
+    route::{Route, Strategy, Ways, after_silence, route},
 };
 use futures_util::{
     StreamExt,
@@ -223,11 +223,13 @@ impl Job<'_> {
                     again.push(candidate);
                     continue;
                 }
-                Some(_) if said.expired => Progress::Ended(Ending::ExpiredUnsent),
-                Some(failed) => match after_vendor(self.message.strategy, failed) {
-                    Route::End(reason) => Progress::Ended(reason),
-                    Route::Online | Route::Vendor => Progress::Failed(failed),
-                },
+                Some(failed) => {
+                    let times = (self.server.clock.now(), self.message.expires_at);
+                    match said.way((self.message.strategy, failed), times) {
+                        Route::End(reason) => Progress::Ended(reason),
+                        Route::Online | Route::Vendor => Progress::Failed(failed),
+                    }
+                }
             };
             let vendor = Some(lane.config.vendor);
             let step = Step { vendor, word: said.word, ..Step::of_server(candidate.number, what) };
@@ -246,16 +248,12 @@ impl Job<'_> {
         batch: &[Bound],
         wording: &Wording,
     ) -> Vec<Option<Said>> {
-        let template = match wording.of(lane, self.server.clock.now()) {
-            Ok(template) => template,
-            Err(said) => return vec![Some(said); batch.len()],
-        };
         let mut said: Vec<Option<Said>> = vec![None; batch.len()];
         let mut open: Vec<usize> = (0..batch.len()).collect();
         let mut key: Option<String> = None;
         for attempt in 1.. {
-            let waited = lane.ready(self.server, self.message.expires_at).await;
-            if waited || attempt > 1 {
+            let place = lane.place(self.server, self.message.expires_at).await;
+            if attempt > 1 || matches!(&place, Ok(place) if place.waited) {
                 let all = open.len();
                 open = self.still_wanted(batch, open).await;
                 // A part that is sent again is another call than the whole.
@@ -266,14 +264,24 @@ impl Job<'_> {
                     break;
                 }
             }
+            // By now there may be less time left than at first, or none.
+            let template = place.as_ref().map_err(Said::clone);
+            let template = match template.and_then(|_| wording.of(lane, self.server.clock.now())) {
+                Ok(template) => template,
+                Err(word) => {
+                    open.into_iter().for_each(|at| said[at] = Some(word.clone()));
+                    break;
+                }
+            };
             let tokens: Vec<&str> = open.iter().map(|at| batch[*at].1.token.as_str()).collect();
             let turn = Turn { message: self.id, attempt, expires_at: self.message.expires_at };
             let once = lane.once(self.server, &template, &tokens, turn, &mut key).await;
+            drop(place);
             let (mut again, mut pause) = (Vec::new(), 0);
             for (at, once) in open.into_iter().zip(once) {
                 match once {
                     Once::Said(word) => said[at] = Some(word),
-                    Once::Again(wait) => {
+                    Once::Again(wait) | Once::Unasked(wait) => {
                         again.push(at);
                         pause = wait.max(pause);
                     }

@@ -7,6 +7,7 @@
 //! they know.
 
 mod burial;
+mod call;
 mod chunk;
 mod lane;
 mod message;
@@ -248,7 +249,7 @@ impl Machine {
         let make = async || {
             let clients = server.outbound.clients();
             let clients = clients.map_err(|error| Fault::stored("HTTP client", error))?;
-            Ok(Sender::new(clients, server.clock.clone()))
+            Ok(Sender::new(clients, server.clock.clone(), server.vendor_call))
         };
         self.sender.get_or_try_init(make).await
     }

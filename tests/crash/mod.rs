@@ -1,5 +1,7 @@
 //! The real program as a process that dies: what it answered is there, and devices get each
-//! message once.
+//! message once. A task that it was in the middle of goes on: [`task`].
+
+mod task;
 
 use std::{
     collections::BTreeSet,
