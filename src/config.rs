@@ -90,6 +90,9 @@ pub struct Config {
     pub chunk_devices: u32,
     /// Longest run of a query. No option: only tests want another.
     pub query_run: Duration,
+    /// Time between two pings to who follows something, after each of which it has to have answered the
+    /// one before, and its token has still to be known. No option: only tests want another.
+    pub follow_beat: Duration,
 }
 
 /// Devices of one chunk: two calls of a vendor that takes many.
@@ -97,6 +100,9 @@ pub const CHUNK_DEVICES: u32 = 2_000;
 
 /// Longest run of a query.
 pub const QUERY_RUN: Duration = Duration::from_secs(10);
+
+/// Time between two pings to who follows something.
+pub const FOLLOW_BEAT: Duration = Duration::from_secs(30);
 
 /// Days for which the access log is kept, unless the operator says otherwise.
 pub const ACCESS_DAYS: u32 = 180;
@@ -138,6 +144,7 @@ impl Options {
                 .clamp(1, MAX_ACCESS_DAYS),
             chunk_devices: CHUNK_DEVICES,
             query_run: QUERY_RUN,
+            follow_beat: FOLLOW_BEAT,
             data,
         })
     }

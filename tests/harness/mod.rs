@@ -14,7 +14,7 @@ use projections::db::{Conn, Pool};
 use pushledger::{
     app::Running,
     clock::Clock,
-    config::{ACCESS_DAYS, CHUNK_DEVICES, Config, QUERY_RUN},
+    config::{ACCESS_DAYS, CHUNK_DEVICES, Config, FOLLOW_BEAT, QUERY_RUN},
 };
 use serde_json::{Value, json};
 use sim::{Admin, Caller, Device, DeviceOptions, Incoming};
@@ -109,6 +109,7 @@ impl Place {
             access_days: ACCESS_DAYS,
             chunk_devices: self.chunk_devices,
             query_run: QUERY_RUN,
+            follow_beat: FOLLOW_BEAT,
         }
     }
 }

@@ -71,6 +71,7 @@ async fn main() -> Result<(), Failure> {
         access_days: pushledger::config::ACCESS_DAYS,
         chunk_devices: pushledger::config::CHUNK_DEVICES,
         query_run: pushledger::config::QUERY_RUN,
+        follow_beat: pushledger::config::FOLLOW_BEAT,
     };
     let running = Running::start(&config, Clock::System).await?;
     let server = Arc::clone(&running.server);
