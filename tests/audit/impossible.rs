@@ -108,7 +108,17 @@ async fn each_kind_of_story_that_cannot_be_true_is_found_at_its_event() {
         assert!(reason.contains(why), "{set}: {reason}");
         mend(&mut backdoor).await;
     }
-    // The head says that there is more.
+    // The head says that something else was appended last, or that there is more.
+    backdoor.run("CREATE TABLE kept_head AS SELECT * FROM head").await;
+    let blob = if place.on_postgres() { "'\\x00'::bytea" } else { "x'00'" };
+    for set in [format!("chain = {blob}"), "recorded_at = recorded_at + 1".to_owned()] {
+        backdoor.run(&format!("UPDATE head SET {set}")).await;
+        let (at, reason) = wrong(&place, &set).await;
+        assert!((1..=all.len() as i64).contains(&at) && reason.contains("chain"), "{at}: {reason}");
+        for sql in ["DELETE FROM head", "INSERT INTO head SELECT * FROM kept_head"] {
+            backdoor.run(sql).await;
+        }
+    }
     backdoor.run("UPDATE head SET position = position + 1").await;
     let (at, reason) = wrong(&place, "the head").await;
     assert_eq!(at, all.len() as i64 + 1, "{reason}");
