@@ -99,6 +99,8 @@ pub struct Server {
     pub schema: Schema,
     /// Longest run of a query.
     pub query_run: Duration,
+    /// Time between two pings to who follows something over it.
+    pub follow_beat: Duration,
     /// Room for connections that follow something over it.
     pub followers: Arc<Semaphore>,
     /// What is sealed, and proofs of it.
@@ -243,6 +245,7 @@ impl Running {
             outbound,
             schema,
             query_run: config.query_run,
+            follow_beat: config.follow_beat,
             followers: Arc::new(Semaphore::new(http::MAX_FOLLOWERS)),
             chunk_devices: config.chunk_devices,
             vendor_call: config.vendor_call,

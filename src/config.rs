@@ -92,6 +92,9 @@ pub struct Config {
     pub query_run: Duration,
     /// How long a call to a push vendor may take. No option: only tests are in a hurry.
     pub vendor_call: Duration,
+    /// Time between two pings to who follows something, after each of which it has to have answered the
+    /// one before, and its token has still to be known. No option: only tests want another.
+    pub follow_beat: Duration,
 }
 
 /// Devices of one chunk: two calls of a vendor that takes many.
@@ -101,6 +104,9 @@ pub const CHUNK_DEVICES: u32 = 2_000;
 pub const QUERY_RUN: Duration = Duration::from_secs(10);
 /// How long a call to a push vendor and its answer may take.
 pub const VENDOR_CALL: Duration = Duration::from_secs(20);
+
+/// Time between two pings to who follows something.
+pub const FOLLOW_BEAT: Duration = Duration::from_secs(30);
 
 /// Days for which the access log is kept, unless the operator says otherwise.
 pub const ACCESS_DAYS: u32 = 180;
@@ -143,6 +149,7 @@ impl Options {
             chunk_devices: CHUNK_DEVICES,
             query_run: QUERY_RUN,
             vendor_call: VENDOR_CALL,
+            follow_beat: FOLLOW_BEAT,
             data,
         })
     }

@@ -138,6 +138,17 @@ impl Erased {
         of_stream || self.tells_of_them(recorded)
     }
 
+    /// Whether an event that this version of the program cannot read is about any of them: its stream
+    /// or its body has the id of an account or of a device. Rather one too many, as what cannot be read
+    /// cannot be asked; a device that is named by number alone is not found.
+    #[must_use]
+    pub fn mentioned(&self, stream: &str, body: &str) -> bool {
+        let is_of_id = |c: char| c.is_ascii_hexdigit() || c == '-';
+        let words = [stream, body].into_iter().flat_map(|text| text.split(|c| !is_of_id(c)));
+        let mut ids = words.filter_map(|word| Uuid::try_parse(word).ok());
+        ids.any(|id| self.has(id) || self.streams.contains(&id))
+    }
+
     fn has(&self, account: Uuid) -> bool {
         self.accounts.contains(&account)
     }

@@ -148,6 +148,7 @@ impl Subscription {
     }
 
     /// Statistics: now, and again when the views have moved on.
+    #[graphql(complexity = "50 + 20 * child_complexity")]
     #[expect(clippy::too_many_arguments, reason = "each is an argument of the field")]
     async fn delivery_stats(
         &self,

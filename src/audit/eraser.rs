@@ -98,8 +98,9 @@ pub async fn run(server: &Arc<Server>, stop: CancellationToken) -> Result<(), Fa
                 }
             }
         } else if !erased.is_empty() {
-            let late = batch.events().iter().filter(|e| erased.concerned(e)).cloned();
-            let late: Vec<Recorded> = late.collect();
+            let late = batch.events().iter().filter(|e| erased.concerned(e));
+            let mut late: Vec<i64> = late.map(|e| e.position).collect();
+            late.extend(mentioning(ledger, &erased, batch.unreadable()).await?);
             if !late.is_empty() {
                 blank(ledger, &late).await?;
                 clean(ledger).await?;
@@ -173,6 +174,7 @@ async fn sweep(
         let page = ledger.read(after, PAGE_EVENTS.min(last - after)).await?;
         let Some(end) = page.last else { break };
         after = end;
+        let unreadable = page.unreadable;
         let concerned = page.events.into_iter().filter(|e| erased.concerned(e));
         // Whom a phone is known by is needed until nothing is left to look at.
         let known = |e: &Recorded| matches!(e.event, Event::SubjectErased(_)) && skipped.is_some();
@@ -181,7 +183,9 @@ async fn sweep(
             Stream::Device(stream) => Some(stream),
             _ => None,
         }));
-        blanked += blank(ledger, &concerned).await?;
+        let mut positions: Vec<i64> = concerned.iter().map(|e| e.position).collect();
+        positions.extend(mentioning(ledger, erased, &unreadable).await?);
+        blanked += blank(ledger, &positions).await?;
     }
     let mut checkout = ledger.database().ledger_read.checkout().await?;
     let all = registry::erasures_to(&mut checkout.conn(), last).await?;
@@ -236,8 +240,26 @@ async fn lock(conn: &mut Conn<'_>) -> Result<(), Fault> {
     Ok(())
 }
 
-/// Blanks the private half of some events, keeping its hash; gives how many were not blank yet.
-async fn blank(ledger: &Ledger, events: &[Recorded]) -> Result<usize, Fault> {
+/// Which of some events that this version cannot read are about the erased.
+async fn mentioning(
+    ledger: &Ledger,
+    erased: &Erased,
+    unreadable: &[(i64, String)],
+) -> Result<Vec<i64>, Fault> {
+    let mut found = Vec::new();
+    for (position, _) in unreadable {
+        let stored = ledger.read_stored(position - 1, 1).await?.pop();
+        let stored = stored.filter(|stored| stored.position == *position);
+        if stored.is_some_and(|stored| erased.mentioned(&stored.stream, &stored.body)) {
+            found.push(*position);
+        }
+    }
+    Ok(found)
+}
+
+/// Blanks the private half of the events at some positions, keeping its hash; gives how many were
+/// not blank yet.
+async fn blank(ledger: &Ledger, positions: &[i64]) -> Result<usize, Fault> {
     static ERASED: LazyLock<Insert> =
         LazyLock::new(|| Insert::new("erased", &["position", "digest"], ""));
     const READ: Sql = Sql {
@@ -253,21 +275,20 @@ async fn blank(ledger: &Ledger, events: &[Recorded]) -> Result<usize, Fault> {
         postgres: "UPDATE events SET private = NULL, private_salt = NULL WHERE position = ANY \
                    (ARRAY(SELECT value::bigint FROM json_array_elements_text($1::json)))",
     };
-    if events.is_empty() {
+    if positions.is_empty() {
         return Ok(0);
     }
     let database = ledger.database();
-    let positions: Vec<i64> = events.iter().map(|event| event.position).collect();
     let mut tx = database.ledger_write.begin().await?;
     // First of all: whoever detaches events writes this row too, so that none goes in between.
     on!(tx.conn(), c => {
         sqlx::query("INSERT INTO erasing (one) VALUES (1)").execute(&mut *c).await?.rows_affected()
     });
-    let (read, list) = (tx.conn().text(READ), db::list(&positions)?);
+    let (read, list) = (tx.conn().text(READ), db::list(positions)?);
     let rows: Vec<(i64, String, Vec<u8>)> = on!(tx.conn(), c => {
         sqlx::query_as(read).bind(list).fetch_all(&mut *c).await?
     });
-    registry::blank_owners(&mut tx.conn(), &positions).await?;
+    registry::blank_owners(&mut tx.conn(), positions).await?;
     if !rows.is_empty() {
         let digest = |salt: &[u8], private: &str| record::private_digest(salt, private).to_vec();
         let values = rows.iter().flat_map(|(position, private, salt)| {
@@ -284,9 +305,9 @@ async fn blank(ledger: &Ledger, events: &[Recorded]) -> Result<usize, Fault> {
         sqlx::query("DELETE FROM erasing").execute(&mut *c).await?.rows_affected()
     });
     // Why an event could not be folded may quote it.
-    rebuild::blank(&mut tx.conn(), &positions).await?;
+    rebuild::blank(&mut tx.conn(), positions).await?;
     tx.commit().await?;
-    set_aside::blank(&database.views, &positions).await?;
+    set_aside::blank(&database.views, positions).await?;
     Ok(rows.len())
 }
 

@@ -161,7 +161,8 @@ impl Judge {
 
     /// Compares the roots that are due at this size.
     fn roots(&mut self) -> Result<(), Wrong> {
-        let size = self.tree.size();
+        // What was right before this size: of two checkpoints of it, one may be wrong.
+        let (size, agreed) = (self.tree.size(), self.sealed);
         while let Some(due) = self.due.pop_front_if(|due| due.size <= size) {
             if due.size < size || due.root != self.tree.root() {
                 let reason = format!(
@@ -169,7 +170,7 @@ impl Judge {
                      events has another root",
                     due.size
                 );
-                return Err(Wrong::new(tiles::signed(self.sealed) + 1, reason));
+                return Err(Wrong::new(tiles::signed(agreed) + 1, reason));
             }
             self.sealed = size;
             (self.report.sealed, self.report.checkpoints) = (size, self.report.checkpoints + 1);

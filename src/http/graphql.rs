@@ -52,9 +52,6 @@ pub const MAX_FOLLOWERS: usize = 256;
 const MAX_SEATS: usize = 16;
 /// Longest wait for `connection_init`, and for a reader to take a message.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// Time between two pings, after each of which the reader has to have answered the one before, and
-/// its token has still to be known.
-const BEAT: Duration = Duration::from_secs(30);
 /// The protocol that is spoken.
 const PROTOCOL: &str = "graphql-transport-ws";
 
@@ -334,7 +331,7 @@ async fn follow(
     .on_connection_init(move |payload| admit(asked, from, payload, known, caller));
     let mut answers = std::pin::pin!(answers);
     let (stop, init) = (server.stop_token(), tokio::time::sleep(PATIENCE));
-    let (mut init, mut beat) = (std::pin::pin!(init), tokio::time::interval(BEAT));
+    let (mut init, mut beat) = (std::pin::pin!(init), tokio::time::interval(server.follow_beat));
     beat.reset();
     let end = loop {
         let message = tokio::select! {

@@ -145,7 +145,7 @@ async fn a_message_a_task_and_the_devices_are_told_as_they_were() {
 
     // Statistics, funnels and tasks.
     let range = "range: { from: \"2023-01-01T00:00:00Z\" }";
-    let counted = async |as_of: i64| {
+    let counted = async |as_of: &str| {
         let fields = format!(
             "deliveryStats({range}, groupBy: [DEVICE_TYPE], asOf: {as_of}) {{ position \
              total {{ targets }} rows {{ deviceType counts {{ targets latencies {{ deliveries }} }} }} }} \
@@ -159,7 +159,7 @@ async fn a_message_a_task_and_the_devices_are_told_as_they_were() {
         );
         ask(&fields).await
     };
-    let then = counted(pushed).await;
+    let then = counted(&pushed.to_string()).await;
     assert_eq!(then["deliveryStats"]["position"], pushed);
     assert_eq!(then["deliveryStats"]["rows"][0]["deviceType"], "01");
     for name in ["range", "message"] {
@@ -171,14 +171,25 @@ async fn a_message_a_task_and_the_devices_are_told_as_they_were() {
     assert_eq!((&then["task"], &then["own"]), (&Value::Null, &Value::Null));
     assert_eq!(then["devices"]["asOf"], pushed);
     assert_eq!(then["devices"]["nodes"], json!([{ "number": registered }]));
-    let now = counted(head).await;
+    let now = counted(&head.to_string()).await;
     assert_eq!(now["deliveryStats"]["total"]["targets"], 3, "{now}");
     for name in ["label", "task"] {
         assert_eq!(now[name]["counts"]["targets"], 1, "{name}: {now}");
     }
     let own = json!({ "asOf": head, "state": "FINISHED", "statistics": { "targets": 1 } });
     assert_eq!(now["own"], own);
-    assert_eq!(counted(0).await["deliveryStats"]["total"]["targets"], 0);
+    assert_eq!(counted("0").await["deliveryStats"]["total"]["targets"], 0);
+
+    // As of a time they are what they are as of the last event by then.
+    let events = world.running.server.ledger.read(0, i64::MAX).await.unwrap().events;
+    for position in [pushed, reported, head] {
+        let at = events[usize::try_from(position).unwrap() - 1].recorded_at;
+        let last = events.partition_point(|event| event.recorded_at <= at);
+        let time = chrono::DateTime::from_timestamp_micros(at).unwrap().to_rfc3339();
+        let told = counted(&format!("\"{time}\"")).await;
+        assert_eq!(told, counted(&last.to_string()).await);
+        assert_eq!(told["deliveryStats"]["position"], last);
+    }
 
     // What has not come is refused, everywhere.
     for as_of in ["1000000", "-1", "1.5", "\"2999-01-01T00:00:00Z\"", "\"yesterday\"", "true"] {

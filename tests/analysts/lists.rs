@@ -4,11 +4,11 @@
 use std::time::Duration;
 
 use domain::route::Strategy;
-use domain::task::TaskAudience;
-use pushledger::{clock::Clock, config::Config};
+use domain::task::{TaskAudience, TaskLimits};
+use pushledger::{clock::Clock, config::Config, delivery::tasks::NewTask};
 use serde_json::{Value, json};
 
-use super::{another, answer, label, operator, push, user};
+use super::{another, answer, given_up, label, operator, push, uplink, user};
 use crate::{
     harness::{ADMIN_TOKEN, PACKAGE, Place, Process, World, ok},
     tasks,
@@ -59,8 +59,13 @@ async fn every_list_has_all_its_items_once_in_order_whatever_the_page() {
     assert_eq!(users[0]["username"], "ann");
     assert_eq!(users[0]["labels"], json!([{ "name": "news" }]));
     assert_eq!(users[5]["umsUser"], "ums-ann");
-    let devices = all(&world, "devices", "", "number kind user { username } statusNumber").await;
+    let fields = "number kind deviceType user { username } status statusNumber";
+    let devices = all(&world, "devices", "", fields).await;
     assert_eq!(devices.len(), 6);
+    // Words, with the protocol's numbers beside them.
+    let words = [("kind", "PHONE"), ("deviceType", "01"), ("status", "UNREGISTERED")];
+    words.into_iter().for_each(|(field, word)| assert_eq!(devices[5][field], word));
+    assert_eq!((&devices[5]["statusNumber"], &devices[0]["kind"]), (&json!(2), &json!("UNKNOWN")));
     assert!(devices.is_sorted_by_key(|device| device["number"].as_i64()));
     let number = devices[0]["number"].as_i64().unwrap();
     for (filter, expected) in [
@@ -78,7 +83,9 @@ async fn every_list_has_all_its_items_once_in_order_whatever_the_page() {
         all(&world, "labels", "", "name members users(first: 3) { nodes { username } }").await;
     assert_eq!(labels[0]["members"], 5);
     assert_eq!(labels[0]["users"]["nodes"].as_array().unwrap().len(), 3);
-    let found = all(&world, "messages", "", "id protocol strategyNumber").await;
+    let found = all(&world, "messages", "", "id protocol strategy strategyNumber").await;
+    let way = (&json!("ONLINE_ELSE_KEPT"), &json!(1));
+    assert_eq!((&found[0]["strategy"], &found[0]["strategyNumber"]), way);
     let ids: Vec<_> = found.iter().rev().map(|message| message["id"].clone()).collect();
     assert_eq!(ids, messages);
     assert_eq!(found[0]["protocol"], "EASEMOB");
@@ -89,8 +96,9 @@ async fn every_list_has_all_its_items_once_in_order_whatever_the_page() {
     assert_eq!(all(&world, "messages", &range, "id").await.len(), 3);
     assert_eq!(all(&world, "messages", ", protocol: UMS", "id").await.len(), 0);
 
-    let states = "id state audience label statistics { targets }";
+    let states = "id state audience label strategy strategyNumber statistics { targets }";
     let found = all(&world, "tasks", "", states).await;
+    assert_eq!((&found[0]["strategy"], &found[0]["strategyNumber"]), way);
     assert_eq!(found[0]["id"], task.to_string());
     assert_eq!(found[0]["label"], "news");
     assert_eq!(all(&world, "tasks", ", state: CANCELLED", "id").await.len(), 0);
@@ -156,6 +164,12 @@ async fn a_page_of_many_costs_as_many_statements_as_a_page_of_one() {
     for n in 0..20 {
         user(&world, "demo", &format!("user-{n}"), "news").await;
         push(&world, "demo", &[&format!("user-{n}"), "user-0"]).await;
+        given_up(&world, "demo", 1 + n).await;
+        uplink(&world, "demo", "13800001111", "hi").await;
+        let audience = TaskAudience::Label("news".to_owned());
+        let limits = TaskLimits { running: 100, created: 100 };
+        let new = tasks::task(audience, Strategy::OnlineElseKept);
+        tasks::create(&world, NewTask { limits, ..new }).await;
     }
     let (head, place) = (world.head().await, world.stop().await);
     let process = Process::logging(&place, "info,sqlx::query=debug").await;
@@ -166,7 +180,12 @@ async fn a_page_of_many_costs_as_many_statements_as_a_page_of_one() {
                  registration {{ online user {{ username labels {{ name }} devices {{ number }} }} }} }} \
                  events {{ type }} counts {{ targets }} user {{ username }} }} }} \
                users(first: {first}) {{ nodes {{ username devices {{ number online }} \
-                 labels {{ name members }} }} }} }} }}"
+                 labels {{ name members }} }} }} \
+               tasks(first: {first}) {{ nodes {{ id state statistics {{ targets }} }} }} \
+               callbacks(outcome: GIVEN_UP, first: {first}) {{ nodes {{ position attempts \
+                 {{ at latencyMs status reason }} }} }} \
+               uplinks(first: {first}) {{ nodes {{ from content device }} }} \
+               events(first: {first}) {{ nodes {{ type body private }} }} }} }}"
         );
         let request = reqwest::Client::new().post(format!("{}/graphql", process.url()));
         let request =
@@ -177,8 +196,12 @@ async fn a_page_of_many_costs_as_many_statements_as_a_page_of_one() {
         )
         .unwrap();
         assert!(answer["errors"].is_null(), "{answer}");
-        assert_eq!(answer["data"]["app"]["messages"]["nodes"].as_array().unwrap().len(), first);
-        assert_eq!(answer["data"]["app"]["users"]["nodes"].as_array().unwrap().len(), first);
+        for list in ["messages", "users", "tasks", "callbacks", "uplinks", "events"] {
+            let nodes = answer["data"]["app"][list]["nodes"].as_array().unwrap();
+            assert_eq!(nodes.len(), first, "{list}");
+            let attempts = |node: &Value| node["attempts"].as_array().unwrap().len() == 2;
+            assert!(list != "callbacks" || nodes.iter().all(attempts), "{nodes:?}");
+        }
     };
     ask(1).await;
     ask(20).await;
@@ -193,15 +216,56 @@ async fn a_page_of_many_costs_as_many_statements_as_a_page_of_one() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_query_that_asks_for_too_much_is_told_so() {
     let world = World::new().await;
+    label(&world, "demo", "news").await;
+    user(&world, "demo", "ann", "news").await;
     let analyst = operator(&world, "analyst", None).await;
     let much = "{ app(appId: \"demo\") { messages(first: 200) { nodes { deliveries { timeline \
                 { position step meaning vendor word reason by } } } } } }";
-    let refused = answer(&world, &analyst, much).await;
-    assert!(refused["errors"][0]["message"].as_str().unwrap().contains("complex"), "{refused}");
-    let deep = "devices { nodes { user { ".repeat(6);
-    let deep = format!("{{ app(appId: \"demo\") {{ {deep} username {} }} }}", "} } }".repeat(6));
-    let refused = answer(&world, &analyst, &deep).await;
-    assert!(!refused["errors"].is_null(), "{refused}");
+    // Few fields, on 16 levels and then on three more.
+    let nested = |times: usize| {
+        let begin = "labels { users(first: 1) { nodes { ".repeat(times);
+        let end = "} } } ".repeat(times);
+        let nodes = format!("nodes {{ {begin} username {end} }}");
+        format!("{{ app(appId: \"demo\") {{ users(first: 1) {{ {nodes} }} }} }}")
+    };
+    for (query, why) in
+        [(much.to_owned(), "Query is too complex."), (nested(5), "Query is nested too deep.")]
+    {
+        let refused = answer(&world, &analyst, &query).await;
+        assert_eq!(refused["errors"][0]["message"], why, "{refused}");
+        assert_eq!(refused["data"], Value::Null, "{refused}");
+    }
+    let seen = answer(&world, &analyst, &nested(4)).await;
+    assert!(seen["errors"].is_null(), "{seen}");
+    // Pages of every list are bounded.
+    for list in [
+        "users",
+        "devices",
+        "labels",
+        "messages",
+        "tasks",
+        "uplinks",
+        "events",
+        "callbacks(outcome: GIVEN_UP",
+        "label(name: \"news\") { users",
+    ] {
+        let open = if list.ends_with("GIVEN_UP") { ", " } else { "(" };
+        let close = if list.contains('{') { "}" } else { "" };
+        for (first, fits) in [(-1, false), (0, false), (1, true), (200, true), (201, false)] {
+            let list =
+                format!("{list}{open}first: {first}) {{ pageInfo {{ hasNextPage }} }} {close}");
+            let told =
+                answer(&world, &analyst, &format!("{{ app(appId: \"demo\") {{ {list} }} }}")).await;
+            let why = if fits { Value::Null } else { json!("first must be 1 to 200") };
+            assert_eq!(told["errors"][0]["message"], why, "{list}: {told}");
+        }
+    }
+    for list in ["accessLog(first: 201)", "audit { setAside(first: 201)"] {
+        let close = if list.contains('{') { "}" } else { "" };
+        let query = format!("{{ {list} {{ pageInfo {{ hasNextPage }} }} {close} }}");
+        let told = answer(&world, &world.admin, &query).await;
+        assert_eq!(told["errors"][0]["message"], "first must be 1 to 200", "{list}: {told}");
+    }
     // The usual introspection is neither.
     let types = "ofType { kind name ".repeat(7);
     let reference = format!("kind name {types} {}", "}".repeat(7));

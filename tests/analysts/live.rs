@@ -1,17 +1,20 @@
 //! Subscriptions over a WebSocket: admitted with a token, told what changes, bounded.
 
+use std::{sync::Arc, time::Duration};
+
 use domain::{route::Strategy, task::TaskAudience};
 use futures_util::{SinkExt as _, StreamExt as _};
+use pushledger::{clock::Clock, config::Config, ledger::Context};
 use serde_json::{Value, json};
 use tokio::net::TcpStream;
 use tokio_tungstenite::{
     MaybeTlsStream, WebSocketStream,
-    tungstenite::{Message, client::IntoClientRequest as _, http::HeaderValue},
+    tungstenite::{Error, Message, client::IntoClientRequest as _, http::HeaderValue},
 };
 
 use super::{another, operator, push, user};
 use crate::{
-    harness::{ADMIN_TOKEN, PATIENCE, World},
+    harness::{ADMIN_TOKEN, PATIENCE, Place, World, until},
     tasks,
 };
 
@@ -20,12 +23,20 @@ pub struct Follower(WebSocketStream<MaybeTlsStream<TcpStream>>);
 
 impl Follower {
     async fn connect(world: &World) -> Follower {
+        Follower::connection(world).await.unwrap()
+    }
+
+    /// A connection, or the status with which it was refused.
+    async fn connection(world: &World) -> Result<Follower, u16> {
         let url = world.url.replace("http", "ws") + "/graphql";
         let mut request = url.into_client_request().unwrap();
         let protocol = HeaderValue::from_static("graphql-transport-ws");
         request.headers_mut().insert("sec-websocket-protocol", protocol);
-        let (socket, _) = tokio_tungstenite::connect_async(request).await.unwrap();
-        Follower(socket)
+        match tokio_tungstenite::connect_async(request).await {
+            Ok((socket, _)) => Ok(Follower(socket)),
+            Err(Error::Http(refused)) => Err(refused.status().as_u16()),
+            Err(error) => panic!("{error}"),
+        }
     }
 
     pub async fn admitted(world: &World, token: &str) -> Follower {
@@ -180,6 +191,12 @@ async fn who_is_not_admitted_asks_for_too_much_or_for_another_app_is_told_so() {
     super::label(&world, "other", "news").await;
     user(&world, "other", "zoe", "news").await;
     let id = push(&world, "other", &["zoe"]).await;
+    let new = tasks::task(TaskAudience::Label("news".to_owned()), Strategy::OnlineElseKept);
+    let context = Context { app: "other".to_owned(), ..Context::default() };
+    let (task, _) =
+        pushledger::delivery::tasks::create(&world.running.server, context, new).await.unwrap();
+    let head = world.head().await;
+    world.running.server.views.reached(head, PATIENCE).await.unwrap();
     for payload in [json!({}), json!({ "authorization": "Bearer wrong" })] {
         let mut own = Follower::connect(&world).await;
         own.send(json!({ "type": "connection_init", "payload": payload })).await;
@@ -198,6 +215,9 @@ async fn who_is_not_admitted_asks_for_too_much_or_for_another_app_is_told_so() {
             "subscription {{ messageTimeline(appId: \"demo\", messageId: \"{id}\", device: 1) {{ step }} }}"
         ),
         "subscription { taskProgress(appId: \"demo\", taskId: \"1\") { sent } }".to_owned(),
+        format!("subscription {{ taskProgress(appId: \"demo\", taskId: \"{task}\") {{ sent }} }}"),
+        format!("subscription {{ taskProgress(appId: \"other\", taskId: \"{task}\") {{ sent }} }}"),
+        format!("subscription {{ {} }}", STATISTICS.replace("demo", "other")),
         "subscription { deliveryStats(appId: \"demo\", range: { from: \"2023-01-01T00:00:00Z\" }, \
          everySeconds: 0) { position } }"
             .to_owned(),
@@ -222,5 +242,85 @@ async fn who_is_not_admitted_asks_for_too_much_or_for_another_app_is_told_so() {
     let told = own.next().await.unwrap();
     // Which of them is looked at last, nobody says.
     assert!(told.to_string().contains("at most 16"), "{told}");
+    assert_eq!(own.next().await.unwrap()["type"], "complete");
+    // One that is over makes room, whichever of the first 16 has a seat.
+    let others = ["e0", "e1"].into_iter().filter(|id| told["id"] != *id);
+    own.send(json!({ "id": others.last(), "type": "complete" })).await;
+    let story = "{ position total { targets } }";
+    let ticks = STATISTICS.replace(SHORT, story);
+    own.subscribe("again", &format!("subscription {{ {ticks} }}")).await;
+    let told = loop {
+        let told = own.next().await.unwrap();
+        if told["id"] == "again" {
+            break told;
+        }
+    };
+    assert_eq!(told["payload"]["data"]["deliveryStats"]["total"]["targets"], 0, "{told}");
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_says_nothing_answers_no_ping_or_has_a_token_that_was_withdrawn_is_let_go() {
+    let place = Place::new().await;
+    let config = Config { follow_beat: Duration::from_secs(2), ..place.config() };
+    let world = World::start_with(place, &config, Clock::System).await.with_app().await;
+    let events = "subscription { events(appId: \"demo\") { type } }";
+    let withdrawn = async {
+        let body = json!({ "name": "somebody", "role": "analyst" });
+        let (_, made, _) = world.admin.post("/admin/v1/operators", Some(&body)).await.unwrap();
+        let mut own = Follower::admitted(&world, made["token"].as_str().unwrap()).await;
+        own.subscribe("1", events).await;
+        // It stays for as long as it answers and the token is known.
+        assert!(tokio::time::timeout(Duration::from_secs(5), own.next()).await.is_err());
+        let (_, all, _) = world.admin.get("/admin/v1/operators", None).await.unwrap();
+        let somebody = all.as_array().unwrap().iter().find(|own| own["name"] == "somebody");
+        let path = format!("/admin/v1/operators/{}", somebody.unwrap()["number"]);
+        assert_eq!(world.admin.delete(&path, None).await.unwrap().0, 204);
+        assert_eq!(own.next().await, Err(4403));
+    };
+    let deaf = async {
+        let mut own = Follower::admitted(&world, ADMIN_TOKEN).await;
+        own.subscribe("1", events).await;
+        // Whoever does not read answers no ping.
+        tokio::time::sleep(Duration::from_secs(7)).await;
+        assert_eq!(own.next().await, Err(1001));
+    };
+    let mute = async {
+        let mut own = Follower::connect(&world).await;
+        assert_eq!(own.next().await, Err(4408));
+    };
+    tokio::join!(withdrawn, deaf, mute);
+    world.stop().await;
+}
+
+/// What is asked of statistics, and the answer that is asked for.
+const STATISTICS: &str = "deliveryStats(appId: \"demo\", range: { from: \"2026-01-01T00:00:00Z\", \
+                          to: \"2026-02-01T00:00:00Z\" }) { position }";
+const SHORT: &str = "{ position }";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_subscription_has_the_limits_of_a_query_and_a_node_those_of_its_connections() {
+    let world = World::new().await;
+    let mut own = Follower::admitted(&world, ADMIN_TOKEN).await;
+    // Each is small for itself.
+    let stages = "counts { stages { stage reached pending ended unobservable } }";
+    let rows = |n: usize| format!("a{n}: rows {{ {stages} }}");
+    let many: String = (0..40).map(rows).collect();
+    let much = STATISTICS.replace(SHORT, &format!("{{ {many} }}"));
+    own.subscribe("much", &format!("subscription {{ {much} }}")).await;
+    let told = own.next().await.unwrap();
+    assert!(told.to_string().contains("Query is too complex."), "{told}");
+    let less = STATISTICS.replace(SHORT, &format!("{{ {} }}", rows(0)));
+    own.subscribe("less", &format!("subscription {{ {less} }}")).await;
+    while own.next().await.unwrap()["id"] != "less" {}
+    // All but one have a connection, and then all.
+    let followers = Arc::clone(&world.running.server.followers);
+    let others = u32::try_from(followers.available_permits() - 1).unwrap();
+    let taken = Arc::clone(&followers).acquire_many_owned(others).await.unwrap();
+    let last = Follower::admitted(&world, ADMIN_TOKEN).await;
+    assert_eq!(Follower::connection(&world).await.err(), Some(503));
+    drop(last);
+    until("who goes makes no room", async || Follower::connection(&world).await.is_ok()).await;
+    drop(taken);
     world.stop().await;
 }

@@ -3,7 +3,9 @@
 
 mod as_of;
 mod explorer;
+mod fold;
 mod kinds;
+mod limits;
 mod lists;
 pub mod live;
 mod others;
@@ -12,11 +14,13 @@ mod statistics;
 use domain::{
     Decide, Event, Stream,
     account::RegisterUser,
+    callback::{Attempt, CallbacksCalled, Group, Kind, Outcome, Reason, RecordCallbacks, State},
     device::{Bind, BindDevice},
     label::{ChangeMembers, CreateLabel},
-    message::{MessageId, Protocol},
+    message::{MessageId, Protocol, RawJson},
     push::{Destinations, Mode, PushMessage, PushSender},
     route::Strategy,
+    uplink::{AcceptUplink, Source, UplinkPrivate, UplinkReceived},
 };
 use pushledger::ledger::{Context, Done, Lane};
 use serde_json::{Value, json};
@@ -101,8 +105,33 @@ async fn push(world: &World, app: &str, users: &[&str]) -> MessageId {
     id
 }
 
+/// Records that a callback about an event of an app was called twice and given up; gives its receiver.
+async fn given_up(world: &World, app: &str, position: i64) -> Uuid {
+    let (status, reason, receiver) = (Some(500), Some(Reason::Status), Uuid::now_v7());
+    let state = State { outcome: Outcome::GivenUp, calls: 2, reason, status, due_at: None };
+    let attempt = |n: i64| Attempt { at: world.clock.now() + n, took: 7, status, reason };
+    let group = Group::of(state, false, vec![position]).after((0..2).map(attempt).collect());
+    let groups = vec![group];
+    let called = CallbacksCalled { kind: Kind::UcloudUplink, receiver, groups };
+    execute(world, app, RecordCallbacks { called, new_record: Uuid::now_v7() }).await;
+    receiver
+}
+
+/// An uplink of a phone to an app.
+async fn uplink(world: &World, app: &str, from: &str, content: &str) {
+    let private = UplinkPrivate {
+        id: None,
+        from: from.to_owned(),
+        content: RawJson(serde_json::value::to_raw_value(content).unwrap()),
+        extend_code: None,
+        user_id: None,
+    };
+    let uplink = UplinkReceived { source: Source::Sms, written_at: 1, private: Some(private) };
+    execute(world, app, AcceptUplink { uplink, new_uplink: Uuid::now_v7() }).await;
+}
+
 /// Waits until a task has ended.
-async fn ended(world: &World, task: MessageId) {
+pub async fn ended(world: &World, task: MessageId) {
     let (ledger, stream) = (&world.running.server.ledger, Stream::Task(task).to_string());
     until("the task never ended", async || {
         let events = ledger.read_stream(&stream, 0, 10).await.unwrap().events;

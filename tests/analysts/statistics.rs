@@ -1,18 +1,17 @@
 //! Statistics are what a plain fold of the ledger's events counts, whatever they are told apart by, and
 //! the export says the same.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::{DateTime, Datelike, TimeZone, Timelike, Utc};
 use domain::{
-    Event, Recorded, Stream,
-    message::{Delivery, MessageId, Progress, Protocol, Stage},
-    task::{
-        Audience,
-        state::{State, Way},
-    },
+    message::{Ending, MessageId, Protocol, Stage},
+    task::state::Way,
 };
-use graphql::statistics::ask::{self, Asked, Bucket, Filter, Group, Key};
+use graphql::statistics::{
+    ask::{self, Asked, Bucket, Filter, Group, Key},
+    tally::{Converted, Split, Tally},
+};
 use projections::{
     delivery_stats::{self, Cell},
     histogram::bucket_of,
@@ -21,7 +20,11 @@ use projections::{
 use proptest::{prelude::*, test_runner::TestRunner};
 use serde_json::{Value, json};
 
-use super::{answer, label, operator, push, user};
+use super::{
+    answer,
+    fold::{Naive, naive},
+    label, operator, push, user,
+};
 use crate::{
     audit::through_an_export,
     harness::{PACKAGE, PATIENCE, World, merge, ok, registration},
@@ -29,151 +32,14 @@ use crate::{
     views::{Bare, live},
 };
 
-/// A delivery as a plain fold sees it.
-struct Naive {
-    protocol: Protocol,
-    accepted_at: i64,
-    task: Option<i64>,
-    label: Option<String>,
-    /// What its device is and its app package, as the device's first event says.
-    kind: (String, String),
-    cell: Cell,
-    /// Steps whose both ends were recorded: the way over which they came, and their times in ms.
-    took: Vec<(Way, Step, i64)>,
-}
-
-enum Fold {
-    Message(Delivery),
-    Chunk(State),
-}
-
-impl Fold {
-    fn cell(&self) -> Cell {
-        match self {
-            Fold::Message(delivery) => Cell::of(delivery),
-            Fold::Chunk(state) => Cell::of_state(*state),
-        }
-    }
-}
-
-/// Every delivery of an app, one at a time, event by event.
-fn naive(events: &[Recorded]) -> Vec<Naive> {
-    struct Open {
-        naive: Naive,
-        fold: Fold,
-        /// When it got to each stage by its own word.
-        at: BTreeMap<Stage, i64>,
-    }
-    let mut open: BTreeMap<(MessageId, i64), Open> = BTreeMap::new();
-    let mut kinds: BTreeMap<i64, (String, String)> = BTreeMap::new();
-    let mut started: BTreeMap<MessageId, (Protocol, Option<String>, i64)> = BTreeMap::new();
-    fn moved(own: &mut Open, before: Stage, said: Option<Stage>, now: i64) {
-        let cell = own.fold.cell();
-        let accepted = own.naive.accepted_at;
-        let mut took = |step, begin: i64| {
-            own.naive.took.push((cell.way, step, (now - begin).max(0) / 1_000));
-        };
-        if before < Stage::Sent && cell.stage >= Stage::Sent {
-            took(Step::HandedOver, accepted);
-        }
-        if cell.stage > before && said == Some(cell.stage) {
-            match cell.stage {
-                Stage::Received => took(Step::Received, accepted),
-                Stage::Displayed => {
-                    if let Some(begin) = own.at.get(&Stage::Received) {
-                        took(Step::Displayed, *begin);
-                    }
-                }
-                Stage::Acknowledged => {
-                    if let Some(begin) = own.at.get(&Stage::Displayed) {
-                        took(Step::Acknowledged, *begin);
-                    }
-                }
-                Stage::Accepted | Stage::Routed | Stage::Sent => {}
-            }
-            own.at.insert(cell.stage, now);
-        }
-        own.naive.cell = cell;
-    }
-    for recorded in events {
-        let now = recorded.recorded_at;
-        match (&recorded.stream, &recorded.event) {
-            (Stream::Device(_), Event::DeviceRegistered(e)) => {
-                let kind = (e.profile.device_type.clone(), e.profile.app_package.clone());
-                kinds.insert(recorded.position, kind);
-            }
-            (Stream::Message(id), Event::MessageAccepted(e)) => {
-                for target in &e.targets {
-                    let fold = Fold::Message(target.delivery());
-                    let naive = Naive {
-                        protocol: e.protocol,
-                        accepted_at: now,
-                        task: None,
-                        label: None,
-                        kind: kinds.get(&target.device).cloned().unwrap_or_default(),
-                        cell: fold.cell(),
-                        took: Vec::new(),
-                    };
-                    let own = Open { naive, fold, at: BTreeMap::new() };
-                    open.insert((*id, target.device), own);
-                }
-            }
-            (Stream::Task(id), Event::TaskCreated(e)) => {
-                let label = match &e.audience {
-                    Audience::Label { name, .. } => Some(name.clone()),
-                    Audience::Everyone | Audience::Users(_) => None,
-                };
-                started.insert(*id, (e.protocol, label, now));
-            }
-            (Stream::Task(id), Event::TaskStarted(_)) => started.get_mut(id).unwrap().2 = now,
-            (Stream::Chunk(id, _), Event::ChunkDelivered(e)) => {
-                let (protocol, label, accepted_at) = started[id].clone();
-                for (device, kind) in e.outcomes() {
-                    let own = open.entry((*id, device)).or_insert_with(|| {
-                        let (fold, label) = (Fold::Chunk(State::default()), label.clone());
-                        let (task, cell, took) = (Some(id.0), fold.cell(), Vec::new());
-                        let kind = kinds.get(&device).cloned().unwrap_or_default();
-                        let naive = Naive { protocol, accepted_at, task, label, kind, cell, took };
-                        Open { naive, fold, at: BTreeMap::new() }
-                    });
-                    let before = own.fold.cell().stage;
-                    if let Fold::Chunk(state) = &mut own.fold {
-                        *state = state.after(kind);
-                    }
-                    moved(own, before, None, now);
-                }
-            }
-            (Stream::Message(id) | Stream::Chunk(id, _), Event::DeliveriesAdvanced(e)) => {
-                for step in &e.steps {
-                    let Some(own) = open.get_mut(&(*id, step.device)) else { continue };
-                    let before = own.fold.cell().stage;
-                    match &mut own.fold {
-                        Fold::Message(delivery) => delivery.advance(step),
-                        Fold::Chunk(state) => *state = state.advance(step),
-                    }
-                    let said = match step.what {
-                        Progress::Received => Some(Stage::Received),
-                        Progress::Displayed => Some(Stage::Displayed),
-                        Progress::Acknowledged => Some(Stage::Acknowledged),
-                        _ => None,
-                    };
-                    moved(own, before, said, now);
-                }
-            }
-            (Stream::Message(id), Event::RecallRequested(e)) => {
-                for recalled in &e.results {
-                    let own = open.get_mut(&(*id, recalled.device)).unwrap();
-                    if let Fold::Message(delivery) = &mut own.fold {
-                        delivery.recall(e.op, recalled.result);
-                    }
-                    own.naive.cell = own.fold.cell();
-                }
-            }
-            _ => {}
-        }
-    }
-    open.into_values().map(|own| own.naive).collect()
-}
+/// Reasons that are asked for.
+const REASONS: [Ending; 5] = [
+    Ending::ExpiredOffline,
+    Ending::Unregistered,
+    Ending::OwnerChanged,
+    Ending::Recalled,
+    Ending::NotPresent,
+];
 
 type Counted = (BTreeMap<Cell, i64>, BTreeMap<(Step, i64), i64>);
 
@@ -197,6 +63,26 @@ fn begins(asked: &Asked, at: i64) -> Option<i64> {
     })
 }
 
+/// Checks what holds between the counts of a group, whatever they are.
+fn add_up(tally: &Tally) {
+    use Stage::{Accepted, Acknowledged, Displayed, Received, Routed, Sent};
+    let stages = [Accepted, Routed, Sent, Received, Displayed, Acknowledged];
+    for (at, to) in stages.into_iter().enumerate() {
+        let Split { reached, pending, ended, unobservable } = tally.split(to);
+        assert_eq!(reached + pending + ended + unobservable, tally.targets(), "{to:?}");
+        assert_eq!(reached, tally.reached(to));
+        for from in &stages[..=at] {
+            assert!(reached <= tally.reached(*from), "more got to {to:?} than to {from:?}");
+            let Converted { base, reached, left_out, left_out_reached } =
+                tally.conversion(*from, to);
+            assert_eq!(base + left_out, tally.reached(*from), "{from:?} to {to:?}");
+            assert_eq!(reached + left_out_reached, tally.reached(to), "{from:?} to {to:?}");
+            assert!(reached <= base && left_out_reached <= left_out);
+        }
+    }
+    assert_eq!(tally.reasons(false).values().sum::<i64>(), tally.ended());
+}
+
 /// The answer to a question, counted by hand.
 fn by_hand(deliveries: &[Naive], asked: &Asked) -> BTreeMap<Group, Counted> {
     let by = |key| asked.keys.contains(&key);
@@ -207,6 +93,16 @@ fn by_hand(deliveries: &[Naive], asked: &Asked) -> BTreeMap<Group, Counted> {
     let mut groups: BTreeMap<Group, Counted> = BTreeMap::new();
     for delivery in deliveries {
         if !(asked.from..asked.to).contains(&delivery.accepted_at) {
+            continue;
+        }
+        fn any<T: PartialEq>(list: &Option<Vec<T>>, own: Option<&T>) -> bool {
+            list.as_ref().is_none_or(|list| own.is_some_and(|own| list.contains(own)))
+        }
+        let filter = &asked.filter;
+        if !any(&filter.protocols, Some(&delivery.protocol))
+            || !any(&filter.tasks, delivery.task.map(MessageId).as_ref())
+            || !any(&filter.labels, delivery.label.as_ref())
+        {
             continue;
         }
         let told = |text: &String| Some(text.clone()).filter(|text| !text.is_empty());
@@ -230,13 +126,14 @@ fn by_hand(deliveries: &[Naive], asked: &Asked) -> BTreeMap<Group, Counted> {
             app_package: told(&delivery.kind.1).filter(|_| by(Key::AppPackage)),
         };
         let wanted = |way: &Way| asked.filter.ways.as_ref().is_none_or(|ways| ways.contains(way));
-        if wanted(&delivery.cell.way) {
+        if wanted(&delivery.cell.way) && any(&filter.reasons, delivery.cell.ended.as_ref()) {
             let counted = groups.entry(group(delivery.cell.way)).or_default();
             *counted.0.entry(delivery.cell).or_default() += 1;
         }
         for (way, step, millis) in delivery.took.iter().filter(|(way, ..)| wanted(way)) {
             let counted = groups.entry(group(*way)).or_default();
-            if !by(Key::Reason) {
+            // Times are not kept by reason.
+            if !by(Key::Reason) && filter.reasons.is_none() {
                 *counted.1.entry((*step, bucket_of(*millis))).or_default() += 1;
             }
         }
@@ -245,7 +142,12 @@ fn by_hand(deliveries: &[Naive], asked: &Asked) -> BTreeMap<Group, Counted> {
     groups
 }
 
-fn questions(zones: &'static [&'static str], from: i64) -> impl Strategy<Value = Asked> {
+/// Questions about a range from a time on, and about some of these tasks.
+fn questions(
+    zones: &'static [&'static str],
+    from: i64,
+    ids: Vec<MessageId>,
+) -> impl Strategy<Value = Asked> {
     let buckets = [Bucket::Quarter, Bucket::Hour, Bucket::Day, Bucket::Week, Bucket::Total];
     let keys = [
         Key::Protocol,
@@ -262,15 +164,28 @@ fn questions(zones: &'static [&'static str], from: i64) -> impl Strategy<Value =
     let types = proptest::option::weighted(0.2, types);
     let packages = proptest::option::weighted(0.2, Just(vec![PACKAGE.to_owned()]));
     let ways = proptest::option::of(Just(vec![Way::Online]));
+    let protocols = proptest::sample::subsequence(vec![Protocol::Ums, Protocol::Easemob], 1..=2);
+    let protocols = proptest::option::weighted(0.2, protocols);
+    let reasons = proptest::sample::subsequence(REASONS.to_vec(), 1..=REASONS.len());
+    let reasons = proptest::option::weighted(0.2, reasons);
+    let most = ids.len();
+    let tasks = proptest::option::weighted(0.2, proptest::sample::subsequence(ids, 1..=most));
+    let labels = proptest::sample::select(vec!["daily", "nobody's"]);
+    let labels = proptest::option::weighted(0.2, labels.prop_map(|name| vec![name.to_owned()]));
     let bucket = proptest::sample::select(buckets.to_vec());
     let zone = proptest::sample::select(zones);
-    (bucket, keys, (ways, types, packages), zone, 0_i64..8, 1_i64..200).prop_map(
-        move |(bucket, keys, (ways, device_types, app_packages), zone, skip, quarters)| {
+    let of_devices = (ways, types, packages);
+    let of_pushes = (protocols, reasons, tasks, labels);
+    (bucket, keys, of_devices, of_pushes, zone, 0_i64..8, 1_i64..200).prop_map(
+        move |(bucket, keys, of_devices, of_pushes, zone, skip, quarters)| {
+            let (ways, device_types, app_packages) = of_devices;
+            let (protocols, reasons, tasks, labels) = of_pushes;
             let quarter = 900_000_000;
             let from = from - from.rem_euclid(quarter) + skip * quarter;
             let at = |micros| DateTime::<Utc>::from_timestamp_micros(micros).unwrap();
             let range = (at(from), at(from + quarters * quarter));
-            let filter = Filter { ways, device_types, app_packages, ..Filter::default() };
+            let filter =
+                Filter { protocols, ways, reasons, tasks, labels, device_types, app_packages };
             Asked::new(range, bucket, keys, filter, Some(zone)).unwrap()
         },
     )
@@ -342,36 +257,45 @@ async fn any_question_is_answered_as_a_plain_fold_of_the_events_answers_it() {
     }
     let measured = |step| deliveries.iter().any(|d| d.took.iter().any(|took| took.1 == step));
     assert!(Step::ALL.into_iter().all(measured));
+    let ids: BTreeSet<MessageId> =
+        deliveries.iter().filter_map(|delivery| delivery.task.map(MessageId)).collect();
+    let ids: Vec<MessageId> = ids.into_iter().collect();
+    let ended = |reason: &&Ending| deliveries.iter().any(|d| d.cell.ended == Some(**reason));
+    assert!(REASONS.iter().filter(ended).count() >= 2, "endings are hardly told apart");
     const ZONES: &[&str] = &["UTC", "Asia/Shanghai", "Asia/Kathmandu", "America/St_Johns"];
     let handle = tokio::runtime::Handle::current();
     let checked = tokio::task::spawn_blocking(move || {
         let config = ProptestConfig { cases: 160, failure_persistence: None, ..Default::default() };
         TestRunner::new(config)
-            .run(&(questions(ZONES, from), 0..=position, any::<bool>()), |(asked, then, past)| {
-                // As of a position what counts are the events up to it.
-                let as_of = past.then_some(then);
-                let asked = Asked { as_of, ..asked };
-                let read = handle.block_on(ask::read(&views, "demo", &asked)).unwrap();
-                prop_assert_eq!(read.position, as_of.unwrap_or(position));
-                let known = events.partition_point(|event| event.position <= read.position);
-                let then = past.then(|| naive(&events[..known]));
-                let deliveries = then.as_ref().unwrap_or(&deliveries);
-                let told: BTreeMap<Group, Counted> = read
-                    .groups
-                    .into_iter()
-                    .map(|(group, tally)| {
-                        let times = tally.latencies.into_iter().flatten();
-                        let times = times.flat_map(|(step, histogram)| {
-                            histogram
-                                .into_iter()
-                                .map(move |(bucket, count)| ((step, bucket), count))
-                        });
-                        (group, (tally.cells, times.collect()))
-                    })
-                    .collect();
-                prop_assert_eq!(told, by_hand(deliveries, &asked));
-                Ok(())
-            })
+            .run(
+                &(questions(ZONES, from, ids), 0..=position, any::<bool>()),
+                |(asked, then, past)| {
+                    // As of a position what counts are the events up to it.
+                    let as_of = past.then_some(then);
+                    let asked = Asked { as_of, ..asked };
+                    let read = handle.block_on(ask::read(&views, "demo", &asked)).unwrap();
+                    prop_assert_eq!(read.position, as_of.unwrap_or(position));
+                    let known = events.partition_point(|event| event.position <= read.position);
+                    let then = past.then(|| naive(&events[..known]));
+                    let deliveries = then.as_ref().unwrap_or(&deliveries);
+                    let told: BTreeMap<Group, Counted> = read
+                        .groups
+                        .into_iter()
+                        .map(|(group, tally)| {
+                            add_up(&tally);
+                            let times = tally.latencies.into_iter().flatten();
+                            let times = times.flat_map(|(step, histogram)| {
+                                histogram
+                                    .into_iter()
+                                    .map(move |(bucket, count)| ((step, bucket), count))
+                            });
+                            (group, (tally.cells, times.collect()))
+                        })
+                        .collect();
+                    prop_assert_eq!(told, by_hand(deliveries, &asked));
+                    Ok(())
+                },
+            )
             .map_err(Box::new)
     });
     checked.await.unwrap().unwrap();

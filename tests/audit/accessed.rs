@@ -7,7 +7,10 @@ use std::{
 };
 
 use projections::{db::Pool, on};
-use pushledger::access::{Access, store};
+use pushledger::{
+    access::{Access, store},
+    config::Config,
+};
 use serde_json::{Value, json};
 use sim::{Admin, Caller};
 
@@ -395,6 +398,26 @@ async fn rows_are_never_changed_and_go_by_age_alone() {
     assert_eq!(left.0, 0);
     drop(checkout);
     world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_keeps_rows_for_as_many_days_as_it_was_told_and_no_longer() {
+    let world = World::with_clock().await;
+    world.register_of("alice", "client-a", json!({})).await;
+    let query = "{ app(appId: \"demo\") { devices { nodes { clientId } } } }";
+    answer(&world, &world.admin, query).await;
+    let kept = async |world: &World| {
+        let told = rows(&world.admin, "?outcome=answered").await;
+        told.iter().filter(|row| row["via"] == "graphql").count()
+    };
+    world.clock.advance(Duration::from_secs(2 * 86_400));
+    let (clock, mut place) = (world.clock.clone(), world.stop().await);
+    for (days, left) in [(3, 1), (1, 0)] {
+        let config = Config { access_days: days, ..place.config() };
+        let world = World::start_with(place, &config, clock.clone()).await;
+        until("old rows stay", async || kept(&world).await == left).await;
+        place = world.stop().await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -401,14 +401,14 @@ async fn an_import_that_is_killed_leaves_nothing_and_can_be_repeated() {
     bare.close().await;
 }
 
-fn command(place: &Place) -> Command {
+pub(super) fn command(place: &Place) -> Command {
     let config = place.config();
     let mut command = Command::new(env!("CARGO_BIN_EXE_pushledger"));
     command.args(["--database", &config.database]).arg("--data").arg(&config.data);
     command
 }
 
-fn run(command: &mut Command) -> (bool, String) {
+pub(super) fn run(command: &mut Command) -> (bool, String) {
     let output = command.output().unwrap();
     let text = [output.stdout, output.stderr].concat();
     (output.status.success(), String::from_utf8(text).unwrap())

@@ -16,6 +16,7 @@ use super::{
     live, sealed,
 };
 use crate::{
+    analysts::operator,
     harness::{Backdoor, Place, World, dump, ok, until},
     views::Bare,
 };
@@ -170,6 +171,23 @@ async fn a_user_that_is_erased_is_found_nowhere_and_every_proof_still_holds() {
     let (status, again, _) = world.admin.post(ERASURES, Some(&device)).await.unwrap();
     assert_eq!((status, &again["position"]), (200, &erasure["position"]));
     assert_eq!(world.head().await, head);
+    // Whoever asks is told of by number, in the answer and in the event.
+    let eraser = operator(&world, "admin", None).await;
+    let (_, all, _) = eraser.get("/admin/v1/operators", None).await.unwrap();
+    let numbers = all.as_array().unwrap().iter().map(|own| own["number"].as_i64().unwrap());
+    let asker = format!("operator:{}", numbers.max().unwrap());
+    let phone = json!({ "subject": { "phone": "13900000000" }, "reason": "child" });
+    let (status, asked, _) = eraser.post(ERASURES, Some(&phone)).await.unwrap();
+    assert_eq!(
+        (status, &asked["askedBy"], &asked["reason"]),
+        (202, &json!(asker), &json!("child"))
+    );
+    assert_ne!(erasure["askedBy"], asked["askedBy"]);
+    let query =
+        "{ app(appId: \"demo\") { events(types: [\"subject.*\"]) { nodes { actor body } } } }";
+    let events = world.graphql(query).await["app"]["events"]["nodes"].clone();
+    let last = events.as_array().unwrap().last().unwrap().to_string();
+    assert!(last.contains(&asker) && last.contains("child"), "{last}");
     // Who comes back is somebody new.
     world.register_of("alice-7f3a", "client-9c1e", json!({})).await;
     world.push("client-9c1e", json!({ "text": "hello again" })).await;

@@ -20,6 +20,7 @@ use crate::{
     easemob,
     harness::{ADMIN_TOKEN, PATIENCE, Process, World, until},
     tencent,
+    views::unreadable::append_private,
 };
 
 /// Checks that some texts are in the database now.
@@ -193,6 +194,41 @@ async fn a_message_that_comes_after_the_erasure_is_blanked_too() {
     .await;
     other.shutdown().await;
     world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_newer_version_stored_about_the_erased_is_blanked_though_this_one_cannot_read_it() {
+    let world = World::new().await;
+    world.register_of("zq-alice", "zq-client", json!({})).await;
+    world.register_of("bob-stays", "client-stays", json!({})).await;
+    let query = "{ app(appId: \"demo\") { devices { nodes { stream user { account } } } } }";
+    let devices = world.graphql(query).await["app"]["devices"]["nodes"].clone();
+    let text = |of: &serde_json::Value| of.as_str().unwrap().to_owned();
+    let [alice, bob] = [0, 1].map(|n| text(&devices[n]["user"]["account"]));
+    let phone = text(&devices[0]["stream"]).replace("device/", "");
+    let (pushed, private) = (("message.accepted", 99), Some(r#"{"note":"zq-note"}"#));
+    let to = |account: &str| format!(r#"{{"targets":[{{"account":"{account}"}}]}}"#);
+    append_private(&world, "message/88", pushed, &to(&alice), private).await;
+    append_private(&world, &format!("note/{phone}"), ("note.taken", 1), "{}", private).await;
+    let other = Some(r#"{"note":"note-stays"}"#);
+    append_private(&world, "message/89", pushed, &to(&bob), other).await;
+    append_private(&world, "note/1", ("note.taken", 1), "[]", None).await;
+    known(&world, &["zq-note", "note-stays"]).await;
+    erase(&world, json!({ "user": { "protocol": "ums", "name": "zq-alice" } })).await;
+    gone(&world, &["zq-alice", "zq-client", "zq-note"]).await;
+    // And what it stores afterwards.
+    let late = append_private(&world, "message/90", pushed, &to(&alice), private).await;
+    until("what came late is not blank", async || {
+        let row = world.running.server.ledger.read_stored(late - 1, 1).await.unwrap().remove(0);
+        row.private.is_none() && row.erased.is_some()
+    })
+    .await;
+    known(&world, &["bob-stays", "note-stays"]).await;
+    let place = world.stop().await;
+    let bare = crate::views::Bare::open(&place).await;
+    let report = pushledger::audit::verify::live(&bare.ledger, None, &[], None).await.unwrap();
+    assert_eq!(report.unknown, 3, "{report:?}");
+    bare.close().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

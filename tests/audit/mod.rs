@@ -7,6 +7,7 @@ mod detached;
 mod erased;
 mod erased_away;
 mod erased_others;
+mod impossible;
 mod random;
 mod replayed;
 mod returned;

@@ -68,6 +68,45 @@ async fn events_are_chosen_by_range_app_type_and_time() {
     for wrong in [["--since", "yesterday"], ["--as-of", "-1"], ["--view", "devices"]] {
         assert!(!replay(&place, &wrong).output().unwrap().status.success(), "{wrong:?}");
     }
+    // All of them narrow it down together.
+    let first = devices[0].to_string();
+    let narrow = ["--from", &first, "--until", &time, "--app", "demo", "--type", "device.*"];
+    let expected = of(&|event| event.recorded_at <= at && devices.contains(&event.position));
+    assert!(!expected.is_empty());
+    assert_eq!(chosen(&narrow), expected);
+    assert_eq!(chosen(&["--from", &first, "--app", "other"]), Vec::<i64>::new());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stream_is_printed_from_its_first_event_and_without_what_is_private_if_so_asked() {
+    let world = World::new().await;
+    live(&world, 0..2).await;
+    let place = world.stop().await;
+    let bare = Bare::open(&place).await;
+    let events = bare.events().await;
+    bare.close().await;
+    let accepted = events.iter().find(|event| event.event.name() == "message.accepted").unwrap();
+    let stream = accepted.stream.to_string();
+    let of_stream = events.iter().filter(|event| event.stream == accepted.stream);
+    let expected: Vec<i64> = of_stream.map(|event| event.position).collect();
+    assert!(expected.len() >= 3, "{expected:?}");
+    let told = lines(&place, &["--stream", &stream]);
+    assert_eq!(positions(&told), expected);
+    let versions: Vec<i64> = told.iter().map(|line| line["version"].as_i64().unwrap()).collect();
+    assert_eq!(versions, (1..=expected.len() as i64).collect::<Vec<_>>());
+    assert!(told[0]["private"].to_string().contains("payload-0"), "{}", told[0]);
+    let advanced = ["--stream", &stream, "--type", "deliveries.*"];
+    assert!((1..expected.len()).contains(&lines(&place, &advanced).len()));
+    let hidden = lines(&place, &["--stream", &stream, "--without-private"]);
+    assert_eq!(positions(&hidden), expected);
+    assert!(hidden.iter().all(|line| line.get("private").is_none()), "{hidden:?}");
+    assert_eq!(hidden[0]["body"], told[0]["body"]);
+    // There may be no such stream; and a stream is no range.
+    assert_eq!(lines(&place, &["--stream", "message/1"]), Vec::<Value>::new());
+    for wrong in [["--from", "2"], ["--until", "2026-01-01T00:00:00Z"]] {
+        let more = ["--stream", &stream, wrong[0], wrong[1]];
+        assert!(!replay(&place, &more).output().unwrap().status.success(), "{wrong:?}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -140,6 +179,17 @@ async fn a_view_as_of_a_position_or_time_is_what_it_was_then() {
     bare.close().await;
     for view in ["tasks", "callbacks"] {
         assert_eq!(lines(&place, &["--as-of", "1", "--view", view]), Vec::<Value>::new());
+    }
+    // A time is as of the last event by then, of whichever view.
+    for event in [&events[usize::try_from(pushed).unwrap() - 1], &events[events.len() - 3]] {
+        let at = event.recorded_at;
+        let last = events.partition_point(|event| event.recorded_at <= at).to_string();
+        let time = chrono::DateTime::from_timestamp_micros(at).unwrap().to_rfc3339();
+        for view in ["devices", "messages", "pending", "tasks", "statistics", "callbacks"] {
+            let told = lines(&place, &["--as-of", &time, "--view", view]);
+            assert_eq!(told, lines(&place, &["--as-of", &last, "--view", view]), "{view}");
+            assert_eq!(told.is_empty(), ["tasks", "callbacks"].contains(&view), "{view}");
+        }
     }
     let beyond = replay(&place, &["--as-of", "1000000", "--view", "devices"]).output().unwrap();
     assert!(!beyond.status.success());

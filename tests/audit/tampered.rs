@@ -54,7 +54,7 @@ pub(super) async fn verified(place: &Place) -> Result<Report, NotVerified> {
 }
 
 /// The position that `verify` names, and why.
-async fn wrong(place: &Place, what: &str) -> (i64, String) {
+pub(super) async fn wrong(place: &Place, what: &str) -> (i64, String) {
     match verified(place).await {
         Err(NotVerified::Wrong(wrong)) => (wrong.position, wrong.reason),
         other => panic!("{what}: {other:?}"),
@@ -173,7 +173,7 @@ async fn events_that_were_removed_swapped_inserted_or_added_are_found_where_they
 }
 
 /// The leaf that a row has now, written into it.
-async fn leaf_made_anew(place: &Place, position: i64) {
+pub(super) async fn leaf_made_anew(place: &Place, position: i64) {
     let bare = Bare::open(place).await;
     let row = bare.ledger.read_stored(position - 1, 1).await.unwrap().remove(0);
     let leaf = row.computed_leaf().unwrap().to_vec();
@@ -223,7 +223,7 @@ async fn a_checkpoint_that_was_altered_is_found() {
 }
 
 /// The chain over the leaves that are there now, written into the head.
-async fn chain_made_anew(place: &Place) {
+pub(super) async fn chain_made_anew(place: &Place) {
     let chain = stored(place).await.iter().fold(vec![0; 32], |chain, row| {
         Sha256::new().chain_update(chain).chain_update(&row.leaf).finalize().to_vec()
     });

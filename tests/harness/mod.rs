@@ -14,7 +14,7 @@ use projections::db::{Conn, Pool};
 use pushledger::{
     app::Running,
     clock::Clock,
-    config::{ACCESS_DAYS, CHUNK_DEVICES, Config, QUERY_RUN, VENDOR_CALL},
+    config::{ACCESS_DAYS, CHUNK_DEVICES, Config, FOLLOW_BEAT, QUERY_RUN, VENDOR_CALL},
 };
 use serde_json::{Value, json};
 use sim::{Admin, Caller, Device, DeviceOptions, Incoming};
@@ -116,6 +116,7 @@ impl Place {
             chunk_devices: self.chunk_devices,
             query_run: QUERY_RUN,
             vendor_call: self.vendor_call,
+            follow_beat: FOLLOW_BEAT,
         }
     }
 }

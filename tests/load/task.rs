@@ -171,6 +171,7 @@ async fn main() -> Result<(), Failure> {
         chunk_devices: CHUNK_DEVICES,
         query_run: pushledger::config::QUERY_RUN,
         vendor_call: pushledger::config::VENDOR_CALL,
+        follow_beat: pushledger::config::FOLLOW_BEAT,
     };
     let running = Running::start(&config, Clock::System).await?;
     let server = Arc::clone(&running.server);

@@ -465,6 +465,46 @@ async fn the_command_line_asks_a_running_server_to_rebuild_and_waits_for_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn how_far_a_rebuild_is_and_how_long_it_takes_is_told_alike_everywhere() {
+    let world = World::new().await;
+    world.register("c-1").await;
+    rebuilt(&world, 2).await;
+    // As its node notes it while it makes it.
+    let mut backdoor = world.place.backdoor().await;
+    for (position, rate, percent, left) in [(0, 0, 0.0, None), (250, 100, 24.9, Some(7))] {
+        let sql = format!(
+            "UPDATE views_rebuild SET state = 'running', ended_at = NULL, position = {position}, \
+             target = 1001, rate = {rate}"
+        );
+        backdoor.run(&sql).await;
+        let told =
+            [
+                status(&world.admin).await["rebuild"].clone(),
+                serde_json::from_str::<Value>(&cli(&world.place, &["views", "status"]).1).unwrap()
+                    ["rebuild"]
+                    .clone(),
+                world
+                    .graphql(
+                        "{ audit { views { rebuild { state position target percent eventsPerSecond \
+                     secondsLeft } } } }",
+                    )
+                    .await["audit"]["views"]["rebuild"]
+                    .clone(),
+            ];
+        for told in told {
+            assert_eq!(told["state"].as_str().unwrap().to_lowercase(), "running", "{told}");
+            assert_eq!((&told["position"], &told["target"]), (&json!(position), &json!(1_001)));
+            assert_eq!(
+                (&told["percent"], &told["eventsPerSecond"]),
+                (&json!(percent), &json!(rate))
+            );
+            assert_eq!(told["secondsLeft"], json!(left), "{told}");
+        }
+    }
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn only_an_admin_of_all_apps_rebuilds_and_sees_what_was_set_aside() {
     let world = World::new().await;
     for (role, app) in [("admin", Some("demo")), ("auditor", None), ("analyst", None)] {

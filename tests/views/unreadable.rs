@@ -16,9 +16,21 @@ const METADATA: &str = r#"{"actor":"server","via":"test"}"#;
 
 /// Appends an event as another version of the program would; gives its position.
 pub async fn append(world: &World, stream: &str, name: &str, schema: i64, body: &str) -> i64 {
+    append_private(world, stream, (name, schema), body, None).await
+}
+
+/// The same with something private in it.
+pub async fn append_private(
+    world: &World,
+    stream: &str,
+    (name, schema): (&str, i64),
+    body: &str,
+    private: Option<&str>,
+) -> i64 {
     const INSERT: &str = "INSERT INTO events (position, app, stream, version, type, schema, \
-         recorded_at, event_id, metadata, body, leaf) \
-         VALUES ($1, 'demo', $2, 1, $3, $4, $5, $6, $9, $7, $8)";
+         recorded_at, event_id, metadata, body, leaf, private, private_salt) \
+         VALUES ($1, 'demo', $2, 1, $3, $4, $5, $6, $9, $7, $8, $10, $11)";
+    let salt = private.map(|_| [7_u8; 16].to_vec());
     let lock = if world.place.on_postgres() { " FOR UPDATE" } else { "" };
     let head = format!("SELECT position, recorded_at, chain FROM head{lock}");
     let id = Uuid::now_v7();
@@ -38,7 +50,8 @@ pub async fn append(world: &World, stream: &str, name: &str, schema: i64, body: 
         id.as_bytes(),
         METADATA.as_bytes(),
     ];
-    let leaf = leaf(&header, body, &[], "");
+    let hidden = (salt.as_deref().unwrap_or_default(), private.unwrap_or_default());
+    let leaf = leaf(&header, body, hidden.0, hidden.1);
     let chain = Sha256::new().chain_update(&chain).chain_update(leaf).finalize().to_vec();
     on!(tx.conn(), c => {
         sqlx::query(INSERT)
@@ -51,6 +64,8 @@ pub async fn append(world: &World, stream: &str, name: &str, schema: i64, body: 
             .bind(body)
             .bind(&leaf[..])
             .bind(METADATA)
+            .bind(private)
+            .bind(salt)
             .execute(&mut *c)
             .await
             .unwrap();
