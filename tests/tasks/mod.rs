@@ -85,7 +85,7 @@ pub(crate) async fn cancel(world: &World, task: MessageId) -> Result<(), Refused
 }
 
 /// What a task came to, as of now.
-async fn statistics(world: &World, task: MessageId) -> TaskStatistics {
+pub(crate) async fn statistics(world: &World, task: MessageId) -> TaskStatistics {
     let server = &world.running.server;
     server.views.reached(world.head().await, PATIENCE).await.unwrap();
     tasks::statistics(server, "demo", task).await.unwrap().expect("a task")
