@@ -366,7 +366,6 @@ async fn an_event_whose_callback_waits_stays_until_it_is_settled() {
     assert_eq!(world.admin.delete(&hook, None).await.unwrap().0, 204);
     crate::callbacks::until_count(&world, "postponed", 0).await;
     let place = stopped(world).await;
-    export(&place, &directory, None).await;
     let moved = detach(&place, &directory, None).await.unwrap();
     assert!(moved.away > waits, "{moved:?}");
     assert!(moved.limit.is_none_or(|limit| !limit.reason.contains("callback")));

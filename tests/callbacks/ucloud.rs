@@ -284,7 +284,8 @@ async fn what_comes_during_a_push_goes_together_in_the_next_one() {
     called(&witness, 7).await;
     go.notify_one();
     let calls = called(&server, 2).await;
-    assert_eq!(numbers(&calls)[..6], [0, 1, 2, 3, 4, 5]);
+    let next = numbers(&calls[1..2]);
+    assert!(next.starts_with(&[1, 2, 3, 4, 5]), "{next:?}");
     until_count(&world, "answered", 14).await;
     assert_eq!(numbers(&server.calls()), (0..7).collect::<Vec<_>>());
     world.stop().await;
