@@ -39,8 +39,6 @@ pub type Schema = GenericSchema<Query, EmptyMutation, Subscription>;
 
 /// Deepest nesting of a query; the usual introspection has 15 levels.
 const MAX_DEPTH: usize = 16;
-/// What is said of a query that takes too long.
-pub const TOO_LONG: &str = "the query takes too long: ask for less";
 /// Most fields of a query, lists counted by their page size.
 const MAX_COMPLEXITY: usize = 20_000;
 
@@ -232,19 +230,28 @@ impl<T, F: Into<Arc<Fault>>> Hidden<T> for std::result::Result<T, F> {
     fn hidden(self) -> Result<T> {
         self.map_err(|fault| {
             let fault: Arc<Fault> = fault.into();
-            let coded = |text: String, code: &str| {
-                Error::new(text).extend_with(|_, more| more.set("code", code))
-            };
             if let Fault::Detached { .. } = *fault {
-                return coded(fault.to_string(), "DETACHED");
+                return coded(&fault.to_string(), "DETACHED");
             }
-            if fault.is_timeout() {
-                return coded(TOO_LONG.to_owned(), "TOO_LONG");
-            }
-            let message = "internal error".to_owned();
-            Error { message, source: Some(fault), extensions: None }
+            let error = match fault.is_given_up() {
+                true => too_long(),
+                false => Error::new("internal error"),
+            };
+            Error { source: Some(fault), ..error }
         })
     }
+}
+
+/// What a query is refused with that takes longer than it may: as any that asks for too much, as the
+/// same would come of it again.
+#[must_use]
+pub fn too_long() -> Error {
+    coded("the query takes too long: ask for less", "TOO_LONG")
+}
+
+/// An error that programs know by a code.
+fn coded(text: &str, code: &str) -> Error {
+    Error::new(text).extend_with(|_, more| more.set("code", code))
 }
 
 /// A time in µs since the epoch.

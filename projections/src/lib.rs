@@ -62,11 +62,12 @@ impl Fault {
         Fault::Stored { what, cause: cause.to_string() }
     }
 
-    /// Whether the database gave up a statement that took longer than it allows one.
+    /// Whether PostgreSQL gave up a statement: mostly as it took longer than it may, waits for locks
+    /// included, but also as somebody cancelled it, which has the same code. SQLite gives none up.
     #[must_use]
-    pub fn is_timeout(&self) -> bool {
+    pub fn is_given_up(&self) -> bool {
         let Fault::Database(sqlx::Error::Database(error)) = self else { return false };
-        // `query_canceled`; SQLite has no such limit.
+        // `query_canceled`.
         error.code().is_some_and(|code| code == "57014")
     }
 }

@@ -312,7 +312,8 @@ async fn blank(ledger: &Ledger, positions: &[i64]) -> Result<usize, Fault> {
 }
 
 /// Has the database files forget former versions of rows: SQLite's write-ahead logs are moved and
-/// cut to nothing, PostgreSQL's dead rows are removed, and its samples of columns are taken anew.
+/// cut to nothing, PostgreSQL's dead rows are removed, and its samples of names are taken anew. What
+/// else is private is never sampled (`migrations/postgres/ledger/0014_unsampled.sql`).
 async fn clean(ledger: &Ledger) -> Result<(), Fault> {
     let database = ledger.database();
     let views = database.views.live();
@@ -330,11 +331,13 @@ async fn clean(ledger: &Ledger) -> Result<(), Fault> {
             }
         }
     }
+    const ROWS: &str = "VACUUM events, access_tokens, easemob_tokens, easemob_passwords, \
+                        views_rebuild";
     // The samples lie in the last one, which whoever does not own the database has to leave alone.
-    const LEDGER: &str = "VACUUM (ANALYZE) events, accounts, devices, owners, access_tokens, \
-                          easemob_tokens, easemob_passwords, views_rebuild, pg_statistic";
-    const VIEWS: &str = "VACUUM (ANALYZE) set_aside, pg_statistic";
-    for (pool, vacuum) in [(&database.ledger_write, LEDGER), (&views.write, VIEWS)] {
+    const SAMPLED: &str = "VACUUM (ANALYZE) accounts, devices, owners, pg_statistic";
+    const VIEWS: &str = "VACUUM set_aside";
+    let ledger = &database.ledger_write;
+    for (pool, vacuum) in [(ledger, ROWS), (ledger, SAMPLED), (&views.write, VIEWS)] {
         let Pool::Postgres(pool) = pool else { continue };
         let mut own = pool.acquire().await?;
         sqlx::query("SET statement_timeout = 0").execute(&mut *own).await?;

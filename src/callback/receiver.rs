@@ -224,7 +224,7 @@ impl Receiver {
             let (part, rest) = left.split_at(left.len().min(policy.batch));
             let (at, begun) = (clock.now(), Instant::now());
             let answer = tokio::select! {
-                answer = self.call(engine, endpoint, part) => answer,
+                answer = call(engine, endpoint, part) => answer,
                 // It may have arrived. It is made again as if it had not.
                 () = engine.cut.cancelled() => {
                     let (outcome, reason) = (Outcome::Postponed, Some(Reason::Stopped));
@@ -233,6 +233,7 @@ impl Receiver {
                 }
             };
             let now = clock.now();
+            engine.server.metrics.callback_called(self.kind, answer.is_ok(), begun.elapsed());
             let verdict = endpoint.verdict(&answer, now);
             let status = answer.ok().map(|answer| answer.status.as_u16());
             if verdict == Verdict::Accepted && !rest.is_empty() {
@@ -282,19 +283,6 @@ impl Receiver {
         }
     }
 
-    async fn call(
-        &self,
-        engine: &Engine,
-        endpoint: &Arc<Endpoint>,
-        entries: &[Entry],
-    ) -> Result<Answer, CallError> {
-        let request = endpoint.request(entries, engine.server.clock.now())?;
-        let begun = Instant::now();
-        let answer = engine.server.outbound.send(request, endpoint.limits()).await;
-        engine.server.metrics.callback_called(self.kind, answer.is_ok(), begun.elapsed());
-        answer
-    }
-
     /// Switches a webhook off that wants no more calls, and gives up what waits for it in memory.
     async fn gone(self: &Arc<Self>, engine: &Engine) {
         let others = self.line().take_all();
@@ -309,6 +297,16 @@ impl Receiver {
             tracing::warn!(%error, "the apps cannot be loaded");
         }
     }
+}
+
+/// One call about some callbacks.
+async fn call(
+    engine: &Engine,
+    endpoint: &Endpoint,
+    entries: &[Entry],
+) -> Result<Answer, CallError> {
+    let request = endpoint.request(entries, engine.server.clock.now())?;
+    engine.server.outbound.send(request, endpoint.limits()).await
 }
 
 /// A callback that is not called about.

@@ -10,7 +10,7 @@ use std::{
 };
 
 use async_graphql::{
-    Data, Executor, Request as Query, Response as Answer, ServerError,
+    Data, Executor, Pos, Request as Query, Response as Answer, ServerError,
     http::{WebSocket as Subscriptions, WebSocketProtocols, WsMessage},
     parser::types::OperationType,
 };
@@ -124,6 +124,9 @@ async fn run(server: &Arc<Server>, request: Request) -> Result<Response, Refusal
     let origin = Origin::noted(&parts.extensions);
     let reading = seen.take();
     denied(server, &origin, &operator, &reading);
+    if answer.is_none() {
+        tracing::warn!(operation = name, limit = ?server.query_run, "a query took too long");
+    }
     // Of what was read by a query that takes too long nothing is told.
     if reading.values > 0 && answer.is_some() {
         let mut access = origin.read_by(&operator).with(reading.values);
@@ -139,18 +142,23 @@ async fn run(server: &Arc<Server>, request: Request) -> Result<Response, Refusal
     Ok(response)
 }
 
-/// What a query is refused with that takes longer than it may: as any that asks for too much, as the
-/// same would come of it again.
+/// The answer to a query that takes too long.
 fn too_long() -> Answer {
-    let mut error = ServerError::new(graphql::TOO_LONG, None);
-    error.extensions.get_or_insert_default().set("code", "TOO_LONG");
-    Answer::from_errors(vec![error])
+    let error = graphql::too_long().into_server_error(Pos::default());
+    // It is about the whole query.
+    Answer::from_errors(vec![ServerError { locations: Vec::new(), ..error }])
 }
 
+/// The caller is not told the inside of a fault. Statements that were given up may be the query's
+/// own fault, or the database's: which, only the log tells.
 fn log_faults(answer: &Answer) {
     for error in &answer.errors {
-        if let Some(source) = error.source::<Fault>() {
-            tracing::error!(fault = %source, "a query failed");
+        match error.source::<Fault>() {
+            Some(fault) if fault.is_given_up() => {
+                tracing::warn!(%fault, "a statement of a query was given up");
+            }
+            Some(fault) => tracing::error!(%fault, "a query failed"),
+            None => {}
         }
     }
 }

@@ -280,7 +280,7 @@ pub(super) static SQLITE_VIEWS: [(i64, &str, &str); 13] = [
     (12, "noted", include_str!("../../migrations/sqlite/views/0012_noted.sql")),
     (13, "attempts", include_str!("../../migrations/sqlite/views/0013_attempts.sql")),
 ];
-static POSTGRES_LEDGER: [(i64, &str, &str); 13] = [
+static POSTGRES_LEDGER: [(i64, &str, &str); 14] = [
     (1, "ledger", include_str!("../../migrations/postgres/ledger/0001_ledger.sql")),
     (2, "audience", include_str!("../../migrations/postgres/ledger/0002_audience.sql")),
     (3, "easemob", include_str!("../../migrations/postgres/ledger/0003_easemob.sql")),
@@ -294,12 +294,13 @@ static POSTGRES_LEDGER: [(i64, &str, &str); 13] = [
     (11, "generations", include_str!("../../migrations/postgres/ledger/0011_generations.sql")),
     (12, "detached", include_str!("../../migrations/postgres/ledger/0012_detached.sql")),
     (13, "memberships", include_str!("../../migrations/postgres/ledger/0013_memberships.sql")),
+    (14, "unsampled", include_str!("../../migrations/postgres/ledger/0014_unsampled.sql")),
 ];
 static SQLITE_PRESENCE: [(i64, &str, &str); 2] = [
     (1, "presence", include_str!("../../migrations/sqlite/presence/0001_presence.sql")),
     (2, "vendor_calls", include_str!("../../migrations/sqlite/presence/0002_vendor_calls.sql")),
 ];
-pub(super) static POSTGRES_VIEWS: [(i64, &str, &str); 13] = [
+pub(super) static POSTGRES_VIEWS: [(i64, &str, &str); 14] = [
     (1, "views", include_str!("../../migrations/postgres/views/0001_views.sql")),
     (2, "vendors", include_str!("../../migrations/postgres/views/0002_vendors.sql")),
     (3, "tasks", include_str!("../../migrations/postgres/views/0003_tasks.sql")),
@@ -313,6 +314,7 @@ pub(super) static POSTGRES_VIEWS: [(i64, &str, &str); 13] = [
     (11, "kinds", include_str!("../../migrations/postgres/views/0011_kinds.sql")),
     (12, "noted", include_str!("../../migrations/postgres/views/0012_noted.sql")),
     (13, "attempts", include_str!("../../migrations/postgres/views/0013_attempts.sql")),
+    (14, "unsampled", include_str!("../../migrations/postgres/views/0014_unsampled.sql")),
 ];
 static POSTGRES_PRESENCE: [(i64, &str, &str); 2] = [
     (1, "presence", include_str!("../../migrations/postgres/presence/0001_presence.sql")),

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use super::{another, answer, given_up, label, operator, push, uplink, user};
 use crate::{
-    harness::{ADMIN_TOKEN, PACKAGE, Place, Process, World, ok},
+    harness::{ADMIN_TOKEN, Backdoor, PACKAGE, Place, Process, World, ok, until},
     tasks,
 };
 
@@ -299,7 +299,8 @@ async fn a_query_that_asks_for_too_much_is_told_so() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_query_that_takes_too_long_is_refused_and_the_next_one_is_answered() {
     let place = Place::new().await;
-    let config = Config { query_run: Duration::from_millis(300), ..place.config() };
+    // Long enough for any query that waits for nothing, and short of what the first waits for.
+    let config = Config { query_run: Duration::from_secs(2), ..place.config() };
     let world = World::start_with(place, &config, Clock::System).await.with_app().await;
     // Which would be waited for for 5 seconds.
     let far = "{ app(appId: \"demo\") { appId } position(atLeast: 1000000000) }";
@@ -326,8 +327,19 @@ async fn a_query_whose_statement_postgresql_gives_up_is_refused_as_any_that_take
     let world = World::start_with(place, &config, Clock::System).await.with_app().await;
     let mut backdoor = world.place.backdoor().await;
     backdoor.run("BEGIN; LOCK TABLE devices").await;
+    // Whether it runs out of time, by itself in 10 seconds, or is cancelled: the code is the same.
     let query = "{ app(appId: \"demo\") { devices(first: 1) { nodes { number } } } }";
-    let refused = answer(&world, &world.admin, query).await;
+    let asked = answer(&world, &world.admin, query);
+    let cancelled = async {
+        let Backdoor::Postgres(mut other) = world.place.backdoor().await else { panic!("SQLite") };
+        const CANCEL: &str = "SELECT pg_cancel_backend(pid) FROM pg_stat_activity \
+            WHERE datname = current_database() AND wait_event_type = 'Lock'";
+        until("it never waited", async || {
+            !sqlx::query(CANCEL).fetch_all(&mut other).await.unwrap().is_empty()
+        })
+        .await;
+    };
+    let (refused, ()) = tokio::join!(asked, cancelled);
     assert_eq!(refused["errors"][0]["extensions"]["code"], "TOO_LONG", "{refused}");
     backdoor.run("ROLLBACK").await;
     world.stop().await;

@@ -1,4 +1,5 @@
-//! What is just within a limit is taken; each test of refusals has what is just beyond it.
+//! Lists, ranges and keys as many as there may be are taken. What is beyond is refused: keys here, the
+//! rest among what else each call refuses (the limits in `docs/protocols/antelope.md` name the tests).
 
 use serde_json::{Value, json};
 

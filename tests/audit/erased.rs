@@ -17,6 +17,7 @@ use super::{
 };
 use crate::{
     analysts::operator,
+    easemob::Easemob,
     harness::{Backdoor, Place, World, dump, ok, until},
     views::Bare,
 };
@@ -113,6 +114,22 @@ pub(super) async fn dumped(world: &World) -> String {
     all
 }
 
+/// Sets an event aside that a statement finds, for a reason that quotes the subject.
+async fn set_aside(world: &World, position: &'static str) {
+    let database = world.running.server.ledger.database();
+    let mut checkout = database.ledger_read.checkout().await.unwrap();
+    let (position,): (i64,) = on!(checkout.conn(), c => {
+        sqlx::query_as(position).fetch_one(&mut *c).await.unwrap()
+    });
+    drop(checkout);
+    let mut tx = database.views.begin().await.unwrap();
+    const SQL: &str = "INSERT INTO set_aside (position, error) VALUES ($1, 'no such alice-7f3a')";
+    on!(tx.conn(), c => {
+        sqlx::query(SQL).bind(position).execute(&mut *c).await.unwrap();
+    });
+    tx.commit().await.unwrap();
+}
+
 /// A user with a device that was pushed to, owns a physical device and has a name; and another.
 async fn subject(world: &World) {
     let more = json!({ "deviceName": "Kitchen-b2", "deviceId": "mac-77aa" });
@@ -133,10 +150,11 @@ async fn a_user_that_is_erased_is_found_nowhere_and_every_proof_still_holds() {
     let world = World::new().await;
     subject(&world).await;
     if world.place.on_postgres() {
-        // It keeps samples of what is in columns.
+        // It keeps samples of the columns that statements look for.
         world.place.backdoor().await.run("ANALYZE").await;
         assert!(!sampled_in_postgres(&world.place, &NEEDLES).await.is_empty());
     }
+    set_aside(&world, "SELECT MIN(position) FROM events WHERE private LIKE '%alice-7f3a%'").await;
     let before = dumped(&world).await;
     NEEDLES.iter().for_each(|needle| assert!(before.contains(needle), "{needle}"));
     let checkpoint = sealed(&world).await;
@@ -197,6 +215,57 @@ async fn a_user_that_is_erased_is_found_nowhere_and_every_proof_still_holds() {
     let bare = Bare::open(&place).await;
     verify::live(&bare.ledger, None, &[], None).await.unwrap();
     bare.close().await;
+}
+
+/// Only PostgreSQL keeps samples, and takes none of a table that an erasure has emptied.
+#[tokio::test(flavor = "multi_thread")]
+async fn samples_that_a_former_version_took_of_what_is_private_go_at_the_next_start() {
+    const OWN: [(&str, &str); 4] = [
+        ("access_tokens", "ums_user"),
+        ("access_tokens", "client_id"),
+        ("easemob_tokens", "username"),
+        ("easemob_passwords", "hash"),
+    ];
+    let easemob = Easemob::new().await;
+    let world = &easemob.world;
+    if !world.place.on_postgres() {
+        return;
+    }
+    for (name, client) in [("alice-7f3a", "client-9c1e"), ("alice-7f3b", "client-9c1f")] {
+        world.register_of(name, client, json!({})).await;
+        easemob.user(name).await;
+        easemob.token_of(name).await;
+    }
+    let mut backdoor = world.place.backdoor().await;
+    for (table, column) in OWN {
+        let sampled = format!("ALTER TABLE {table} ALTER COLUMN {column} SET STATISTICS -1");
+        backdoor.run(&sampled).await;
+    }
+    backdoor.run("ANALYZE").await;
+    let needles = ["alice-7f3", "client-9c1", "$argon2id$"];
+    let tables = OWN.map(|(table, _)| table);
+    let sampled = sampled_in_postgres(&world.place, &needles).await;
+    for table in tables {
+        assert!(sampled.iter().any(|own| own.ends_with(table)), "none of {table}: {sampled:?}");
+    }
+    backdoor.run("DELETE FROM _sqlx_migrations WHERE version = 14").await;
+    let world = easemob.world.restart().await;
+    backdoor.run("ANALYZE").await;
+    let sampled = sampled_in_postgres(&world.place, &needles).await;
+    for table in tables {
+        assert!(!sampled.iter().any(|own| own.ends_with(table)), "{sampled:?}");
+    }
+    for name in ["alice-7f3a", "alice-7f3b"] {
+        for protocol in ["ums", "easemob"] {
+            erase(&world, json!({ "user": { "protocol": protocol, "name": name } })).await;
+        }
+    }
+    for table in tables.into_iter().filter(|table| *table != "easemob_tokens") {
+        let pool = &world.running.server.ledger.database().ledger_read;
+        assert_eq!(dump(pool, table).await, Vec::<String>::new(), "{table} is not empty");
+    }
+    assert_eq!(sampled_in_postgres(&world.place, &needles).await, Vec::<String>::new());
+    world.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -318,15 +387,7 @@ async fn what_a_rebuild_left_behind_of_the_erased_is_blanked_at_the_next_start()
     subject(&world).await;
     erase(&world, json!({ "user": { "protocol": "ums", "name": "alice-7f3a" } })).await;
     // As a swap leaves it whose node died before it had looked.
-    let mut tx = world.running.server.ledger.database().views.begin().await.unwrap();
-    const SQL: &str = "INSERT INTO set_aside (position, error) VALUES ($1, 'alice-7f3a')";
-    let mut erased = dump(&world.running.server.ledger.database().ledger_read, "erased").await;
-    let row = erased.pop().unwrap();
-    let position = row.trim_start_matches('(').split(',').next().unwrap().parse::<i64>().unwrap();
-    on!(tx.conn(), c => {
-        sqlx::query(SQL).bind(position).execute(&mut *c).await.unwrap();
-    });
-    tx.commit().await.unwrap();
+    set_aside(&world, "SELECT MAX(position) FROM erased").await;
     let world = world.restart().await;
     until("it is still told", async || !dumped(&world).await.contains("alice-7f3a")).await;
     world.stop().await;

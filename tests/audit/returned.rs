@@ -311,9 +311,7 @@ async fn callbacks_about_what_is_away_are_not_made_again_and_say_so() {
     let receiver = crate::callbacks::receiver(&world).await;
     receiver.answer(sim::receiver::Answer::Status(410, String::new()));
     let hook = json!({ "url": receiver.url("/"), "events": ["device.registered"] });
-    let (status, hook, _) =
-        world.admin.post("/admin/v1/apps/demo/webhooks", Some(&hook)).await.unwrap();
-    assert_eq!(status, 201, "{hook}");
+    let hook = crate::callbacks::hook_of(&world, hook).await;
     world.register("client-0").await;
     crate::callbacks::until_count(&world, "given_up", 1).await;
     let list = "/admin/v1/apps/demo/callbacks";
@@ -326,12 +324,12 @@ async fn callbacks_about_what_is_away_are_not_made_again_and_say_so() {
     detach(&place, &directory, None).await.unwrap();
     let world = World::start(place, Clock::System).await;
     let replay = format!("{list}/replay");
-    let asked = json!({ "receiver": hook["id"], "callbacks": [position] });
+    let asked = json!({ "receiver": hook, "callbacks": [position] });
     let (status, refused, _) = world.admin.post(&replay, Some(&asked)).await.unwrap();
     assert_eq!(status, 410, "{refused}");
     assert!(refused["detail"].as_str().unwrap().contains("in the export export"), "{refused}");
     // Whoever asks for all that can be made again is told that there is none.
-    let all = json!({ "receiver": hook["id"] });
+    let all = json!({ "receiver": hook });
     let (status, asked, _): (u16, Value, _) = world.admin.post(&replay, Some(&all)).await.unwrap();
     assert_eq!((status, &asked["asked"]), (202, &json!(0)), "{asked}");
     let (status, _) = text(&world, list).await;
@@ -345,22 +343,29 @@ async fn an_event_whose_callback_waits_stays_until_it_is_settled() {
     let directory = folder.path().join("export");
     let world = World::new().await;
     let receiver = crate::callbacks::receiver(&world).await;
-    let later = sim::receiver::Answer::With(503, "retry-after", "3600".to_owned());
-    receiver.answer(later);
+    receiver.answer(sim::receiver::Answer::With(503, "retry-after", "3600".to_owned()));
     world.register("client-before").await;
     let hook = json!({ "url": receiver.url("/"), "events": ["device.registered"] });
-    let hooks = "/admin/v1/apps/demo/webhooks";
-    assert_eq!(world.admin.post(hooks, Some(&hook)).await.unwrap().0, 201);
+    crate::callbacks::hook_of(&world, hook).await;
     world.register("client-waits").await;
     crate::callbacks::until_count(&world, "postponed", 1).await;
     let list = "/admin/v1/apps/demo/callbacks?outcome=postponed";
     let (_, told, _): (_, Value, _) = world.admin.get(list, None).await.unwrap();
     let waits = told["callbacks"][0]["position"].as_i64().unwrap();
     pushes(&world).await;
+    let later = world.clock.now() + 2 * 3_600_000_000;
     let place = stopped(world).await;
     export(&place, &directory, None).await;
     let moved = detach(&place, &directory, None).await.unwrap();
     let limit = moved.limit.unwrap();
     assert_eq!(limit.position, waits - 1);
     assert!(limit.reason.contains("callback"), "{limit:?}");
+    // Two hours later it is called again, and that is recorded.
+    receiver.answer(sim::receiver::Answer::ok());
+    let world = World::start(place, Clock::manual(later)).await;
+    crate::callbacks::until_count(&world, "postponed", 0).await;
+    let place = stopped(world).await;
+    let moved = detach(&place, &directory, None).await.unwrap();
+    assert!(moved.away > waits, "{moved:?}");
+    assert!(moved.limit.is_none_or(|limit| !limit.reason.contains("callback")));
 }

@@ -7,30 +7,23 @@ use serde_json::{Value, json};
 use sim::receiver::Answer;
 
 use super::{
-    called, called_in_time, configure, contents, count, dead, hand_in, hand_in_numbers, listed,
-    numbers, receiver, until_count,
+    WEBHOOKS, called, called_in_time, configure, contents, count, dead, hand_in, hand_in_numbers,
+    hook, listed, numbers, receiver, until_count,
 };
 use crate::harness::{World, ok, until};
-
-const PATH: &str = "/admin/v1/apps/demo/webhooks";
-
-async fn hook(world: &World, url: &str) -> String {
-    let hook = json!({ "url": url, "events": ["uplink.*"] });
-    let (status, webhook, _) = world.admin.post(PATH, Some(&hook)).await.unwrap();
-    assert_eq!(status, 201, "{webhook}");
-    webhook["id"].as_str().unwrap().to_owned()
-}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_waits_goes_to_where_the_receiver_is_when_it_is_called() {
     let world = World::new().await;
     let (old, new) = (receiver(&world).await, receiver(&world).await);
-    old.answer(Answer::Slow(Duration::from_secs(1)));
+    let (held, go) = Answer::held(200);
+    old.answer(held);
     configure(&world, json!({ "uplink": { "callbackUrl": old.url("/") } })).await;
     hand_in(&world.url, &[("gw-1", "1", "first")]).await;
     called(&old, 1).await;
     hand_in(&world.url, &[("gw-2", "1", "second")]).await;
     configure(&world, json!({ "uplink": { "callbackUrl": new.url("/") } })).await;
+    go.notify_one();
     called(&new, 1).await;
     assert_eq!(
         (contents(&old.calls()), contents(&new.calls())),
@@ -242,7 +235,7 @@ async fn a_url_with_a_query_is_a_secret_and_is_called_whole() {
     let told = world.graphql(query).await.to_string();
     assert!(told.contains("app.changed"), "{told}");
     let (_, app, _) = world.admin.get("/admin/v1/apps/demo", None).await.unwrap();
-    let (_, hooks, _) = world.admin.get(PATH, None).await.unwrap();
+    let (_, hooks, _) = world.admin.get(WEBHOOKS, None).await.unwrap();
     assert!(hooks.to_string().contains(&id), "{hooks}");
     let pool = &world.running.server.ledger.database().ledger_read;
     let events = crate::harness::dump(pool, "events").await.join("\n");

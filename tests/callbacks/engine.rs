@@ -11,15 +11,19 @@ use sim::{
     Admin,
     receiver::{Answer, Called, Receiver},
 };
-use tokio::{io::AsyncReadExt, net::TcpListener};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpListener,
+};
 
 use super::{
-    called, called_in_time, configure, contents, count, dead, hand_in, listed, receiver, replay,
-    until_count,
+    called, called_in_time, configure, contents, count, dead, hand_in, hook, listed, post_for,
+    receiver, replay, until_count,
 };
 use crate::{
     harness::{ADMIN_TOKEN, PATIENCE, Place, Process, World, until},
     tencent::{self, IMPORT_MANY, SENDMSG, message, target},
+    vendors::Post,
 };
 
 #[tokio::test(flavor = "multi_thread")]
@@ -153,26 +157,60 @@ async fn an_address_that_is_not_allowed_is_not_called() {
     world.stop().await;
 }
 
+/// Everything that one connection says that gets no answer, until it is closed.
+async fn said(listener: &TcpListener) -> Vec<u8> {
+    let heard = async {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        let mut heard = vec![0; 3];
+        stream.read_exact(&mut heard).await.unwrap();
+        // Whoever speaks in clear says all at once; a handshake ends with an answer that is none.
+        stream.write_all(b"HTTP/1.1 200 OK\r\n\r\n").await.unwrap();
+        stream.shutdown().await.unwrap();
+        // A caller that sees what this is may cut the connection.
+        let _ = stream.read_to_end(&mut heard).await;
+        heard
+    };
+    tokio::time::timeout(PATIENCE, heard).await.expect("nobody called")
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn an_https_url_is_called_over_tls_and_nothing_of_it_goes_out_in_clear() {
     let world = World::with_clock().await;
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let url = format!("https://{}/in", listener.local_addr().unwrap());
+    let url = format!("https://{}/in-private", listener.local_addr().unwrap());
     configure(&world, json!({ "uplink": { "callbackUrl": url } })).await;
     hand_in(&world.url, &[("gw-1", "1", "secret")]).await;
-    let (mut stream, _) = listener.accept().await.unwrap();
-    let mut begin = [0; 3];
-    stream.read_exact(&mut begin).await.unwrap();
+    let heard = said(&listener).await;
     // A record of a handshake, of TLS 1.0 or later.
-    assert_eq!((begin[0], begin[1]), (22, 3), "{begin:?}");
-    // Who cannot show a certificate is not told.
-    drop((stream, listener));
+    assert_eq!(heard[..2], [22, 3], "{heard:?}");
+    for word in ["POST", "in-private", "secret"] {
+        let is_there = heard.windows(word.len()).any(|some| some == word.as_bytes());
+        assert!(!is_there, "{word} went out in clear");
+    }
+    drop(listener);
     until("it was not given up", async || {
         world.clock.advance(Duration::from_millis(20));
         count(&world.admin, "given_up").await == 1
     })
     .await;
     assert_eq!(listed(&world, "given_up").await[0]["reason"], "unreachable");
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_whose_certificate_nobody_vouches_for_is_told_nothing() {
+    let Post { world, jpush } = Post::new().await;
+    // It answers over TLS whatever is asked, under a certificate that signs itself.
+    configure(&world, json!({ "uplink": { "callbackUrl": jpush.tls_url() } })).await;
+    hand_in(&world.url, &[("gw-1", "1", "secret")]).await;
+    until("it was not given up", async || {
+        world.clock.advance(Duration::from_millis(20));
+        count(&world.admin, "given_up").await == 1
+    })
+    .await;
+    let row = &listed(&world, "given_up").await[0];
+    assert_eq!((&row["reason"], &row["calls"]), (&json!("unreachable"), &json!(4)));
+    assert_eq!(jpush.requests().len(), 0);
     world.stop().await;
 }
 
@@ -187,9 +225,7 @@ async fn the_same_url_under_another_app_is_another_receiver() {
     assert_eq!(world.admin.post("/admin/v1/apps", Some(&other)).await.unwrap().0, 201);
     server.answer(Answer::ok());
     let body = json!({ "messages": [{ "id": "gw-1", "phone": "1", "content": "of the other" }] });
-    let request = reqwest::Client::new().post(format!("{}/uplink/v1/messages", world.url));
-    let request = request.bearer_auth(ADMIN_TOKEN).header("x-app-id", "other");
-    assert_eq!(request.body(body.to_string()).send().await.unwrap().status(), 200);
+    assert_eq!(post_for("other", &world.url, body.to_string()).await.0, 200);
     // The clock stands still: one is left alone, the other is not.
     assert_eq!(contents(&called(&server, 13).await[12..]), ["of the other"]);
     assert_eq!(count(&world.admin, "postponed").await, 2);
@@ -199,17 +235,21 @@ async fn the_same_url_under_another_app_is_another_receiver() {
 #[tokio::test(flavor = "multi_thread")]
 async fn who_is_configured_before_an_event_is_read_hears_of_it() {
     let world = World::with_clock().await;
+    let (server, witness) = (receiver(&world).await, receiver(&world).await);
+    hook(&world, &witness.url("/")).await;
     hand_in(&world.url, &[("gw-1", "1", "early")]).await;
-    let server = receiver(&world).await;
+    // It is read by now.
+    called(&witness, 1).await;
     configure(&world, json!({ "uplink": { "callbackUrl": server.url("/") } })).await;
     hand_in(&world.url, &[("gw-2", "1", "late")]).await;
     assert_eq!(contents(&called(&server, 1).await), ["late"]);
-    until_count(&world, "answered", 1).await;
+    // The webhook's two, and this one.
+    until_count(&world, "answered", 3).await;
     // As if the server had been down since before the first.
     let clock = world.clock.clone();
     let world = super::stops::forgotten(world.stop().await, clock).await;
     assert_eq!(contents(&called(&server, 2).await[1..]), ["early"]);
-    until_count(&world, "answered", 2).await;
+    until_count(&world, "answered", 4).await;
     world.stop().await;
 }
 
@@ -218,9 +258,7 @@ async fn a_dead_receiver_is_left_alone_and_gets_everything_in_order_once_it_is_b
     let world = World::with_clock().await;
     let (dead, alive) = (receiver(&world).await, receiver(&world).await);
     dead.answer(Answer::Status(500, String::new()));
-    let hook = json!({ "url": alive.url("/"), "events": ["uplink.*"] });
-    let path = "/admin/v1/apps/demo/webhooks";
-    assert_eq!(world.admin.post(path, Some(&hook)).await.unwrap().0, 201);
+    hook(&world, &alive.url("/")).await;
     configure(&world, json!({ "uplink": { "callbackUrl": dead.url("/") } })).await;
     let mut said = Vec::new();
     // Each is given up after its four calls, until the circuit opens at the tenth.

@@ -41,7 +41,33 @@ async fn called(receiver: &Receiver, calls: usize) -> Vec<Called> {
     receiver.after(calls, PATIENCE).await.expect("the calls never came")
 }
 
-/// The same, while time passes.
+/// Has the clock stand just before the time of the next call, and then at it: gives all calls up to
+/// that one. Whatever leads to it has to be over.
+async fn called_when_due(
+    world: &World,
+    receiver: &Receiver,
+    calls: usize,
+    due: i64,
+) -> Vec<Called> {
+    const JUST_BEFORE: Duration = Duration::from_millis(1);
+    let left = u64::try_from(due - world.clock.now()).expect("it is due already");
+    world.clock.advance(Duration::from_micros(left) - JUST_BEFORE);
+    assert_eq!(receiver.count(), calls, "it came before it was due");
+    world.clock.advance(JUST_BEFORE);
+    called(receiver, calls + 1).await
+}
+
+/// Waits until the server knows what came of so many calls, and since when.
+async fn judged(world: &World, calls: usize) {
+    let known = || {
+        let metrics = world.running.server.metrics.render();
+        let lines = metrics.lines().filter(|line| line.contains("_callback_calls_total{"));
+        lines.map(|line| line.rsplit(' ').next().unwrap().parse::<usize>().unwrap()).sum::<usize>()
+    };
+    until("the answer was never read", async || known() >= calls).await;
+}
+
+/// Waits until a receiver was called so often, while time passes.
 async fn called_in_time(world: &World, receiver: &Receiver, calls: usize) -> Vec<Called> {
     until("the calls never came", async || {
         world.clock.advance(Duration::from_millis(20));
@@ -62,17 +88,38 @@ pub(crate) async fn hand_in(url: &str, uplinks: &[(&str, &str, &str)]) -> (u16, 
     post(url, &json!({ "messages": messages })).await
 }
 
+/// The same with a body of the test's own.
 async fn post(url: &str, body: &Value) -> (u16, Value) {
+    post_for("demo", url, body.to_string()).await
+}
+
+/// The same for an app, with bytes of the test's own.
+async fn post_for(app: &str, url: &str, body: String) -> (u16, Value) {
     let client = reqwest::Client::new();
     let request = client
         .post(format!("{url}/uplink/v1/messages"))
         .bearer_auth(crate::harness::ADMIN_TOKEN)
-        .header("x-app-id", "demo")
+        .header("x-app-id", app)
         .header("content-type", "application/json")
-        .body(body.to_string());
+        .body(body);
     let answer = request.send().await.unwrap();
     let status = answer.status().as_u16();
     (status, serde_json::from_slice(&answer.bytes().await.unwrap()).unwrap_or_default())
+}
+
+/// Where the app `demo` has its webhooks.
+pub const WEBHOOKS: &str = "/admin/v1/apps/demo/webhooks";
+
+/// Makes a webhook of the app `demo` that wants uplinks; gives its id.
+async fn hook(world: &World, url: &str) -> String {
+    hook_of(world, json!({ "url": url, "events": ["uplink.*"] })).await
+}
+
+/// Makes a webhook of the app `demo`; gives its id.
+pub async fn hook_of(world: &World, hook: Value) -> String {
+    let (status, webhook, _) = world.admin.post(WEBHOOKS, Some(&hook)).await.unwrap();
+    assert_eq!(status, 201, "{webhook}");
+    webhook["id"].as_str().unwrap().to_owned()
 }
 
 /// How many callbacks stand somewhere.

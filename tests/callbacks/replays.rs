@@ -9,8 +9,8 @@ use sim::receiver::Answer;
 use uuid::Uuid;
 
 use super::{
-    called, called_in_time, configure, dead, hand_in, hand_in_numbers, listed, receiver, replay,
-    until_count,
+    called, called_in_time, configure, dead, hand_in, hand_in_numbers, hook, hook_of, listed,
+    receiver, replay, until_count,
 };
 use crate::{
     harness::{World, until},
@@ -43,6 +43,8 @@ async fn what_is_asked_for_again_is_called_as_if_for_the_first_time_and_32_attem
             assert!(index == 0 || came[index - 1] < at(own), "{own} is that of another call");
         }
         if round < ROUNDS {
+            // So that no two calls are made at the same time.
+            world.clock.advance(Duration::from_millis(1));
             replay(&world, &row["receiver"], None).await;
         }
     }
@@ -94,9 +96,7 @@ async fn what_waits_after_a_stop_or_for_an_operator_says_so() {
     .await;
     // One is under way, as it has longer than a server that stops, and one is in memory behind another.
     hooked.answer(Answer::Silence);
-    let hook = json!({ "url": hooked.url("/"), "events": ["uplink.*"] });
-    let path = "/admin/v1/apps/demo/webhooks";
-    assert_eq!(world.admin.post(path, Some(&hook)).await.unwrap().0, 201);
+    hook(&world, &hooked.url("/")).await;
     called(&server, 5).await;
     hand_in(&world.url, &[("gw-2", "185", "stopped")]).await;
     called(&hooked, 1).await;
@@ -135,10 +135,7 @@ async fn what_comes_while_a_receiver_catches_up_waits_behind_the_older_ones() {
 async fn what_a_newer_version_has_waiting_about_an_event_of_its_own_is_given_up_as_unreadable() {
     let world = World::new().await;
     let server = receiver(&world).await;
-    let hook = json!({ "url": server.url("/") });
-    let path = "/admin/v1/apps/demo/webhooks";
-    let (status, hook, _) = world.admin.post(path, Some(&hook)).await.unwrap();
-    assert_eq!(status, 201, "{hook}");
+    let hook = hook_of(&world, json!({ "url": server.url("/") })).await;
     let stream = format!("device/{}", Uuid::now_v7());
     let position = append(&world, &stream, "device.renamed", 1, "{}").await;
     let state = State {
@@ -150,7 +147,7 @@ async fn what_a_newer_version_has_waiting_about_an_event_of_its_own_is_given_up_
     };
     let waits = CallbacksCalled {
         kind: Kind::Webhook,
-        receiver: hook["id"].as_str().unwrap().parse().unwrap(),
+        receiver: hook.parse().unwrap(),
         groups: vec![Group::of(state, false, vec![position])],
     };
     let command = RecordCallbacks { called: waits, new_record: Uuid::now_v7() };

@@ -8,7 +8,8 @@ use serde_json::{Value, json};
 use sim::receiver::{Answer, Called, Receiver};
 
 use super::{
-    called_in_time, configure, count, dead, hand_in, listed, numbers, receiver, replay, until_count,
+    called, called_when_due, configure, count, dead, hand_in, hook, judged, listed, numbers,
+    receiver, replay, until_count,
 };
 use crate::{
     antelope::{ANN, Antelope, HELLO, token},
@@ -16,24 +17,22 @@ use crate::{
     tencent::{Tencent, message},
 };
 
-/// How much later than it should a call may come on the test's clock, in µs: that goes on while the
-/// server works.
-const LATE_MICROS: i64 = 900_000;
-
 async fn failing(world: &World) -> Receiver {
     let server = receiver(world).await;
     server.answer(Answer::Status(500, String::new()));
     server
 }
 
-/// Waits for every call of one callback, and holds the pauses in between against these seconds.
+/// Waits for every call of one callback, each so many seconds after the one before and no earlier.
 async fn called_after(world: &World, server: &Receiver, pauses: &[i64]) -> Vec<Called> {
-    let calls = called_in_time(world, server, pauses.len() + 1).await;
-    until_count(world, "given_up", 1).await;
-    for (pair, pause) in calls.windows(2).zip(pauses) {
-        let late = pair[1].at - pair[0].at - pause * 1_000_000;
-        assert!((0..LATE_MICROS).contains(&late), "{late} µs late for a pause of {pause} s");
+    let mut calls = called(server, 1).await;
+    for (count, pause) in (1..).zip(pauses) {
+        judged(world, count).await;
+        let due = calls[count - 1].at + pause * 1_000_000;
+        calls = called_when_due(world, server, count, due).await;
+        assert_eq!(calls[count].at, due, "a pause of {pause} s");
     }
+    until_count(world, "given_up", 1).await;
     // A day later nobody has called again.
     world.clock.advance(Duration::from_secs(86_400));
     assert_eq!(count(&world.admin, "postponed").await, 0);
@@ -101,23 +100,18 @@ async fn tencents_callback_is_called_again_after_1_2_and_5_s_where_the_app_wants
 async fn a_webhook_is_called_ten_times_within_76_hours_and_then_given_up() {
     let world = World::with_clock().await;
     let server = failing(&world).await;
-    let hook = json!({ "url": server.url("/"), "events": ["uplink.*"] });
-    let path = "/admin/v1/apps/demo/webhooks";
-    assert_eq!(world.admin.post(path, Some(&hook)).await.unwrap().0, 201);
+    hook(&world, &server.url("/")).await;
     hand_in(&world.url, &[("gw-1", "185", "hello")]).await;
-    called_in_time(&world, &server, 1).await;
+    let mut came = called(&server, 1).await[0].at;
     const HOUR: i64 = 3_600;
     let pauses = [5, 300, 1_800, 2 * HOUR, 5 * HOUR, 10 * HOUR, 14 * HOUR, 20 * HOUR, 24 * HOUR];
     for (calls, pause) in (1..).zip(pauses) {
-        // It waits in the view, whose time the clock then jumps to.
+        // It waits in the view, to whose time the clock then jumps.
         let row: Value = waits_after(&world, calls).await;
         let due = row["dueAt"].as_i64().unwrap() * 1_000;
-        let late = due - server.calls()[calls - 1].at - pause * 1_000_000;
-        assert!((-1_000..LATE_MICROS).contains(&late), "{late} µs late for a pause of {pause} s");
-        world.clock.advance(Duration::from_micros(
-            u64::try_from(due - world.clock.now() - 1_000_000).unwrap_or(0),
-        ));
-        called_in_time(&world, &server, calls + 1).await;
+        assert_eq!(due, came + pause * 1_000_000, "a pause of {pause} s");
+        came = called_when_due(&world, &server, calls, due).await[calls].at;
+        assert_eq!(came, due, "a pause of {pause} s");
     }
     until_count(&world, "given_up", 1).await;
     let row = &listed(&world, "given_up").await[0];

@@ -7,17 +7,10 @@ use serde_json::json;
 use sim::receiver::Answer;
 
 use super::{
-    called, called_in_time, configure, contents, count, dead, hand_in, hand_in_numbers, listed,
-    numbers, receiver, until_count,
+    called, called_in_time, configure, contents, count, dead, hand_in, hand_in_numbers, hook,
+    listed, numbers, receiver, until_count,
 };
 use crate::harness::{Place, World, until};
-
-/// A webhook of the app `demo` that wants uplinks.
-async fn hook(world: &World, url: &str) {
-    let hook = json!({ "url": url, "events": ["uplink.*"] });
-    let path = "/admin/v1/apps/demo/webhooks";
-    assert_eq!(world.admin.post(path, Some(&hook)).await.unwrap().0, 201);
-}
 
 /// Starts a server again that has forgotten how far it got, as if it had died long ago.
 pub(super) async fn forgotten(place: Place, clock: pushledger::clock::Clock) -> World {

@@ -42,6 +42,29 @@ fn each_kind_calls_again_as_its_protocol_says_and_then_gives_up() {
 }
 
 #[test]
+fn each_kind_waits_for_an_answer_as_long_as_is_documented() {
+    for kind in Kind::ALL {
+        let wanted = match kind {
+            Kind::UcloudUplink | Kind::UcloudReport => 5,
+            Kind::AntelopeMessage | Kind::AntelopeState => 5,
+            Kind::Tencent => 2,
+            Kind::Webhook => 15,
+        };
+        assert_eq!(kind.policy().answer_micros, wanted * SECOND, "{kind:?}");
+    }
+}
+
+#[test]
+fn what_goes_in_batches_waits_20_ms_for_others_and_nothing_else_waits() {
+    for kind in Kind::ALL {
+        let policy = kind.policy();
+        let wanted = if policy.batch > 1 { 20_000 } else { 0 };
+        assert_eq!(policy.gather_micros, wanted, "{kind:?}");
+    }
+    assert_eq!(Kind::UcloudUplink.policy().batch, 200);
+}
+
+#[test]
 fn a_policy_may_be_cut_to_fewer_calls() {
     for (most, wanted) in [(0, 0), (1, 1), (3, 3), (9, 3)] {
         let policy = Kind::Tencent.policy().again(most);

@@ -26,6 +26,8 @@ use tokio::{
 
 /// Bytes of a call's body, at most.
 const BODY_BYTES_MAX: usize = 8 << 20;
+/// The body that every kind of callback takes for success.
+const WELL: &str = r#"{"code":0,"message":"ok"}"#;
 
 /// A call as it came.
 #[derive(Debug, Clone)]
@@ -100,6 +102,8 @@ pub enum Answer {
     Slow(Duration),
     /// With a status, after a while.
     Late(Duration, u16),
+    /// With a status and what every kind takes for success, once the test says so.
+    Held(Arc<Notify>, u16),
     /// Never.
     Silence,
     /// With so many bytes.
@@ -112,7 +116,14 @@ impl Answer {
     /// What every kind of callback takes for success.
     #[must_use]
     pub fn ok() -> Answer {
-        Answer::Status(200, r#"{"code":0,"message":"ok"}"#.to_owned())
+        Answer::Status(200, WELL.to_owned())
+    }
+
+    /// One with a status that waits until it is told to go.
+    #[must_use]
+    pub fn held(status: u16) -> (Answer, Arc<Notify>) {
+        let go = Arc::new(Notify::new());
+        (Answer::Held(Arc::clone(&go), status), go)
     }
 }
 
@@ -291,7 +302,11 @@ async fn answer(request: Request<Incoming>, inner: &Inner) -> io::Result<Respons
         }
         Answer::Slow(time) => {
             tokio::time::sleep(time).await;
-            made(200, Bytes::from_static(br#"{"code":0,"message":"ok"}"#))
+            made(200, Bytes::from_static(WELL.as_bytes()))
+        }
+        Answer::Held(go, status) => {
+            go.notified().await;
+            made(status, Bytes::from_static(WELL.as_bytes()))
         }
         Answer::Late(time, status) => {
             tokio::time::sleep(time).await;
