@@ -209,8 +209,6 @@ async fn one_refused_call_of_a_task_holds_no_other_back() {
     assert_eq!(count(&done, "jpush", "sent", ""), 5_000);
     let seen = post.jpush.stats();
     assert_eq!((seen.tokens_distinct, seen.tokens_repeated), (5_000, 0));
-    let (started, ended) = (done.task.started_at.unwrap(), done.task.ended_at.unwrap());
-    assert!(ended - started < 10_000_000, "it took {} µs", ended - started);
     post.world.stop().await;
 }
 
