@@ -116,8 +116,9 @@ async fn what_comes_while_a_receiver_catches_up_waits_behind_the_older_ones() {
     configure(&world, json!({ "uplink": { "callbackUrl": server.url("/") } })).await;
     dead(&world, &server, 1_000).await;
     server.plan([Answer::ok()]);
-    server.answer(Answer::Slow(Duration::from_millis(1_500)));
-    // The probe closes the circuit; the first batch after it takes its time.
+    let (held, go) = Answer::held(200);
+    server.answer(held);
+    // The probe closes the circuit; the first batch after it is answered once another event waits.
     called_in_time(&world, &server, 14).await;
     hand_in_numbers(&world.url, 1_000..1_001).await;
     until("it was not held back", async || {
@@ -126,6 +127,7 @@ async fn what_comes_while_a_receiver_catches_up_waits_behind_the_older_ones() {
     })
     .await;
     server.answer(Answer::ok());
+    go.notify_one();
     until_count(&world, "answered", 998).await;
     assert_eq!(super::numbers(&server.calls()[12..]), (3..1_001).collect::<Vec<_>>());
     world.stop().await;

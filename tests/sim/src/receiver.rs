@@ -98,8 +98,6 @@ pub enum Answer {
     Status(u16, String),
     /// The same, with one more header.
     With(u16, &'static str, String),
-    /// Well, after a while.
-    Slow(Duration),
     /// With a status, after a while.
     Late(Duration, u16),
     /// With a status and what every kind takes for success, once the test says so.
@@ -299,10 +297,6 @@ async fn answer(request: Request<Incoming>, inner: &Inner) -> io::Result<Respons
                 response.headers_mut().insert(name, value);
             }
             response
-        }
-        Answer::Slow(time) => {
-            tokio::time::sleep(time).await;
-            made(200, Bytes::from_static(WELL.as_bytes()))
         }
         Answer::Held(go, status) => {
             go.notified().await;
