@@ -35,7 +35,7 @@ pub const PACKAGE: &str = "com.acme.app";
 /// When a call is signed, in milliseconds since the epoch, if that is for the test to say.
 pub const SIGNED_AT_MS: i64 = 1_700_000_000_000;
 /// Longest wait for something that has to happen.
-pub const PATIENCE: Duration = Duration::from_secs(20);
+pub const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A database that goes with the test.
 pub struct Place {
@@ -278,7 +278,7 @@ impl World {
                 if wanted(&info) {
                     return info;
                 }
-                tokio::task::yield_now().await;
+                tokio::time::sleep(Duration::from_millis(1)).await;
             }
         };
         tokio::time::timeout(PATIENCE, reached).await.expect("the status never came")
