@@ -3,13 +3,18 @@
 use std::time::Duration;
 
 use domain::{Event, route::Strategy, task::TaskAudience};
-use projections::task_statistics::TaskStatistics;
 use pushledger::delivery::tasks::NewTask;
 use serde_json::json;
 use sim::{Device, DeviceOptions, fakes::Fault};
 
-use super::{all_deliveries, cancel, chunks, count, create, post_of, task, token, until_task};
-use crate::harness::{PACKAGE, World, message, ok, registration, until};
+use super::{
+    all_deliveries, cancel, chunks, count, create, post_of, recorded_once, register, statistics,
+    task, token, until_now, until_task,
+};
+use crate::{
+    harness::{PACKAGE, Place, World, message, ok, registration, until},
+    vendors::Post,
+};
 
 async fn silent(world: &World, client: &str) -> Device {
     let caller = world.terminal(client);
@@ -29,8 +34,10 @@ async fn a_task_is_kept_for_devices_that_are_away_and_ends_for_those_that_never_
     let id = create(&world, NewTask { keep_seconds: 600, ..new }).await;
     assert_eq!(message(&mut here).await.0, id.to_string());
     assert_eq!(message(&mut mute).await.0, id.to_string());
-    let now = until_task(&world, id, |s| {
-        count(s, "online", "received", "") == 1 && count(s, "online", "sent", "") == 1
+    let now = until_now(&world, id, |s| {
+        count(s, "online", "received", "") == 1
+            && count(s, "online", "sent", "") == 1
+            && super::finished(s)
     });
     let now = now.await;
     assert_eq!((now.targets(), count(&now, "online", "routed", "")), (4, 2));
@@ -39,7 +46,7 @@ async fn a_task_is_kept_for_devices_that_are_away_and_ends_for_those_that_never_
     let mut late = world.connect(&world.terminal("late")).await;
     let (got, payload) = message(&mut late).await;
     assert_eq!((got, payload), (id.to_string(), json!({"title": "hello", "content": "everyone"})));
-    until_task(&world, id, |s| count(s, "online", "received", "") == 2).await;
+    until_now(&world, id, |s| count(s, "online", "received", "") == 2).await;
     // It has it: it does not come again. On another connection it reports.
     late.reconnect().await.unwrap();
     let other = world.push("late", json!({ "after": "that" })).await;
@@ -76,7 +83,7 @@ async fn a_device_that_stays_silent_is_reached_over_the_vendor_too() {
     assert_eq!(post.jpush.accepted(&token(0)), 1);
     assert_eq!(post.jpush.accepted(&token(1)), 0);
     assert_eq!(post.jpush.accepted(&token(2)), 1);
-    assert_eq!(super::recorded_once(&chunks(&post.world, id).await), 3);
+    assert_eq!(recorded_once(&chunks(&post.world, id).await), 3);
     post.world.stop().await;
 }
 
@@ -110,13 +117,14 @@ async fn what_is_kept_of_a_task_ends_when_it_is_cancelled_or_the_device_unregist
 async fn devices_do_not_wait_for_what_a_vendor_says_of_others() {
     // One that takes its time, and one that is left alone for as long as it wants.
     let slow = Fault::Slow { ms: 600_000 };
+    let is_slow = |fault: &Fault| matches!(fault, Fault::Slow { .. });
     let closed = Fault::TooMany { retry_after_seconds: Some(3_000) };
     for fault in [slow, closed] {
         let post = post_of((0..4).map(token)).await;
         let world = &post.world;
         post.jpush.plan_share(fault.clone(), 1_000);
         let everyone = || task(TaskAudience::Everyone, Strategy::OnlineElseVendor);
-        if fault != (Fault::Slow { ms: 600_000 }) {
+        if !is_slow(&fault) {
             let first =
                 create(world, NewTask { strategy: Strategy::VendorOnly, ..everyone() }).await;
             until_task(world, first, |s| count(s, "jpush", "routed", "") == 4).await;
@@ -126,16 +134,63 @@ async fn devices_do_not_wait_for_what_a_vendor_says_of_others() {
         let present = async || world.running.server.hub.connected(number);
         until("the device never counted as connected", present).await;
         let id = create(world, everyone()).await;
-        let waits = |s: &TaskStatistics| {
-            count(s, "jpush", "routed", "") == 3 && count(s, "online", "received", "") == 1
+        // The second that a vendor is waited for is over, and not what a device may be silent for.
+        let mut seconds = if is_slow(&fault) { 30 } else { 0 };
+        if is_slow(&fault) {
+            let asked = async || post.jpush.stats().pushes_accepted == 1;
+            until("the vendor was not asked", asked).await;
+        }
+        let waits = async || {
+            if seconds > 0 {
+                seconds -= 1;
+                world.clock.advance(Duration::from_secs(1));
+            }
+            let found = statistics(world, id).await;
+            count(&found, "jpush", "routed", "") == 3
+                && count(&found, "online", "received", "") == 1
         };
-        let (got, _) = tokio::join!(message(&mut here), until_task(world, id, waits));
+        let (got, ()) = tokio::join!(message(&mut here), until("the others wait", waits));
         assert_eq!(got.0, id.to_string(), "{fault:?}");
         // One that comes now does not wait either.
         let mut late = world.connect(&world.terminal("c-1")).await;
         assert_eq!(message(&mut late).await.0, id.to_string(), "{fault:?}");
-        until_task(world, id, |s| count(s, "online", "received", "") == 2).await;
+        until_now(world, id, |s| count(s, "online", "received", "") == 2).await;
         drop((here, late));
+        post.world.stop().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_vendor_takes_while_its_task_is_cancelled_or_expires_counts_as_sent() {
+    for ending in ["recalled", "expired_offline"] {
+        let mut place = Place::new().await;
+        place.vendor_call = Duration::from_secs(300);
+        let post = Post::on(World::with_clock_at(place).await).await;
+        let world = &post.world;
+        register(&world.running.server, (0..3).map(token)).await;
+        post.jpush.plan_share(Fault::Slow { ms: 600_000 }, 1_000);
+        let new = task(TaskAudience::Everyone, Strategy::OnlineElseVendor);
+        let id = create(world, NewTask { keep_seconds: 1_800, ..new }).await;
+        // It is asked and has yet to answer; meanwhile it is kept.
+        let asked = async || post.jpush.stats().pushes_accepted == 1;
+        until("the vendor was not asked", asked).await;
+        until("nothing was kept", async || {
+            world.clock.advance(Duration::from_millis(500));
+            count(&statistics(world, id).await, "jpush", "routed", "") == 3
+        })
+        .await;
+        if ending == "recalled" {
+            cancel(world, id).await.unwrap();
+        } else {
+            world.clock.advance(Duration::from_secs(1_800));
+        }
+        until_now(world, id, |s| count(s, "jpush", "routed", ending) == 3).await;
+        post.jpush.clear_plans();
+        let done = until_now(world, id, |s| count(s, "jpush", "sent", "") == 3).await;
+        assert_eq!((done.targets(), post.jpush.stats().tokens_accepted), (3, 3), "{done:?}");
+        assert_eq!(recorded_once(&chunks(world, id).await), 3);
+        let all: i64 = all_deliveries(world).await.iter().map(|cell| cell.3).sum();
+        assert_eq!(all, 3);
         post.world.stop().await;
     }
 }

@@ -114,6 +114,16 @@ pub(crate) async fn until_task(
     last
 }
 
+/// The same, without any time passing, so that devices stay that are here and answer nothing.
+pub(crate) async fn until_now(
+    world: &World,
+    task: MessageId,
+    so: impl Fn(&TaskStatistics) -> bool,
+) -> TaskStatistics {
+    until("the task never got so far", async || so(&statistics(world, task).await)).await;
+    statistics(world, task).await
+}
+
 pub(crate) fn finished(statistics: &TaskStatistics) -> bool {
     statistics.task.ended.as_deref() == Some("finished")
 }

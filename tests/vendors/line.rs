@@ -53,7 +53,7 @@ macro_rules! of_any {
 }
 
 impl House {
-    async fn start(vendor: Vendor) -> House {
+    pub(super) async fn start(vendor: Vendor) -> House {
         let clock = VendorClock::standing_at(BEGIN_MS);
         let options = Options { clock, ..Options::default() };
         match vendor {
@@ -212,6 +212,15 @@ impl Line {
     async fn configure(&self, credentials: Value) {
         let vendors = json!([{ "name": CERTIFICATE, "credentials": credentials }]);
         change_app(&self.easemob.world, json!({ "vendors": vendors })).await;
+    }
+
+    /// Has the app reach the device of one more user by another vendor.
+    pub(super) async fn beside(&self, other: &House, user: usize) {
+        let vendors = json!([{ "name": CERTIFICATE, "credentials": self.house.credentials() },
+                             { "name": "other", "credentials": other.credentials() }]);
+        change_app(&self.easemob.world, json!({ "vendors": vendors })).await;
+        self.easemob.user(&name(user)).await;
+        self.easemob.bind(&name(user), "phone", "other", &other.token(user)).await;
     }
 
     /// Has the app use credentials that are wrong, or right again.

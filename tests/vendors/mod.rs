@@ -66,8 +66,14 @@ impl Post {
         keep: Duration,
     ) -> MessageId {
         let server = &self.world.running.server;
-        let now = server.clock.now();
-        let id = server.ids.next(&server.clock).await.unwrap();
+        let (now, mut id) = (server.clock.now(), None);
+        // It may be getting its number again, if the clock has just leapt.
+        until("the server has no number", async || {
+            id = server.ids.next(&server.clock).await;
+            id.is_some()
+        })
+        .await;
+        let id = id.unwrap();
         let json = |value: Value| RawJson(RawValue::from_string(value.to_string()).unwrap());
         let command = PushMessage {
             app: "demo".to_owned(),

@@ -5,17 +5,18 @@
 use std::{collections::BTreeSet, time::Duration};
 
 use domain::{
-    message::{Ending, Stage},
+    message::{Ending, MessageId, Stage},
     route::Strategy,
     vendor::Vendor,
 };
 use serde_json::{Value, json};
-use sim::fakes::Outage;
+use sim::fakes::{Fault, Outage};
 
-use super::line::{Line, name};
+use super::line::{House, Line, name};
 use crate::{
     easemob::change_app,
     harness::{message, until},
+    tasks::chunks,
 };
 
 use Strategy::{OnlineElseVendor, VendorElseOnline, VendorOnly};
@@ -112,6 +113,27 @@ async fn ten_minutes(vendor: Vendor, outage: Outage) {
 
     let accepted: Vec<u32> = (0..USERS).map(|user| line.house.accepted(user)).collect();
     assert_eq!(accepted, [1, 1, 1, 1, 2, 2], "{said}: something came twice, or too late");
+    line.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_task_is_asked_again_of_a_vendor_while_another_is_left_alone_for_longer() {
+    let line = Line::of(Vendor::Jpush, 1).await;
+    let other = House::start(Vendor::Huawei).await;
+    line.beside(&other, 1).await;
+    line.house.plan([Fault::Status { status: 503, retry_after_seconds: None }]);
+    other.plan([Fault::TooMany { retry_after_seconds: None }]);
+    let task = line.task().await;
+    let world = &line.easemob.world;
+    let recorded = async || !chunks(world, MessageId(task)).await.is_empty();
+    until("nothing was put off", recorded).await;
+    // One is asked again within two seconds, the other after ten.
+    line.pass(Duration::from_secs(5));
+    until("it waits for the other vendor", async || line.house.accepted(0) == 1).await;
+    assert_eq!(other.accepted(1), 0);
+    let found = line.outcome(task).await;
+    assert_eq!(came_to(&found), [json!(2), json!(0), json!({})], "{found}");
+    assert_eq!((line.house.accepted(0), other.accepted(1)), (1, 1));
     line.stop().await;
 }
 

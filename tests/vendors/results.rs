@@ -20,7 +20,7 @@ use sim::{
 use tokio::task::JoinHandle;
 
 use super::{
-    DAY, Post,
+    Post,
     ways::{Comes, Found, is},
 };
 use crate::{
@@ -49,6 +49,8 @@ const SAYS: [Says; 6] =
     [Says::Takes, Says::Payload, Says::Quota, Says::Credentials, Says::Throttled, Says::Away];
 
 const CLIENTS: [&str; 2] = ["bound", "bare"];
+/// How long a push is worth delivering: far longer than a vendor is asked again.
+const KEEP: Duration = Duration::from_secs(30 * 86_400);
 
 impl Says {
     /// Why the vendor is no way, if it is none.
@@ -160,15 +162,26 @@ async fn found(post: &Post, id: MessageId, as_task: bool) -> BTreeMap<&'static s
     found
 }
 
-/// Whether something is so in the end, while time passes in such steps.
+/// Whether a push still waits for the vendor, as far as is recorded.
+async fn waits(post: &Post, id: MessageId, as_task: bool) -> bool {
+    let number = post.number("bound").await;
+    let key = if as_task { Key::Chunk(id, 1) } else { Key::Message(id) };
+    match post.world.running.server.ledger.fact(key).await.unwrap() {
+        Fact::Chunk(chunk) => chunk.is_some_and(|chunk| chunk.deliveries()[&number].retrying()),
+        Fact::Message(Some(message)) => message.deliveries[&number].wants_vendor(),
+        other => panic!("{other:?}"),
+    }
+}
+
+/// Whether something is so in the end, while as much time passes as is given each time.
 async fn within_patience(
     mut so: impl AsyncFnMut() -> bool,
-    step: Duration,
+    mut passes: impl AsyncFnMut() -> Duration,
     clock: &pushledger::clock::Clock,
 ) -> bool {
     let reached = async {
         while !so().await {
-            clock.advance(step);
+            clock.advance(passes().await);
             tokio::time::sleep(Duration::from_millis(2)).await;
         }
     };
@@ -196,11 +209,12 @@ async fn as_the_table_says(here: bool, says: Says, as_task: bool) {
     for strategy in Strategy::ALL {
         let id = match as_task {
             true => {
+                let keep_seconds = KEEP.as_secs().try_into().unwrap();
                 let mut new = task(TaskAudience::Everyone, strategy);
                 (new.limits.running, new.limits.created) = (10, 10);
-                create(world, NewTask { ..new }).await
+                create(world, NewTask { keep_seconds, ..new }).await
             }
-            false => post.push(&CLIENTS, strategy, DAY).await,
+            false => post.push(&CLIENTS, strategy, KEEP).await,
         };
         pushes.push((strategy, id));
     }
@@ -220,7 +234,7 @@ async fn as_the_table_says(here: bool, says: Says, as_task: bool) {
     };
     // What asks for no vendor is over before any time passes.
     let over = async || other(false).await.is_empty();
-    if !within_patience(over, Duration::ZERO, &world.clock).await {
+    if !within_patience(over, async || Duration::ZERO, &world.clock).await {
         panic!("{says:?}: our own channel waits for the vendor: {:?}", other(false).await);
     }
     if says == Says::Throttled {
@@ -228,8 +242,17 @@ async fn as_the_table_says(here: bool, says: Says, as_task: bool) {
         post.jpush.clear_plans();
     }
     let step = Duration::from_secs(if says == Says::Away { 10 } else { 1 });
+    // Once the vendor is not asked again, time stands still: who is here comes back and stays.
+    let passes = async || {
+        for (strategy, id) in &pushes {
+            if asked(*strategy, here, "bound") && waits(&post, *id, as_task).await {
+                return step;
+            }
+        }
+        Duration::ZERO
+    };
     let over = async || other(true).await.is_empty();
-    if !within_patience(over, step, &world.clock).await {
+    if !within_patience(over, passes, &world.clock).await {
         panic!("{says:?}: {:?}", other(true).await);
     }
     let taken = |comes: &Comes| *comes == Comes::Vendor;

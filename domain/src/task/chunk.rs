@@ -219,7 +219,8 @@ impl Chunk {
     }
 }
 
-/// Records what an attempt at a chunk came to. An attempt that was recorded is not recorded again.
+/// Records what an attempt at a chunk came to. An attempt that was recorded is not recorded again;
+/// but what a vendor took is, whatever was recorded while it was asked, as the attempt after that.
 /// What was under way when its task was cancelled is recorded as it went; but what would be kept or
 /// tried again ends, as nobody will.
 #[derive(Debug, Clone)]
@@ -262,16 +263,19 @@ impl Decide for RecordChunk {
         let started = task.started.ok_or(Rejection::UnknownTask)?;
         let chunk = facts.chunk(self.task, self.chunk)?;
         let (recorded, version) = chunk.as_ref().map_or((0, 0), |own| (own.attempt, own.version));
-        if self.attempt != recorded + 1 {
+        let attempt = recorded + 1;
+        if self.attempt > attempt {
             return Ok(Vec::new());
         }
         let states = chunk.map(|chunk| chunk.deliveries());
-        let open = |device: i64| match &states {
-            None => true,
-            Some(states) => states.get(&device).is_some_and(|state| state.open()),
+        let news = |delivered: &Delivered| {
+            let Some(states) = &states else { return true };
+            let Some(state) = states.get(&delivered.device) else { return false };
+            let taken = delivered.kind.taken();
+            state.open() && (taken || self.attempt == attempt) || taken && state.overtaken()
         };
         let mut deliveries: Vec<Delivered> =
-            self.deliveries.iter().filter(|d| open(d.device)).cloned().collect();
+            self.deliveries.iter().filter(|d| news(d)).cloned().collect();
         if task.ended == Some(How::Cancelled) {
             for delivered in &mut deliveries {
                 let open = match delivered.kind.outcome {
@@ -283,7 +287,7 @@ impl Decide for RecordChunk {
                 }
             }
         }
-        let event = ChunkDelivered::of(started.position, self.attempt, &deliveries);
+        let event = ChunkDelivered::of(started.position, attempt, &deliveries);
         Ok(append(self.task, self.chunk, version, event.map(Event::from)))
     }
 
@@ -343,6 +347,12 @@ impl Kind {
             Outcome::Online | Outcome::Either => true,
             Outcome::Sent | Outcome::Ended | Outcome::Retrying => false,
         }
+    }
+
+    /// Whether a vendor has it.
+    #[must_use]
+    pub fn taken(self) -> bool {
+        self.outcome == Outcome::Sent && self.vendor.is_some()
     }
 
     /// It stopped trying, for that reason.

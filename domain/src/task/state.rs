@@ -136,6 +136,34 @@ impl State {
         self.retrying() || self.kept()
     }
 
+    /// Whether it ended as its time was over or its task was cancelled, and nobody has it: a vendor
+    /// that was being asked by then may take it all the same.
+    pub(super) fn overtaken(self) -> bool {
+        let over = match self.ended() {
+            Some(
+                Ending::Recalled
+                | Ending::ExpiredOffline
+                | Ending::ExpiredUnsent
+                | Ending::ExpiredUnacknowledged,
+            ) => true,
+            Some(
+                Ending::OwnerChanged
+                | Ending::Unregistered
+                | Ending::NoBinding
+                | Ending::NotPresent
+                | Ending::DeadToken
+                | Ending::Muted
+                | Ending::Unfit
+                | Ending::QuotaExhausted
+                | Ending::Misconfigured
+                | Ending::VendorUnavailable
+                | Ending::Unacknowledged,
+            )
+            | None => false,
+        };
+        over && self.stage() < Stage::Received
+    }
+
     /// The delivery after an attempt.
     #[must_use]
     pub fn after(self, kind: Kind) -> State {

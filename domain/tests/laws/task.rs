@@ -258,6 +258,34 @@ fn what_waits_for_its_vendor_and_is_kept_ends_as_what_is_kept_does() {
 }
 
 #[test]
+fn what_a_vendor_took_while_it_was_ended_is_sent_and_nothing_else_of_that_attempt_counts() {
+    let first = [(5, EITHER), (6, EITHER), (7, EITHER), (8, ONLINE)];
+    let steps = vec![by_socket(7, Progress::Sent)];
+    let asked = || {
+        let chunk = delivered(1, &[(5, 1), (6, 1), (7, 1), (8, 0)], &[(ONLINE, 1), (EITHER, 3)]);
+        let advanced = DeliveriesAdvanced { accepted: 2, steps: steps.clone() };
+        let advanced = Entry::new(Stream::Chunk(TASK, 1), advanced);
+        let step = AdvanceChunk { task: TASK, chunk: 1, steps: steps.clone() };
+        running().when(record(1, &first)).then([chunk]).when(step).then([advanced])
+    };
+    let end = |now| EndChunk { task: TASK, chunk: 1, now };
+    let late = record(2, &[(5, SENT), (6, RETRYING), (7, SENT), (8, RETRYING)]);
+    let taken = || delivered(3, &[(5, 0), (7, 0)], &[(SENT, 2)]);
+
+    let recalled = Kind::ended(Ending::Recalled, None);
+    let cancelled = asked().and([ended(TASK, How::Cancelled)]);
+    let ends = delivered(2, &[(5, 0), (6, 0), (8, 0)], &[(recalled, 3)]);
+    let over = cancelled.when(end(at(10))).then([ends]).when(late.clone()).then([taken()]);
+    over.when(late.clone()).then_nothing();
+
+    let [offline, silent] = [Ending::ExpiredOffline, Ending::ExpiredUnacknowledged]
+        .map(|reason| Kind::ended(reason, None));
+    let ends = delivered(2, &[(5, 0), (6, 0), (7, 1), (8, 0)], &[(offline, 3), (silent, 1)]);
+    let over = asked().when(end(at(3_600))).then([ends]).when(late.clone()).then([taken()]);
+    over.when(late).then_nothing();
+}
+
+#[test]
 fn an_acknowledgement_on_one_way_cancels_the_other() {
     let step = |what| by_socket(1, what);
     let received = [Progress::Received, Progress::Displayed, Progress::Acknowledged];

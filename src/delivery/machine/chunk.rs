@@ -35,6 +35,7 @@ use super::{
     burial,
     call::{Batch, Called, Candidate, call, hash_of},
     lane::{Once, Said, VendorLane},
+    left::{Again, Left},
     task::Job,
 };
 
@@ -42,18 +43,6 @@ use super::{
 const SLOW: Duration = Duration::from_secs(1);
 /// Dead tokens of a chunk that are buried at once.
 const BURIALS: usize = 64;
-
-/// What is left to do for a chunk after an attempt.
-#[derive(Debug, Default)]
-struct Left {
-    /// When vendors may be asked again, in µs.
-    again_at: Option<i64>,
-    /// When devices have been silent for long enough, in µs, and those that were given it.
-    silent_at: Option<i64>,
-    silent: Vec<i64>,
-    /// Idempotency keys of the batches that are sent again as they were, by their tokens.
-    keys: HashMap<u64, String>,
-}
 
 /// Where a chunk begins.
 pub(super) enum Begin {
@@ -78,7 +67,7 @@ pub(super) async fn deliver(
         }
         Begin::Recorded(chunk) => job.left_of(&chunk),
     };
-    while let Some(at) = left.again_at.into_iter().chain(left.silent_at).min() {
+    while let Some(at) = left.next() {
         permit = None;
         tokio::select! {
             () = job.cancelled.cancelled() => return Ok(()),
@@ -90,15 +79,15 @@ pub(super) async fn deliver(
         let attempt = chunk.attempt + 1;
         let now = job.server.clock.now();
         let mut work = Work::new(&job, number, attempt);
-        let keys = std::mem::take(&mut left.keys);
-        let (again, silent) = (left.again_at.is_some_and(|at| at <= now), left.silent_at);
-        let silent = silent.filter(|at| *at <= now).map(|_| std::mem::take(&mut left.silent));
-        if again {
-            work.keys = keys;
+        work.keys = std::mem::take(&mut left.keys);
+        work.asked = left.again.iter().map(|(vendor, again)| (*vendor, again.asked)).collect();
+        let due = left.again.values().any(|again| again.at <= now);
+        left.again.retain(|_, again| again.at > now);
+        work.left.again = std::mem::take(&mut left.again);
+        let silent = left.silent_at.filter(|at| *at <= now);
+        let silent = silent.map(|_| std::mem::take(&mut left.silent));
+        if due {
             work.again(&chunk).await?;
-        } else {
-            work.left.keys = keys;
-            work.left.again_at = left.again_at;
         }
         match silent {
             Some(silent) => work.silent(&chunk, silent).await?,
@@ -125,10 +114,14 @@ impl Job {
     /// What a chunk has left to do that another run, or another node, has recorded.
     fn left_of(&self, chunk: &Chunk) -> Left {
         let now = self.server.clock.now();
-        let again_at = (!chunk.retrying().is_empty()).then_some(now);
+        // How often which was asked is not recorded.
+        let again = |vendor| (vendor, Again { at: now, asked: chunk.attempt });
+        let retrying = !chunk.retrying().is_empty();
+        let again =
+            if retrying { Vendor::ALL.into_iter().map(again).collect() } else { BTreeMap::new() };
         let silent = if self.waits() { silent(chunk) } else { Vec::new() };
         let silent_at = (!silent.is_empty()).then(|| now + self.wait());
-        Left { again_at, silent_at, silent, keys: HashMap::new() }
+        Left { again, silent_at, silent, keys: HashMap::new() }
     }
 
     /// Whether devices that stay silent concern this task.
@@ -176,6 +169,8 @@ impl Job {
         });
         stream::iter(burials).buffer_unordered(BURIALS).collect::<()>().await;
         self.record(&mut work).await?;
+        // Those of what is not asked again yet.
+        work.left.keys.extend(work.keys);
         Ok(work.left)
     }
 
@@ -204,6 +199,8 @@ struct Work<'a> {
     dead: Vec<(i64, Binding, Said)>,
     /// Idempotency keys of batches, by their tokens.
     keys: HashMap<u64, String>,
+    /// How often vendors were asked for the chunk before.
+    asked: BTreeMap<Vendor, u32>,
     /// Devices that are known to wait for a vendor, and for which, if that is known.
     waiting: BTreeMap<i64, Option<Vendor>>,
     left: Left,
@@ -212,8 +209,8 @@ struct Work<'a> {
 impl<'a> Work<'a> {
     fn new(job: &'a Job, chunk: i64, attempt: u32) -> Work<'a> {
         let (done, dead, keys) = (BTreeMap::new(), Vec::new(), HashMap::new());
-        let (waiting, left) = (BTreeMap::new(), Left::default());
-        Work { job, chunk, attempt, done, dead, keys, waiting, left }
+        let (asked, waiting, left) = (BTreeMap::new(), BTreeMap::new(), Left::default());
+        Work { job, chunk, attempt, done, dead, keys, asked, waiting, left }
     }
 
     fn done(&mut self, device: i64, kind: Kind, word: Option<String>) {
@@ -272,14 +269,14 @@ impl<'a> Work<'a> {
         self.done.extend(other.done);
         self.dead.extend(other.dead);
         self.left.keys.extend(other.left.keys);
-        self.left.again_at = self.left.again_at.max(other.left.again_at);
+        other.left.again.into_iter().for_each(|(vendor, again)| self.left.put_off(vendor, again));
     }
 
-    /// Another attempt at what a vendor put off, beginning with that vendor.
+    /// Another attempt at what vendors put off that may be asked by now, beginning with those.
     async fn again(&mut self, chunk: &Chunk) -> Result<(), Fault> {
         let states = chunk.deliveries();
         let mut candidates = self.found(&chunk.retrying()).await?;
-        for candidate in &mut candidates {
+        candidates.retain_mut(|candidate| {
             let vendor = match states.get(&candidate.number).map(|state| state.way()) {
                 Some(Way::Vendor(vendor)) => Some(vendor),
                 Some(Way::Online | Way::Undecided) | None => None,
@@ -290,7 +287,9 @@ impl<'a> Work<'a> {
             {
                 candidate.ways.drain(..at);
             }
-        }
+            let first = candidate.ways.first().map(|(lane, _)| lane.config.vendor);
+            first.is_none_or(|first| !self.left.again.contains_key(&first))
+        });
         let (bound, unbound) = candidates.into_iter().partition(|c| !c.ways.is_empty());
         let unbound: Vec<Candidate> = unbound;
         for candidate in unbound {
@@ -388,7 +387,7 @@ impl<'a> Work<'a> {
             for (lane, bound) in by_lane.into_values() {
                 // No more than the vendor is sent at once are made, and the others as those end.
                 let (job, at_once) = (self.job, lane.calls());
-                let number = (self.chunk, self.attempt);
+                let number = (self.chunk, self.asked(lane.config.vendor) + 1);
                 let batches = self.batches(bound, lane.batch());
                 let call = move |(batch, key)| call(job, number, Arc::clone(&lane), batch, key);
                 calls.push(stream::iter(batches).map(call).buffer_unordered(at_once).boxed());
@@ -418,6 +417,11 @@ impl<'a> Work<'a> {
         std::iter::from_fn(next).map(keyed).collect()
     }
 
+    /// How often a vendor was asked for the chunk before.
+    fn asked(&self, vendor: Vendor) -> u32 {
+        self.asked.get(&vendor).copied().unwrap_or(0)
+    }
+
     /// Whether it is recorded that a device waits for that vendor.
     fn knows(&self, device: i64, vendor: Vendor) -> bool {
         self.waiting.get(&device).is_some_and(|known| known.is_none_or(|known| known == vendor))
@@ -426,18 +430,21 @@ impl<'a> Work<'a> {
     /// Takes in what a call came to; gives the devices that have another way left.
     fn called(&mut self, called: Called) -> Vec<Candidate> {
         let Called { vendor, batch, said, key } = called;
-        let now = self.job.server.clock.now();
+        let (now, asked) = (self.job.server.clock.now(), self.asked(vendor));
         let mut next = Vec::new();
         for ((candidate, binding), said) in batch.into_iter().zip(said) {
             let number = candidate.number;
             let said = match said {
-                Once::Unasked(pause) if self.knows(number, vendor) => {
-                    self.left.again_at = self.left.again_at.max(Some(now + pause));
+                Once::Unasked(pause) => {
+                    self.left.put_off(vendor, Again { at: now + pause, asked });
+                    if !self.knows(number, vendor) {
+                        self.put_off(number, vendor);
+                    }
                     continue;
                 }
-                Once::Again(pause) | Once::Unasked(pause) => {
+                Once::Again(pause) => {
+                    self.left.put_off(vendor, Again { at: now + pause, asked: asked + 1 });
                     self.put_off(number, vendor);
-                    self.left.again_at = self.left.again_at.max(Some(now + pause));
                     continue;
                 }
                 Once::Said(said) => said,

@@ -10,6 +10,7 @@ mod burial;
 mod call;
 mod chunk;
 mod lane;
+mod left;
 mod message;
 mod room;
 mod task;

@@ -152,7 +152,7 @@ impl<V: Vendor> Fake<V> {
         self.house.token_calls.add(faults);
     }
 
-    /// Nothing that was planned happens any more.
+    /// Nothing that was planned happens any more, and what was slow is answered.
     pub fn clear_plans(&self) {
         self.house.pushes.clear();
         self.house.token_calls.clear();

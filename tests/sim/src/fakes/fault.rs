@@ -10,6 +10,7 @@ use std::{
 };
 
 use serde::{Deserialize, Serialize};
+use tokio::sync::{Notify, futures::Notified};
 
 /// What happens to a request. Each vendor has its own words for it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -33,7 +34,7 @@ pub enum Fault {
     Quota,
     /// The caller's credential is over. Where it was issued here, it stays over.
     AuthExpired,
-    /// Taken at once, and answered after this time.
+    /// Taken at once, and answered after this time, or once the plans are cleared.
     Slow {
         /// Milliseconds.
         ms: u64,
@@ -135,6 +136,7 @@ pub(crate) struct Plan {
     /// Whether anything was planned, so that a load run looks no further.
     planned: AtomicBool,
     requests: AtomicU64,
+    cleared: Notify,
 }
 
 impl Plan {
@@ -157,6 +159,12 @@ impl Plan {
         self.next.lock().unwrap_or_else(PoisonError::into_inner).clear();
         self.shares.lock().unwrap_or_else(PoisonError::into_inner).clear();
         self.planned.store(false, Ordering::Relaxed);
+        self.cleared.notify_waiters();
+    }
+
+    /// Waits until nothing goes wrong any more; from when it is called, not from when it is awaited.
+    pub(crate) fn cleared(&self) -> Notified<'_> {
+        self.cleared.notified()
     }
 
     /// The fault of the request that comes now.

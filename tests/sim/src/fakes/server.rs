@@ -236,6 +236,7 @@ async fn answer<V: Vendor>(
     let body = body.to_bytes();
     let purpose = house.vendor.purpose(head.uri.path());
     let unavailable = house.unavailable.load(Ordering::Acquire);
+    let cleared = house.pushes.cleared();
     let planned = match purpose {
         _ if unavailable => Some(Fault::Status { status: 503, retry_after_seconds: None }),
         Purpose::Push => house.pushes.take(),
@@ -262,7 +263,10 @@ async fn answer<V: Vendor>(
         _ => Duration::ZERO,
     };
     if !(slow + house.latency).is_zero() {
-        sleep(slow + house.latency).await;
+        tokio::select! {
+            () = sleep(slow + house.latency) => {}
+            () = cleared, if !slow.is_zero() => {}
+        }
     }
     if planned == Some(Fault::GoAway) {
         connection.say_goodbye().await;
