@@ -469,6 +469,12 @@ async fn how_far_a_rebuild_is_and_how_long_it_takes_is_told_alike_everywhere() {
     let world = World::new().await;
     world.register("c-1").await;
     rebuilt(&world, 2).await;
+    let (ledger, clock) = (&world.running.server.ledger, &world.clock);
+    until("the server has the lease", async || {
+        // Else it calls what nobody makes interrupted.
+        Lease::new(ledger, clock, rebuild::NAME, Uuid::nil()).hold(LEASE * 6).await.unwrap()
+    })
+    .await;
     // As its node notes it while it makes it.
     let mut backdoor = world.place.backdoor().await;
     for (position, rate, percent, left) in [(0, 0, 0.0, None), (250, 100, 24.9, Some(7))] {
