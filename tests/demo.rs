@@ -236,6 +236,8 @@ async fn the_printed_calls_work_and_the_funnels_of_both_tasks_add_up() {
     let place = Place::new().await;
     let demo = Demo::start(&place, Some("info"));
     let introduced = demo.lines_to("Admin token");
+    // A screen or two, whatever the demo's own beginnings cause.
+    assert!(introduced.len() < 80, "{} lines", introduced.len());
     let printed = calls(&introduced);
     let of = |path: &str| printed.iter().find(|call| call[2].ends_with(path)).unwrap().clone();
 

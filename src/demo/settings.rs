@@ -73,7 +73,7 @@ pub(super) async fn set_up(
     let vault = Vault { master: &server.master, pool, sealed: &sealed };
     let hook = WebhookInput {
         url: format!("http://{receiver}/webhook"),
-        events: ["recall.*", "account.*", "uplink.*"].map(str::to_owned).to_vec(),
+        events: ["recall.*", "uplink.*"].map(str::to_owned).to_vec(),
         secret: Some(secret.to_owned()),
     };
     let (hook, _) = vault.new_webhook(APP, hook).await?;
