@@ -71,11 +71,18 @@ async fn what_waits_for_a_webhook_that_is_gone_is_not_called_any_more() {
     let world = World::new().await;
     let server = receiver(&world).await;
     server.answer(Answer::Silence);
-    // By then all of them wait.
-    server.plan([Answer::Late(Duration::from_secs(1), 410)]);
+    let (gone, go) = Answer::held(410);
+    server.plan([gone]);
     hook(&world, &server.url("/")).await;
     hand_in_numbers(&world.url, 0..500).await;
     called(&server, 32).await;
+    until("some were never read", async || {
+        let metrics = reqwest::get(format!("{}/metrics", world.url)).await.unwrap();
+        let metrics = metrics.text().await.unwrap();
+        metrics.contains("pushledger_lag_events{subscriber=\"callbacks\"} 0\n")
+    })
+    .await;
+    go.notify_one();
     until_count(&world, "given_up", 469).await;
     assert!(listed(&world, "given_up").await.iter().all(|row| row["reason"] == "gone"));
     assert_eq!(server.count(), 32);
