@@ -36,18 +36,24 @@ fn as_dumped(row: &Value) -> String {
     quoted.join(",")
 }
 
-fn positions(lines: &[Value]) -> Vec<i64> {
-    lines.iter().map(|line| line["position"].as_i64().unwrap()).collect()
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn events_are_chosen_by_range_app_type_and_time() {
+/// A server that had its day and was stopped, and its events.
+async fn stopped() -> (Place, Vec<domain::Recorded>) {
     let world = World::new().await;
     live(&world, 0..2).await;
     let place = world.stop().await;
     let bare = Bare::open(&place).await;
     let events = bare.events().await;
     bare.close().await;
+    (place, events)
+}
+
+fn positions(lines: &[Value]) -> Vec<i64> {
+    lines.iter().map(|line| line["position"].as_i64().unwrap()).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn events_are_chosen_by_range_app_type_and_time() {
+    let (place, events) = stopped().await;
     let of = |wanted: &dyn Fn(&domain::Recorded) -> bool| -> Vec<i64> {
         events.iter().filter(|event| wanted(event)).map(|event| event.position).collect()
     };
@@ -79,12 +85,7 @@ async fn events_are_chosen_by_range_app_type_and_time() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stream_is_printed_from_its_first_event_and_without_what_is_private_if_so_asked() {
-    let world = World::new().await;
-    live(&world, 0..2).await;
-    let place = world.stop().await;
-    let bare = Bare::open(&place).await;
-    let events = bare.events().await;
-    bare.close().await;
+    let (place, events) = stopped().await;
     let accepted = events.iter().find(|event| event.event.name() == "message.accepted").unwrap();
     let stream = accepted.stream.to_string();
     let of_stream = events.iter().filter(|event| event.stream == accepted.stream);
