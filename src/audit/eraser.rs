@@ -27,7 +27,7 @@ use crate::{
         follow::{Batch, Follower},
         rebuild, set_aside,
     },
-    ledger::{Away, Ledger, record, store::read_stream},
+    ledger::{Away, Ledger, events::read_stream, record},
 };
 
 /// Name of the duty, of its lease and checkpoint, and in the metrics.

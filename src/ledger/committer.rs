@@ -17,10 +17,9 @@ use domain::facts::{Fact, Key, forgets, touched};
 use projections::{Fault, db::Conn, registry};
 
 use super::{
-    Inner, Refused,
+    Inner, Refused, events,
     group::{Group, known_keys},
     queue::Job,
-    store,
     write::{self, AT_ONCE_EVENTS, Head},
 };
 
@@ -298,7 +297,7 @@ async fn catch_up(inner: &Inner, conn: &mut Conn<'_>, head: i64) -> Result<(), F
         inner.state.forget(head);
         return Ok(());
     }
-    let page = store::read(conn, seen, head - seen).await?;
+    let page = events::read(conn, seen, head - seen).await?;
     if !page.unreadable.is_empty() {
         inner.state.forget(head);
         return Ok(());

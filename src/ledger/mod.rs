@@ -7,6 +7,7 @@
 
 mod away;
 mod committer;
+pub(crate) mod events;
 pub mod generations;
 mod group;
 mod queue;
@@ -271,7 +272,7 @@ impl Ledger {
     /// [`Fault`] when the database fails.
     pub async fn read(&self, after: i64, limit: i64) -> Result<Page, Fault> {
         let mut checkout = self.inner.database.ledger_read.checkout().await?;
-        store::read(&mut checkout.conn(), after, limit).await
+        events::read(&mut checkout.conn(), after, limit).await
     }
 
     /// The events at some positions, in order.
@@ -280,7 +281,7 @@ impl Ledger {
     /// [`Fault`] when the database fails.
     pub async fn read_at(&self, positions: &[i64]) -> Result<Page, Fault> {
         let mut checkout = self.inner.database.ledger_read.checkout().await?;
-        store::read_at(&mut checkout.conn(), positions).await
+        events::read_at(&mut checkout.conn(), positions).await
     }
 
     /// The same, without those that are away.
@@ -289,7 +290,7 @@ impl Ledger {
     /// [`Fault`] when the database fails.
     pub async fn read_here(&self, positions: &[i64]) -> Result<Page, Fault> {
         let mut checkout = self.inner.database.ledger_read.checkout().await?;
-        store::read_here(&mut checkout.conn(), positions).await
+        events::read_here(&mut checkout.conn(), positions).await
     }
 
     /// What is away, in an export, if anything is.
@@ -330,7 +331,7 @@ impl Ledger {
     /// [`Fault`] when the database fails.
     pub async fn read_stream(&self, stream: &str, after: i64, limit: i64) -> Result<Page, Fault> {
         let mut checkout = self.inner.database.ledger_read.checkout().await?;
-        store::read_stream(&mut checkout.conn(), stream, after, limit).await
+        events::read_stream(&mut checkout.conn(), stream, after, limit).await
     }
 
     /// Events of a stream that are not away, in order, at most `limit`.
@@ -339,7 +340,7 @@ impl Ledger {
     /// [`Fault`] when the database fails.
     pub async fn read_stream_here(&self, stream: &str, limit: i64) -> Result<Page, Fault> {
         let mut checkout = self.inner.database.ledger_read.checkout().await?;
-        store::read_stream_here(&mut checkout.conn(), stream, limit).await
+        events::read_stream_here(&mut checkout.conn(), stream, limit).await
     }
 
     /// The first events of some streams, at most `limit` of each, in order of stream and version.
@@ -348,7 +349,7 @@ impl Ledger {
     /// [`Fault`] when the database fails.
     pub async fn read_streams(&self, streams: &[String], limit: i64) -> Result<Page, Fault> {
         let mut checkout = self.inner.database.ledger_read.checkout().await?;
-        store::read_streams(&mut checkout.conn(), streams, limit).await
+        events::read_streams(&mut checkout.conn(), streams, limit).await
     }
 
     /// The position of the last event that was recorded before a time in µs; 0 for none. Times

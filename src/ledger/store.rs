@@ -3,19 +3,16 @@
 //! each other; on PostgreSQL all but the ledger have a schema of their own each. Views come in
 //! [`generations`].
 
-use std::{
-    borrow::Cow, collections::HashSet, os::unix::fs::DirBuilderExt, path::Path, str::FromStr,
-    time::Duration,
-};
+use std::{borrow::Cow, os::unix::fs::DirBuilderExt, path::Path, str::FromStr, time::Duration};
 
 use domain::{
-    Event, Recorded, Stream,
+    Stream,
     facts::{Fact, Key},
     message::MessageId,
 };
 use projections::{
     Fault,
-    db::{self, Conn, Pool, Sql},
+    db::{Conn, Pool},
     live::LiveViews,
     on, registry,
 };
@@ -25,10 +22,9 @@ use sqlx::{
     postgres::{PgConnectOptions, PgPoolOptions},
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
 };
-use uuid::Uuid;
 
 use super::{
-    Done, Page, away,
+    Done, away, events,
     generations::{self, Generations},
 };
 
@@ -349,7 +345,7 @@ pub(super) async fn load(conn: &mut Conn<'_>, key: &Key) -> Result<Fact, Fault> 
         return Ok(fact);
     }
     let stream = stream_of(key).ok_or_else(|| Fault::stored("key", format!("{key:?}")))?;
-    let page = read_stream(conn, &stream.to_string(), 0, i64::MAX).await?;
+    let page = events::read_stream(conn, &stream.to_string(), 0, i64::MAX).await?;
     if let Some((position, error)) = page.unreadable.first() {
         return Err(Fault::stored("event", format!("at {position}: {error}")));
     }
@@ -386,159 +382,13 @@ pub(super) async fn load_all(
     Ok(facts)
 }
 
-/// A statement that gives [`EventRow`]s. The driver copies every column of every row on its own, so
-/// the header comes as one, with a line for each; no value in it holds a newline.
-macro_rules! select_events {
-    ($id:literal, $newline:literal, $tail:literal) => {
-        concat!(
-            "SELECT position, concat_ws(",
-            $newline,
-            ", app, stream, version, type, schema, recorded_at, ",
-            $id,
-            ", metadata), body, private FROM events ",
-            $tail
-        )
-    };
-    ($sqlite:literal, $postgres:literal) => {
-        Sql {
-            sqlite: select_events!("hex(event_id)", "char(10)", $sqlite),
-            postgres: select_events!("encode(event_id, 'hex')", "chr(10)", $postgres),
-        }
-    };
-    ($tail:literal) => {
-        select_events!($tail, $tail)
-    };
-}
-
-/// Position, header, body, private.
-type EventRow = (i64, String, String, Option<String>);
-
-/// Events after a position, in order.
-pub(super) async fn read(conn: &mut Conn<'_>, after: i64, limit: i64) -> Result<Page, Fault> {
-    const SQL: Sql = select_events!("WHERE position > $1 ORDER BY position LIMIT $2");
-    let sql = conn.text(SQL);
-    let rows: Vec<EventRow> = on!(conn.again(), c => {
-        sqlx::query_as(sql).bind(after).bind(limit).fetch_all(&mut *c).await?
-    });
-    match hole(after.max(0), rows.iter().map(|row| row.0)) {
-        Some(position) => Err(away::missing(conn, position).await),
-        None => Ok(page(rows)),
-    }
-}
-
-/// The first number that is missing among some that should follow each other.
-fn hole(after: i64, numbers: impl Iterator<Item = i64>) -> Option<i64> {
-    numbers
-        .zip(after.saturating_add(1)..)
-        .find(|(number, expected)| number != expected)
-        .map(|(_, at)| at)
-}
-
-/// The events at some positions, in order.
-pub(super) async fn read_at(conn: &mut Conn<'_>, positions: &[i64]) -> Result<Page, Fault> {
-    let page = read_here(conn, positions).await?;
-    if page.events.len() + page.unreadable.len() < positions.len()
-        && let Some(away) = away::away(conn).await?
-    {
-        let here = |position: &i64| page.events.iter().any(|e| e.position == *position);
-        if positions.iter().any(|at| (2..=away.last).contains(at) && !here(at)) {
-            return Err(away.fault());
-        }
-    }
-    Ok(page)
-}
-
-/// The events at some positions, in order, without those that are away.
-pub(super) async fn read_here(conn: &mut Conn<'_>, positions: &[i64]) -> Result<Page, Fault> {
-    const SQL: Sql = select_events!(
-        "WHERE position IN (SELECT value FROM json_each($1)) ORDER BY position",
-        "WHERE position = ANY (ARRAY(SELECT value::bigint FROM json_array_elements_text($1::json))) \
-         ORDER BY position"
-    );
-    let (sql, positions) = (conn.text(SQL), db::list(positions)?);
-    Ok(page(on!(conn.again(), c => {
-        sqlx::query_as(sql).bind(positions).fetch_all(&mut *c).await?
-    })))
-}
-
-/// Events of a stream after a version, in order.
-pub(crate) async fn read_stream(
-    conn: &mut Conn<'_>,
-    stream: &str,
-    after: i64,
-    limit: i64,
-) -> Result<Page, Fault> {
-    const SQL: Sql = select_events!("WHERE stream = $1 AND version > $2 ORDER BY version LIMIT $3");
-    let sql = conn.text(SQL);
-    let rows: Vec<EventRow> = on!(conn.again(), c => {
-        sqlx::query_as(sql).bind(stream).bind(after).bind(limit).fetch_all(&mut *c).await?
-    });
-    // One that begins with the version after is whole. Of one without any, all may be away.
-    let whole = rows.first().is_some_and(|row| begins(row, after + 1));
-    if !whole && limit > 0 {
-        away::lacks(conn, &[stream], after).await?;
-    }
-    Ok(page(rows))
-}
-
-/// Events of a stream that are not away, whatever its beginning.
-pub(super) async fn read_stream_here(
-    conn: &mut Conn<'_>,
-    stream: &str,
-    limit: i64,
-) -> Result<Page, Fault> {
-    const SQL: Sql = select_events!("WHERE stream = $1 ORDER BY version LIMIT $2");
-    let sql = conn.text(SQL);
-    Ok(page(on!(conn.again(), c => {
-        sqlx::query_as(sql).bind(stream).bind(limit).fetch_all(&mut *c).await?
-    })))
-}
-
-/// Whether a row is the version of its stream that a read begins with. The ledger's first event
-/// stays, so that more of its stream may be away behind it.
-fn begins((position, header, ..): &EventRow, version: i64) -> bool {
-    let own = header.split('\n').nth(2).and_then(|line| line.parse().ok());
-    own == Some(version) && *position != 1
-}
-
-/// The first events of some streams, at most so many of each, in order of stream and version.
-pub(super) async fn read_streams(
-    conn: &mut Conn<'_>,
-    streams: &[String],
-    limit: i64,
-) -> Result<Page, Fault> {
-    const SQL: Sql = select_events!(
-        "WHERE stream IN (SELECT value FROM json_each($1)) AND version <= $2 \
-         ORDER BY stream, version",
-        "WHERE stream = ANY (ARRAY(SELECT json_array_elements_text($1::json))) AND version <= $2 \
-         ORDER BY stream, version"
-    );
-    let (sql, list) = (conn.text(SQL), db::list(streams)?);
-    let rows: Vec<EventRow> = on!(conn.again(), c => {
-        sqlx::query_as(sql).bind(list).bind(limit).fetch_all(&mut *c).await?
-    });
-    if limit > 0 {
-        let whole: HashSet<&str> = rows
-            .iter()
-            .filter(|row| begins(row, 1))
-            .filter_map(|row| row.1.split('\n').nth(1))
-            .collect();
-        let others = streams.iter().map(String::as_str).filter(|own| !whole.contains(own));
-        let others: Vec<&str> = others.collect();
-        if !others.is_empty() {
-            away::lacks(conn, &others, 0).await?;
-        }
-    }
-    Ok(page(rows))
-}
-
 /// The message or task that the events from one position to another made, even if they are away.
 pub(super) async fn push_of(
     conn: &mut Conn<'_>,
     first: i64,
     last: i64,
 ) -> Result<Option<MessageId>, Fault> {
-    let page = match read(conn, first - 1, last - first + 1).await {
+    let page = match events::read(conn, first - 1, last - first + 1).await {
         Err(Fault::Detached { .. }) => return away::push(conn, first, last).await,
         page => page?,
     };
@@ -548,7 +398,7 @@ pub(super) async fn push_of(
     }))
 }
 
-/// When the event at a position was recorded, in µs.
+/// What a command with an idempotency key came to before, if it was executed.
 pub(super) async fn repeated(
     conn: &mut Conn<'_>,
     app: &str,
@@ -561,44 +411,13 @@ pub(super) async fn repeated(
     Ok(found.map(|(first, last)| Done { first, last, repeated: true }))
 }
 
+/// When the event at a position was recorded, in µs.
 pub(super) async fn recorded_at(conn: &mut Conn<'_>, position: i64) -> Result<Option<i64>, Fault> {
     const SQL: &str = "SELECT recorded_at FROM events WHERE position = $1";
     let found: Option<(i64,)> = on!(conn.again(), c => {
         sqlx::query_as(SQL).bind(position).fetch_optional(&mut *c).await?
     });
     Ok(found.map(|(at,)| at))
-}
-
-fn page(rows: Vec<EventRow>) -> Page {
-    let mut page = Page { last: rows.last().map(|row| row.0), ..Page::default() };
-    for row in rows {
-        let position = row.0;
-        match recorded(row) {
-            Ok(event) => page.events.push(event),
-            Err(error) => page.unreadable.push((position, error)),
-        }
-    }
-    page
-}
-
-fn recorded((position, header, body, private): EventRow) -> Result<Recorded, String> {
-    let lines: Vec<&str> = header.splitn(8, '\n').collect();
-    let &[app, stream, version, name, schema, recorded_at, id, metadata] = lines.as_slice() else {
-        return Err("a header without all its columns".to_owned());
-    };
-    let number = |text: &str| text.parse::<i64>().map_err(|error| error.to_string());
-    let schema = schema.parse::<i32>().map_err(|error| error.to_string())?;
-    Ok(Recorded {
-        position,
-        app: app.to_owned(),
-        stream: stream.parse().map_err(|error: domain::stream::NotAStream| error.to_string())?,
-        version: number(version)?,
-        recorded_at: number(recorded_at)?,
-        event_id: Uuid::try_parse(id).map_err(|error| error.to_string())?,
-        metadata: serde_json::from_str(metadata).map_err(|error| error.to_string())?,
-        event: Event::decode(name, schema, &body, private.as_deref())
-            .map_err(|error| error.to_string())?,
-    })
 }
 
 /// Empty views in memory, for a fold that nobody keeps.
