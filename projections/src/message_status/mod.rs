@@ -185,8 +185,12 @@ async fn apply_part(
             fold(deliveries, recorded);
         }
     }
-    INSERT_MESSAGES.run(conn, values).await?;
-    packed::store(conn, open, moves).await
+    let kinds = packed::kinds(conn, &open).await?;
+    // While the database, on a thread of its own, writes the one table, the other's rows are made.
+    let packing = packed::pack_all(open, &kinds, moves);
+    let (written, rows) = tokio::join!(INSERT_MESSAGES.run(conn, values), packing);
+    written?;
+    packed::store(conn, rows?).await
 }
 
 fn fold(deliveries: &mut Deliveries, recorded: &Recorded) {

@@ -174,17 +174,30 @@ pub(super) async fn load(
     stored.into_iter().map(deliveries).collect()
 }
 
-/// Keeps what a page made of some messages, and notes which of their deliveries are counted
-/// elsewhere after it.
-pub(super) async fn store(
+/// Messages that are packed before the database is looked after again.
+const PACKED: usize = 64;
+
+/// The kinds of the devices whose deliveries changed.
+pub(super) async fn kinds(
     conn: &mut Conn<'_>,
-    messages: BTreeMap<i64, Deliveries>,
-    moves: &mut Moves,
-) -> Result<(), Fault> {
-    let mut values: Vec<Value> = Vec::with_capacity(messages.len() * 3);
+    messages: &BTreeMap<i64, Deliveries>,
+) -> Result<Kinds, Fault> {
     let changed = messages.values().flat_map(|own| own.changes.iter().map(|change| change.device));
-    let kinds = Kinds::of(conn, changed.collect()).await?;
-    for (message, deliveries) in messages {
+    Kinds::of(conn, changed.collect()).await
+}
+
+/// Makes the rows of what a page made of some messages, and notes which of their deliveries are
+/// counted elsewhere after it. It takes turns with whatever it is joined with.
+pub(super) async fn pack_all(
+    messages: BTreeMap<i64, Deliveries>,
+    kinds: &Kinds,
+    moves: &mut Moves,
+) -> Result<Vec<Value>, Fault> {
+    let mut values: Vec<Value> = Vec::with_capacity(messages.len() * 3);
+    for (place, (message, deliveries)) in messages.into_iter().enumerate() {
+        if place % PACKED == PACKED - 1 {
+            tokio::task::yield_now().await;
+        }
         let Deliveries { app, accepted_at, protocol, rows, changes } = deliveries;
         let mut noted = Noted::of(accepted_at, protocol, None);
         for Change { position, device, what } in changes {
@@ -200,7 +213,12 @@ pub(super) async fn store(
         let due = i64::try_from(due).unwrap_or(i64::MAX);
         values.extend([message.into(), due.into(), packed.into()]);
     }
-    UPSERT.run(conn, values).await
+    Ok(values)
+}
+
+/// Keeps the rows.
+pub(super) async fn store(conn: &mut Conn<'_>, rows: Vec<Value>) -> Result<(), Fault> {
+    UPSERT.run(conn, rows).await
 }
 
 /// All deliveries of some messages, in order of message and device.

@@ -25,7 +25,7 @@ const TRIES: u32 = 3;
 const PAUSE: Duration = Duration::from_secs(1);
 /// Events of a page: more than the live views fold at once, as nobody waits for them. What a message
 /// went through within a page is written once, and nothing of it is read again.
-const PAGE: i64 = 16_000;
+const PAGE: i64 = 32_000;
 /// Pages that are read and decoded ahead.
 const AHEAD: usize = 1;
 
