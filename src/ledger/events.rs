@@ -262,3 +262,26 @@ fn recorded((position, header, body, private): EventRow<&str>) -> Result<Recorde
         event: Event::decode(name, schema, body, private).map_err(|error| error.to_string())?,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_text_is_taken_apart_into_its_rows() {
+        let text = "7\u{1f}a header\u{1f}{}\u{1e}8\u{1f}another\nheader\u{1f}{\"a\":1}\u{1f}{}";
+        let rows =
+            vec![(7, "a header", "{}", None), (8, "another\nheader", r#"{"a":1}"#, Some("{}"))];
+        assert_eq!(rows_of(text), Some(rows));
+        assert_eq!(rows_of(""), Some(Vec::new()));
+    }
+
+    #[test]
+    fn a_text_with_anything_else_is_not_made_of_rows() {
+        let texts = ["7", "7\u{1f}a", "x\u{1f}a\u{1f}b", "7\u{1f}a\u{1f}b\u{1f}c\u{1f}d"];
+        for text in texts {
+            assert_eq!(rows_of(text), None, "{text:?}");
+            assert_eq!(rows_of(&format!("6\u{1f}a\u{1f}b\u{1e}{text}")), None, "{text:?}");
+        }
+    }
+}

@@ -105,12 +105,15 @@ async fn an_event_that_cannot_be_read_is_set_aside_and_counted_and_stops_nothing
         append(&world, "task/1", "message.accepted", 1, "{}").await,
         append(&world, "message/7", "message.accepted", 99, "{}").await,
         append(&world, "message/8", "deliveries.advanced", 1, r#"{"steps":"many"}"#).await,
+        // With what stands between events, and between their columns, where they are read together.
+        append(&world, "task/3", "task.started", 1, "{\"\u{1e}\u{1f}\":1}").await,
+        append(&world, "task/4", "task.started", 1, "{\"\u{1e}99\u{1f}\u{1f}\u{1f}\":1}").await,
     ];
     let views = &world.running.server.views;
-    views.reached(foreign[3], PATIENCE).await.unwrap();
+    views.reached(foreign[5], PATIENCE).await.unwrap();
     assert_eq!(set_aside(&world).await, foreign);
     let shown = metrics(&world).await;
-    assert!(shown.contains("\npushledger_events_set_aside_total 4\n"), "{shown}");
+    assert!(shown.contains("\npushledger_events_set_aside_total 6\n"), "{shown}");
     // Commands, the gateway and the views go on.
     let after = world.push("c-1", json!({})).await;
     assert_eq!(message(&mut device).await.0, after);
