@@ -6,7 +6,6 @@ use std::{
     collections::{BTreeMap, HashMap},
     pin::pin,
     sync::Arc,
-    time::Duration,
 };
 
 use domain::{
@@ -29,18 +28,16 @@ use projections::{
     Fault,
     registry::audience::{TargetRow, targets_at},
 };
-use tokio::sync::OwnedSemaphorePermit;
 
 use super::{
     burial,
     call::{Batch, Called, Candidate, call, hash_of},
+    chunk_turn::{ChunkTurn, SLOW},
     lane::{Once, Said, VendorLane},
     left::{Again, Left},
     task::Job,
 };
 
-/// After this, devices do not wait for what a vendor says of others of their chunk.
-const SLOW: Duration = Duration::from_secs(1);
 /// Dead tokens of a chunk that are buried at once.
 const BURIALS: usize = 64;
 
@@ -57,23 +54,23 @@ pub(super) async fn deliver(
     job: Arc<Job>,
     number: i64,
     begin: Begin,
-    mut permit: Option<OwnedSemaphorePermit>,
+    mut turn: ChunkTurn,
 ) -> Result<(), Fault> {
     let mut left = match begin {
         Begin::Devices(targets) => {
             let mut work = Work::new(&job, number, 1);
             let vendor = work.first(targets).await?;
-            job.begin(work, vendor).await?
+            job.begin(work, vendor, &mut turn).await?
         }
         Begin::Recorded(chunk) => job.left_of(&chunk),
     };
     while let Some(at) = left.next() {
-        permit = None;
+        drop(turn);
         tokio::select! {
             () = job.cancelled.cancelled() => return Ok(()),
             () = job.server.clock.sleep_until(at) => {}
         }
-        permit = permit.or(job.turn().await);
+        turn = job.turn().await;
         let Some(chunk) = job.recorded(number).await? else { return Ok(()) };
         // Nothing may have been recorded of the last one.
         let attempt = chunk.attempt + 1;
@@ -87,10 +84,10 @@ pub(super) async fn deliver(
         let silent = left.silent_at.filter(|at| *at <= now);
         let silent = silent.map(|_| std::mem::take(&mut left.silent));
         if due {
-            work.again(&chunk).await?;
+            turn.during(&job, work.again(&chunk)).await?;
         }
         match silent {
-            Some(silent) => work.silent(&chunk, silent).await?,
+            Some(silent) => turn.during(&job, work.silent(&chunk, silent)).await?,
             None => {
                 work.left.silent_at = left.silent_at;
                 work.left.silent = left.silent;
@@ -98,7 +95,6 @@ pub(super) async fn deliver(
         }
         left = job.settle(work).await?;
     }
-    drop(permit);
     Ok(())
 }
 
@@ -133,27 +129,36 @@ impl Job {
         i64::from(self.entry.config.delivery.ack_wait_ms) * 1_000
     }
 
-    /// Asks vendors in the first attempt, and records what it came to. Where the strategy keeps it
-    /// for devices as well, they do not wait for a vendor that takes its time: then what the vendor
-    /// is asked for is another attempt.
-    async fn begin(&self, mut work: Work<'_>, vendor: Vec<Candidate>) -> Result<Left, Fault> {
+    /// Asks vendors in the first attempt, and records what it came to. Devices that have it, or find
+    /// it, on our own channel do not wait for a vendor that takes its time: then what the vendor is
+    /// asked for is another attempt.
+    async fn begin(
+        &self,
+        mut work: Work<'_>,
+        vendor: Vec<Candidate>,
+        turn: &mut ChunkTurn,
+    ) -> Result<Left, Fault> {
         let first = |candidate: &Candidate| {
             candidate.ways.first().map(|(lane, _)| (candidate.number, lane.config.vendor))
         };
         let asked_for: Vec<(i64, Vendor)> = vendor.iter().filter_map(first).collect();
         let mut asked = Work::new(self, work.chunk, work.attempt);
-        let slow = {
+        let ahead = {
             let mut asking = pin!(asked.ask(vendor));
             tokio::select! {
                 asked = &mut asking => asked.map(|()| false)?,
-                () = self.server.clock.sleep(SLOW), if self.strategy.kept_at_once() => {
-                    asked_for.into_iter().for_each(|(device, vendor)| work.put_off(device, vendor));
-                    self.record(&mut work).await?;
-                    asking.await.map(|()| true)?
+                () = self.server.clock.sleep(SLOW) => {
+                    let ahead = self.strategy.kept_at_once() || work.has_online();
+                    if ahead {
+                        asked_for.into_iter().for_each(|(device, vendor)| work.put_off(device, vendor));
+                        self.record(&mut work).await?;
+                    }
+                    turn.give_back(self);
+                    turn.during(self, asking).await.map(|()| ahead)?
                 }
             }
         };
-        if slow {
+        if ahead {
             work.attempt += 1;
         }
         work.join(asked);
@@ -224,6 +229,11 @@ impl<'a> Work<'a> {
     /// The first attempt: a way for each device, as the strategy says. Gives those that a vendor is
     /// to be asked for.
     async fn first(&mut self, targets: Vec<TargetRow>) -> Result<Vec<Candidate>, Fault> {
+    /// Whether any device has it, or finds it, on our own channel.
+    fn has_online(&self) -> bool {
+        self.done.values().any(|delivered| delivered.kind.online())
+    }
+
         let strategy = self.job.strategy;
         let numbers: Vec<i64> = targets.iter().map(|target| target.number).collect();
         let present = if strategy.online_first() {
