@@ -41,6 +41,9 @@ use super::{
 /// Dead tokens of a chunk that are buried at once.
 const BURIALS: usize = 64;
 
+/// In place of a lane's name: devices are taken up too whose vendor the app has no more.
+const NO_LANE: &str = "";
+
 /// Where a chunk begins.
 pub(super) enum Begin {
     /// With its first attempt, at these devices.
@@ -77,7 +80,7 @@ pub(super) async fn deliver(
         let now = job.server.clock.now();
         let mut work = Work::new(&job, number, attempt);
         work.keys = std::mem::take(&mut left.keys);
-        work.asked = left.again.iter().map(|(vendor, again)| (*vendor, again.asked)).collect();
+        work.asked = left.again.iter().map(|(lane, again)| (lane.clone(), again.asked)).collect();
         let due = left.again.values().any(|again| again.at <= now);
         left.again.retain(|_, again| again.at > now);
         work.left.again = std::mem::take(&mut left.again);
@@ -111,10 +114,10 @@ impl Job {
     fn left_of(&self, chunk: &Chunk) -> Left {
         let now = self.server.clock.now();
         // How often which was asked is not recorded.
-        let again = |vendor| (vendor, Again { at: now, asked: chunk.attempt });
+        let again = |lane: &str| (lane.to_owned(), Again { at: now, asked: chunk.attempt });
+        let lanes = self.entry.vendors.iter().map(|(config, _)| config.name.as_str());
         let retrying = !chunk.retrying().is_empty();
-        let again =
-            if retrying { Vendor::ALL.into_iter().map(again).collect() } else { BTreeMap::new() };
+        let again = lanes.chain([NO_LANE]).filter(|_| retrying).map(again).collect();
         let silent = if self.waits() { silent(chunk) } else { Vec::new() };
         let silent_at = (!silent.is_empty()).then(|| now + self.wait());
         Left { again, silent_at, silent, keys: HashMap::new() }
@@ -204,8 +207,8 @@ struct Work<'a> {
     dead: Vec<(i64, Binding, Said)>,
     /// Idempotency keys of batches, by their tokens.
     keys: HashMap<u64, String>,
-    /// How often vendors were asked for the chunk before.
-    asked: BTreeMap<Vendor, u32>,
+    /// How often the vendors of lanes were asked for the chunk before.
+    asked: BTreeMap<String, u32>,
     /// Devices that are known to wait for a vendor, and for which, if that is known.
     waiting: BTreeMap<i64, Option<Vendor>>,
     left: Left,
@@ -226,14 +229,14 @@ impl<'a> Work<'a> {
         self.done(device, Kind { outcome: Outcome::Online, reason, vendor: None }, None);
     }
 
-    /// The first attempt: a way for each device, as the strategy says. Gives those that a vendor is
-    /// to be asked for.
-    async fn first(&mut self, targets: Vec<TargetRow>) -> Result<Vec<Candidate>, Fault> {
     /// Whether any device has it, or finds it, on our own channel.
     fn has_online(&self) -> bool {
         self.done.values().any(|delivered| delivered.kind.online())
     }
 
+    /// The first attempt: a way for each device, as the strategy says. Gives those that a vendor is
+    /// to be asked for.
+    async fn first(&mut self, targets: Vec<TargetRow>) -> Result<Vec<Candidate>, Fault> {
         let strategy = self.job.strategy;
         let numbers: Vec<i64> = targets.iter().map(|target| target.number).collect();
         let present = if strategy.online_first() {
@@ -279,7 +282,7 @@ impl<'a> Work<'a> {
         self.done.extend(other.done);
         self.dead.extend(other.dead);
         self.left.keys.extend(other.left.keys);
-        other.left.again.into_iter().for_each(|(vendor, again)| self.left.put_off(vendor, again));
+        other.left.again.into_iter().for_each(|(lane, again)| self.left.put_off(lane, again));
     }
 
     /// Another attempt at what vendors put off that may be asked by now, beginning with those.
@@ -297,8 +300,11 @@ impl<'a> Work<'a> {
             {
                 candidate.ways.drain(..at);
             }
+            // Which lane of its vendor put it off is not recorded: it waits for all that it has.
             let first = candidate.ways.first().map(|(lane, _)| lane.config.vendor);
-            first.is_none_or(|first| !self.left.again.contains_key(&first))
+            let own = candidate.ways.iter().filter(|(lane, _)| Some(lane.config.vendor) == first);
+            let put_off = |name| self.left.again.contains_key(name);
+            !own.map(|(lane, _)| &lane.config.name).any(put_off)
         });
         let (bound, unbound) = candidates.into_iter().partition(|c| !c.ways.is_empty());
         let unbound: Vec<Candidate> = unbound;
@@ -397,7 +403,7 @@ impl<'a> Work<'a> {
             for (lane, bound) in by_lane.into_values() {
                 // No more than the vendor is sent at once are made, and the others as those end.
                 let (job, at_once) = (self.job, lane.calls());
-                let number = (self.chunk, self.asked(lane.config.vendor) + 1);
+                let number = (self.chunk, self.asked(&lane) + 1);
                 let batches = self.batches(bound, lane.batch());
                 let call = move |(batch, key)| call(job, number, Arc::clone(&lane), batch, key);
                 calls.push(stream::iter(batches).map(call).buffer_unordered(at_once).boxed());
@@ -427,9 +433,9 @@ impl<'a> Work<'a> {
         std::iter::from_fn(next).map(keyed).collect()
     }
 
-    /// How often a vendor was asked for the chunk before.
-    fn asked(&self, vendor: Vendor) -> u32 {
-        self.asked.get(&vendor).copied().unwrap_or(0)
+    /// How often the vendor of a lane was asked for the chunk before.
+    fn asked(&self, lane: &VendorLane) -> u32 {
+        self.asked.get(&lane.config.name).copied().unwrap_or(0)
     }
 
     /// Whether it is recorded that a device waits for that vendor.
@@ -439,21 +445,23 @@ impl<'a> Work<'a> {
 
     /// Takes in what a call came to; gives the devices that have another way left.
     fn called(&mut self, called: Called) -> Vec<Candidate> {
-        let Called { vendor, batch, said, key } = called;
-        let (now, asked) = (self.job.server.clock.now(), self.asked(vendor));
+        let Called { lane, batch, said, key } = called;
+        let (now, asked) = (self.job.server.clock.now(), self.asked(&lane));
+        let vendor = lane.config.vendor;
+        let name = || lane.config.name.clone();
         let mut next = Vec::new();
         for ((candidate, binding), said) in batch.into_iter().zip(said) {
             let number = candidate.number;
             let said = match said {
                 Once::Unasked(pause) => {
-                    self.left.put_off(vendor, Again { at: now + pause, asked });
+                    self.left.put_off(name(), Again { at: now + pause, asked });
                     if !self.knows(number, vendor) {
                         self.put_off(number, vendor);
                     }
                     continue;
                 }
                 Once::Again(pause) => {
-                    self.left.put_off(vendor, Again { at: now + pause, asked: asked + 1 });
+                    self.left.put_off(name(), Again { at: now + pause, asked: asked + 1 });
                     self.put_off(number, vendor);
                     continue;
                 }
