@@ -529,7 +529,7 @@ mod tests {
     fn ends_after_received(outcomes: &[Outcome]) -> Vec<bool> {
         let mut chunk = Chunk::of(1, vec![7]);
         for (outcome, number) in outcomes.iter().zip(1..) {
-            chunk.attempted(&attempt(number, *outcome)).unwrap();
+            assert_eq!(chunk.attempted(&attempt(number, *outcome)), Ok(()));
         }
         let ended = Progress::Ended(Ending::Unregistered);
         let steps = [Progress::Received, ended, ended].map(|what| Step::of_server(7, what));
