@@ -208,7 +208,7 @@ impl Running {
         let head = ledger.head();
         let directory = Directory::load(ledger.clone(), master.clone()).await?;
         back.spawn(Arc::clone(&directory).follow(head, stop_back.clone()));
-        let hub = Hub::new(head, Arc::clone(&metrics));
+        let hub = Hub::new(head, Arc::clone(&metrics), clock.clone());
         back.spawn(Arc::clone(&hub).follow(ledger.clone(), stop_back.clone()));
         let pool = ledger.database().presence.clone();
         let presence = Presence::new(Arc::clone(&hub), pool, clock.clone(), node);

@@ -154,9 +154,9 @@ pub const ONLINE: Observes = Observes { received: true, displayed: true, clicked
 
 /// What a vendor is bound to tell, so that its silence says something. JPush has reports to be asked
 /// for and, for paying customers, callbacks of a form that is not public; FCM and APNs have nothing
-/// for a single message. Huawei has receipts, if its console is set up for them: what they say is
-/// counted, and what they do not say remains unknown. What the device itself reports over our API
-/// counts apart from this.
+/// for a single message. Huawei has receipts, if its console is set up for them, which nothing here can
+/// know: what they say is counted, and what they do not say remains unknown. What the device itself
+/// reports over our API counts apart from this.
 #[must_use]
 pub fn capabilities(vendor: Vendor) -> Observes {
     match vendor {

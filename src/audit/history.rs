@@ -10,7 +10,11 @@ use std::collections::HashMap;
 use domain::{
     Event, Recorded, Stream,
     message::{DeliveriesAdvanced, MessageAccepted, Progress, RecallResult, Reporter, Stage, Step},
-    task::{How, chunk::ChunkDelivered, state::State},
+    task::{
+        How,
+        chunk::{ChunkDelivered, Outcome},
+        state::State,
+    },
 };
 use sha2::{Digest, Sha256};
 
@@ -18,6 +22,8 @@ use sha2::{Digest, Sha256};
 const MAX_BYTES: usize = 256 * 1024 * 1024;
 /// Bytes that a stream costs, whatever is remembered of it.
 const STREAM_BYTES: usize = 96;
+/// Bytes that a device of a chunk costs.
+const DEVICE_BYTES: usize = size_of::<i64>() + size_of::<State>() + size_of::<bool>();
 
 /// A stream by its hash. Streams of one task share the first half.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -75,6 +81,9 @@ struct Chunk {
     attempt: u32,
     devices: Vec<i64>,
     states: Vec<State>,
+    /// For each device whether a vendor was to be asked again by the last attempt, whatever the device
+    /// said since.
+    retrying: Vec<bool>,
 }
 
 #[derive(Debug)]
@@ -317,9 +326,7 @@ impl History {
                     Some(Kept::Away) => {}
                     _ => return Err("a chunk of a task that had not started".to_owned()),
                 }
-                let states = vec![State::default(); numbers.len()];
-                let (started, attempt) = (e.started, 0);
-                let mut chunk = Chunk { started, attempt, devices: numbers, states };
+                let mut chunk = Chunk::of(e.started, numbers);
                 chunk.attempted(e)?;
                 self.keep(name, Kept::Chunk(chunk));
             }
@@ -332,7 +339,7 @@ fn weight(kept: Option<&Kept>) -> usize {
     match kept {
         None | Some(Kept::Task { .. } | Kept::Away) => 0,
         Some(Kept::Message { deliveries, .. }) => deliveries.len() * size_of::<Delivery>(),
-        Some(Kept::Chunk(chunk)) => chunk.states.len() * (size_of::<i64>() + size_of::<State>()),
+        Some(Kept::Chunk(chunk)) => chunk.states.len() * DEVICE_BYTES,
     }
 }
 
@@ -411,17 +418,26 @@ impl Delivery {
 }
 
 impl Chunk {
-    fn state(&mut self, device: i64) -> Result<&mut State, String> {
+    /// A chunk of which nothing was attempted.
+    fn of(started: i64, devices: Vec<i64>) -> Chunk {
+        let (states, retrying) =
+            (vec![State::default(); devices.len()], vec![false; devices.len()]);
+        Chunk { started, attempt: 0, devices, states, retrying }
+    }
+
+    /// The state of a device, and whether a vendor was to be asked again.
+    fn state(&mut self, device: i64) -> Result<(&mut State, &mut bool), String> {
         let at = self.devices.binary_search(&device).ok();
-        let state = at.and_then(|at| self.states.get_mut(at));
-        state.ok_or_else(|| format!("device {device} is not in the chunk"))
+        let found = at.and_then(|at| Some((self.states.get_mut(at)?, self.retrying.get_mut(at)?)));
+        found.ok_or_else(|| format!("device {device} is not in the chunk"))
     }
 
     fn attempted(&mut self, e: &ChunkDelivered) -> Result<(), String> {
         self.attempt = e.attempt;
         for (device, kind) in e.outcomes() {
-            let state = self.state(device)?;
+            let (state, retrying) = self.state(device)?;
             *state = state.after(kind);
+            *retrying = kind.outcome == Outcome::Retrying;
         }
         Ok(())
     }
@@ -429,8 +445,16 @@ impl Chunk {
     fn advance(&mut self, e: &DeliveriesAdvanced) -> Result<(), String> {
         same_push(self.started, e.accepted)?;
         for step in &e.steps {
-            let state = self.state(step.device)?;
-            let after = state.advance(step);
+            let (state, retrying) = self.state(step.device)?;
+            let after = match step.what {
+                // Before `either` was an outcome, a delivery that a vendor was to be asked again for
+                // stayed open when the device had it by then, and ended once more when the device
+                // went away.
+                Progress::Ended(reason) if std::mem::take(retrying) => {
+                    State::of(state.stage(), Some(reason), state.way())
+                }
+                _ => state.advance(step),
+            };
             if after == *state {
                 let (device, stage) = (step.device, state.stage());
                 return Err(format!("device {device} was {stage:?} and then {:?}", step.what));
@@ -443,6 +467,15 @@ impl Chunk {
 
 #[cfg(test)]
 mod tests {
+    use domain::{
+        message::Ending,
+        task::{
+            chunk::{Count, Kind},
+            packed::Packed,
+        },
+        vendor::Vendor,
+    };
+
     use super::*;
 
     /// Judges two events of each of some streams within a bound, pass by pass; gives the passes and
@@ -475,6 +508,44 @@ mod tests {
             assert_eq!(found, ["it is version 3 of its stream, where 2 comes next"]);
         }
         assert_eq!(judged(2_000, None, usize::MAX).0, 1);
+    }
+
+    /// An attempt at device 7 alone.
+    fn attempt(attempt: u32, outcome: Outcome) -> ChunkDelivered {
+        let kind = Kind { outcome, reason: None, vendor: Some(Vendor::Jpush) };
+        ChunkDelivered {
+            started: 1,
+            attempt,
+            first: 7,
+            last: 7,
+            counts: vec![Count { kind, devices: 1 }],
+            devices: Packed::growing([7]),
+            outcomes: Packed::runs([0]),
+            words: Vec::new(),
+        }
+    }
+
+    /// Whether a chunk's device may have been gone after it had what a vendor was to be asked for.
+    fn ends_after_received(outcomes: &[Outcome]) -> Vec<bool> {
+        let mut chunk = Chunk::of(1, vec![7]);
+        for (outcome, number) in outcomes.iter().zip(1..) {
+            assert_eq!(chunk.attempted(&attempt(number, *outcome)), Ok(()));
+        }
+        let ended = Progress::Ended(Ending::Unregistered);
+        let steps = [Progress::Received, ended, ended].map(|what| Step::of_server(7, what));
+        let steps = steps.map(|step| DeliveriesAdvanced { accepted: 1, steps: vec![step] });
+        steps.iter().map(|step| chunk.advance(step).is_ok()).collect()
+    }
+
+    #[test]
+    fn what_an_earlier_version_ended_after_the_device_had_it_is_right_and_only_that() {
+        let (again, right) = (Outcome::Retrying, [true, true, false]);
+        assert_eq!(ends_after_received(&[again]), right);
+        assert_eq!(ends_after_received(&[again, again]), right);
+        let wrong = [true, false, false];
+        assert_eq!(ends_after_received(&[Outcome::Sent]), wrong);
+        assert_eq!(ends_after_received(&[again, Outcome::Sent]), wrong);
+        assert_eq!(ends_after_received(&[Outcome::Either]), wrong);
     }
 
     #[test]

@@ -24,10 +24,12 @@ use super::{
     frames::{MessageFrame, TaskFrame},
     unanswered::{Left, Unanswered},
 };
-use crate::{feed::follow::Follower, ledger::Ledger, metrics::Metrics};
+use crate::{clock::Clock, feed::follow::Follower, ledger::Ledger, metrics::Metrics};
 
 /// Items that wait for a connection before it has to read from the database.
 const QUEUE_ITEMS: usize = 256;
+/// Messages that are now or never and wait for a connection; what finds no room is dropped.
+const NOW_OR_NEVER: usize = 128;
 /// Tasks whose frames are remembered while their chunks come by.
 const TASKS: usize = 64;
 
@@ -44,6 +46,15 @@ pub(super) enum Item {
     Unanswered(Vec<Unanswered>),
 }
 
+/// A message that is kept nowhere, for a connection. It has a queue of its own, as it can't be read
+/// later, and is no reason for what is kept to wait.
+#[derive(Debug)]
+pub(super) struct NowOrNever {
+    pub(super) frame: Arc<MessageFrame>,
+    /// In µs.
+    pub(super) handed_at: i64,
+}
+
 /// A newer connection of the same device took over.
 pub(super) const CLOSE_REPLACED: (u16, &str) = (4001, "a newer connection took over");
 /// The device now has another user, or unregistered, or its app is gone.
@@ -56,6 +67,7 @@ struct Connection {
     app: String,
     account: Option<Uuid>,
     items: mpsc::Sender<Item>,
+    now_or_never: mpsc::Sender<NowOrNever>,
     missed: Arc<Missed>,
     closing: Closing,
 }
@@ -102,6 +114,7 @@ pub(super) struct Subscription {
     device: i64,
     pub(super) number: i64,
     pub(super) items: mpsc::Receiver<Item>,
+    pub(super) now_or_never: mpsc::Receiver<NowOrNever>,
     pub(super) missed: Arc<Missed>,
     /// What the device's last connection waited for.
     pub(super) left: Vec<Unanswered>,
@@ -149,16 +162,18 @@ pub struct Hub {
     numbers: AtomicI64,
     position: AtomicI64,
     metrics: Arc<Metrics>,
+    clock: Clock,
 }
 
 impl Hub {
     /// A hub that hands out what comes after a position.
     #[must_use]
-    pub fn new(position: i64, metrics: Arc<Metrics>) -> Arc<Hub> {
+    pub fn new(position: i64, metrics: Arc<Metrics>, clock: Clock) -> Arc<Hub> {
         let connections = Mutex::default();
         let position = AtomicI64::new(position);
         let (changed, numbers) = (Mutex::default(), AtomicI64::new(1));
-        Arc::new(Hub { connections, changed, left: Mutex::default(), numbers, position, metrics })
+        let left = Mutex::default();
+        Arc::new(Hub { connections, changed, left, numbers, position, metrics, clock })
     }
 
     fn connections(&self) -> MutexGuard<'_, HashMap<i64, Connection>> {
@@ -240,7 +255,8 @@ impl Hub {
     /// Adds a connection; an older one of the same device is closed.
     pub(super) fn subscribe(self: &Arc<Self>, app: &str, of: &Device, since: i64) -> Subscription {
         let (device, account, app) = (of.number, of.account, app.to_owned());
-        let (sender, items) = mpsc::channel(QUEUE_ITEMS);
+        let (items_to, items) = mpsc::channel(QUEUE_ITEMS);
+        let (now_or_never_to, now_or_never) = mpsc::channel(NOW_OR_NEVER);
         let number = self.numbers.fetch_add(1, Ordering::Relaxed);
         let missed = Arc::<Missed>::default();
         let closing = Closing::default();
@@ -250,7 +266,8 @@ impl Hub {
             since,
             app,
             account,
-            items: sender,
+            items: items_to,
+            now_or_never: now_or_never_to,
             missed: Arc::clone(&missed),
             closing,
         };
@@ -267,7 +284,18 @@ impl Hub {
         drop(connections);
         self.changed().insert(device);
         let hub = Arc::clone(self);
-        Subscription { hub, device, number, items, missed, left, from, closed, reason }
+        Subscription {
+            hub,
+            device,
+            number,
+            items,
+            now_or_never,
+            missed,
+            left,
+            from,
+            closed,
+            reason,
+        }
     }
 
     /// Follows the ledger until told to stop.
@@ -321,15 +349,21 @@ impl Hub {
     fn hand_out(&self, events: &[Recorded], last: i64, tasks: &Tasks) {
         let connections = self.connections();
         if !connections.is_empty() {
+            let now = self.clock.now();
             for recorded in events {
-                concern(&connections, recorded, tasks);
+                concern(&connections, recorded, tasks, now);
             }
         }
         self.position.store(last, Ordering::Release);
     }
 }
 
-fn concern(connections: &HashMap<i64, Connection>, recorded: &Recorded, tasks: &Tasks) {
+fn concern(
+    connections: &HashMap<i64, Connection>,
+    recorded: &Recorded,
+    tasks: &Tasks,
+    handed_at: i64,
+) {
     match &recorded.event {
         Event::MessageAccepted(push) => {
             if !push.strategy.online_first() {
@@ -339,8 +373,12 @@ fn concern(connections: &HashMap<i64, Connection>, recorded: &Recorded, tasks: &
             for target in &push.targets {
                 let Some(connection) = connections.get(&target.device) else { continue };
                 let frame = frame.get_or_insert_with(|| MessageFrame::of(recorded));
-                if let Some(frame) = frame {
-                    hand(connection, Item::Message(Arc::clone(frame)), recorded.position);
+                let Some(frame) = frame.clone() else { continue };
+                if frame.now_or_never {
+                    // Without room for it, the device counts as one that is not there.
+                    drop(connection.now_or_never.try_send(NowOrNever { frame, handed_at }));
+                } else {
+                    hand(connection, Item::Message(frame), recorded.position);
                 }
             }
         }
@@ -441,11 +479,8 @@ fn close(connection: &Connection, reason: (u16, &'static str)) {
 
 fn hand(connection: &Connection, item: Item, position: i64) {
     // Without room the connection reads what it missed from the database. Until it has begun to,
-    // later items stay out too: they would overtake what it missed. What is now or never may, as it
-    // could not be read there.
-    let now_or_never = matches!(&item, Item::Message(frame) if frame.now_or_never);
-    let waits = connection.missed.any() && !now_or_never;
-    if waits || connection.items.try_send(item).is_err() {
+    // later items stay out too: they would overtake what it missed.
+    if connection.missed.any() || connection.items.try_send(item).is_err() {
         connection.missed.note(position);
     }
 }

@@ -26,7 +26,7 @@ use uuid::Uuid;
 use super::{
     MAX_FRAME_BYTES,
     frames::{Incoming, MessageFrame, Outgoing, TaskFrame},
-    hub::{CLOSE_CHANGED, CLOSE_REPLACED, Item, Subscription},
+    hub::{CLOSE_CHANGED, CLOSE_REPLACED, Item, NowOrNever, Subscription},
     unanswered::{Turn, Waiting},
     uplink::Uplink,
 };
@@ -99,6 +99,7 @@ pub(super) async fn run(
         cursor: 0,
         read_to: subscription.from,
         backlog: true,
+        kept_is_next: false,
         in_flight: HashMap::new(),
         in_flight_bytes: 0,
         tasks: HashMap::new(),
@@ -169,6 +170,8 @@ struct Session {
     read_to: i64,
     /// Whether there may be kept messages to read.
     backlog: bool,
+    /// Whether what is kept has its turn before what is now or never.
+    kept_is_next: bool,
     in_flight: HashMap<(MessageId, Option<RecallOp>), usize>,
     in_flight_bytes: usize,
     /// Tasks that were sent on this connection, each with the device's chunk.
@@ -194,6 +197,7 @@ impl Session {
             let open = self.window_open();
             let stalled = self.full_since + STALL_MICROS;
             let answer_by = self.waiting.next_at();
+            let kept_waits = self.backlog || !from_hub.items.is_empty();
             let step = tokio::select! {
                 biased;
                 () = stop.cancelled() => Err(GOING_AWAY.into()),
@@ -210,6 +214,8 @@ impl Session {
                 () = clock.sleep_until(answer_by.unwrap_or(i64::MAX)), if answer_by.is_some() => {
                     self.unanswered().await
                 }
+                Some(now) = from_hub.now_or_never.recv(),
+                    if open && !(self.kept_is_next && kept_waits) => self.send_now(now).await,
                 () = std::future::ready(()), if open && self.backlog => self.send_kept().await,
                 Some(item) = from_hub.items.recv(), if open && !self.backlog => {
                     self.handed(item).await
@@ -312,6 +318,7 @@ impl Session {
 
     /// Sends the next page of what is kept, as far as the window allows.
     async fn send_kept(&mut self) -> Result<(), End> {
+        self.kept_is_next = false;
         self.wait_for_views().await?;
         let mut views = self.server.ledger.database().views.checkout().await?;
         let device = self.device.number;
@@ -390,6 +397,7 @@ impl Session {
     }
 
     async fn handed(&mut self, item: Item) -> Result<(), End> {
+        self.kept_is_next = false;
         match item {
             Item::Message(frame) => self.send_message(&frame, frame.position).await,
             Item::Control(id, op) => self.send_control(id, op).await,
@@ -398,6 +406,17 @@ impl Session {
                 Ok(())
             }
         }
+    }
+
+    /// Sends what is now or never, unless it waited for as long as a device may take to answer: then it
+    /// may be recorded that the device was not there.
+    async fn send_now(&mut self, now: NowOrNever) -> Result<(), End> {
+        self.kept_is_next = true;
+        let wait = i64::from(self.app.config.delivery.ack_wait_ms) * 1_000;
+        if self.server.clock.now() - now.handed_at >= wait {
+            return Ok(());
+        }
+        self.send_message(&now.frame, now.frame.position).await
     }
 
     /// Sends a message that the device could have since a position, unless it had its turn.

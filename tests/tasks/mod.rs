@@ -4,6 +4,7 @@
 mod half;
 mod kept;
 mod sent;
+mod slow;
 
 use std::collections::BTreeSet;
 

@@ -11,11 +11,12 @@ use domain::{
     task::TaskAudience,
     vendor::{FIRST_PAUSE_MICROS, FIRST_QUICK_PAUSE_MICROS},
 };
-use sim::fakes::Fault;
+use serde_json::json;
+use sim::fakes::{Fault, Jpush, JpushFake, Options};
 
 use super::{DAY, Post, token};
 use crate::{
-    harness::until,
+    harness::{merge, ok, registration, until},
     tasks::{chunks, create, task},
 };
 
@@ -136,4 +137,44 @@ async fn a_vendor_that_asks_for_a_pause_is_left_alone_with_everything() {
         attempts(&post, task, 2).await;
         post.world.stop().await;
     }
+}
+
+/// Adds the credentials of another package at the same vendor, with a client `d` of it.
+async fn other_package(post: &Post) -> JpushFake {
+    let other = JpushFake::start(Jpush::default(), Options::default()).await.unwrap();
+    let own = other.credentials();
+    let vendors = json!({ "vendors": [{ "name": "jpush-cert" }, {
+        "name": "other", "appPackages": ["com.acme.other"],
+        "credentials": {
+            "vendor": "jpush", "baseUrl": other.url(),
+            "appKey": own.app_key, "masterSecret": own.master_secret,
+        },
+    }] });
+    let changed = post.world.admin.patch("/admin/v1/apps/demo", Some(&vendors)).await.unwrap();
+    assert_eq!(changed.0, 200, "{}", changed.1);
+    let mut body = registration("d");
+    merge(&mut body, json!({ "appPackage": "com.acme.other" }));
+    ok(&post.world.terminal("d"), "/ums/v2/register", &body).await;
+    let id = push(post, "d").await;
+    post.until(id, "d", sent).await;
+    other
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pause_for_one_package_holds_up_none_of_another_at_the_same_vendor() {
+    let post = post().await;
+    let other = other_package(&post).await;
+    post.jpush.plan([Fault::Status { status: 503, retry_after_seconds: Some(30) }]);
+    other.plan([FAILING]);
+    let task = begun(&post).await;
+    attempts(&post, task, 1).await;
+    let accepted = || (post.jpush.accepted(&token("a")), other.accepted(&token("d")));
+    assert_eq!(accepted(), (1, 1));
+    post.world.clock.advance(at_most(FIRST_QUICK_PAUSE_MICROS));
+    attempts(&post, task, 2).await;
+    assert_eq!(accepted(), (1, 2));
+    post.world.clock.advance(Duration::from_secs(45));
+    attempts(&post, task, 3).await;
+    assert_eq!(accepted(), (2, 2));
+    post.world.stop().await;
 }

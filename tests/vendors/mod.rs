@@ -119,7 +119,7 @@ impl Post {
         until("the device never counted as connected", async || hub.connected(number)).await;
     }
 
-    async fn delivery(&self, id: MessageId, client: &str) -> Delivery {
+    pub(crate) async fn delivery(&self, id: MessageId, client: &str) -> Delivery {
         let ledger = &self.world.running.server.ledger;
         let Fact::Message(Some(message)) = ledger.fact(Key::Message(id)).await.unwrap() else {
             panic!("no message")

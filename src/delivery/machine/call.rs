@@ -6,7 +6,7 @@ use std::{
     sync::Arc,
 };
 
-use domain::{device::Binding, vendor::Vendor};
+use domain::device::Binding;
 use projections::Fault;
 
 use super::{
@@ -24,7 +24,7 @@ pub(super) type Batch = Vec<(Candidate, Binding)>;
 
 /// One call, and what it came to.
 pub(super) struct Called {
-    pub(super) vendor: Vendor,
+    pub(super) lane: Arc<VendorLane>,
     pub(super) batch: Batch,
     pub(super) said: Vec<Once>,
     /// The batch's idempotency key by its hash, if it is to be sent again as it was.
@@ -64,7 +64,7 @@ pub(super) async fn call(
     drop(place);
     let again = said.iter().all(|said| !matches!(said, Once::Said(_)));
     let key = key.filter(|_| again).map(|key| (hash_of(&batch), key));
-    Called { vendor: lane.config.vendor, batch, said, key }
+    Called { lane, batch, said, key }
 }
 
 /// The hash of a batch's tokens.

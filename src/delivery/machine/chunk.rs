@@ -6,7 +6,6 @@ use std::{
     collections::{BTreeMap, HashMap},
     pin::pin,
     sync::Arc,
-    time::Duration,
 };
 
 use domain::{
@@ -29,20 +28,21 @@ use projections::{
     Fault,
     registry::audience::{TargetRow, targets_at},
 };
-use tokio::sync::OwnedSemaphorePermit;
 
 use super::{
     burial,
     call::{Batch, Called, Candidate, call, hash_of},
+    chunk_turn::{ChunkTurn, SLOW},
     lane::{Once, Said, VendorLane},
     left::{Again, Left},
     task::Job,
 };
 
-/// After this, devices do not wait for what a vendor says of others of their chunk.
-const SLOW: Duration = Duration::from_secs(1);
 /// Dead tokens of a chunk that are buried at once.
 const BURIALS: usize = 64;
+
+/// In place of a lane's name: devices are taken up too whose vendor the app has no more.
+const NO_LANE: &str = "";
 
 /// Where a chunk begins.
 pub(super) enum Begin {
@@ -57,40 +57,40 @@ pub(super) async fn deliver(
     job: Arc<Job>,
     number: i64,
     begin: Begin,
-    mut permit: Option<OwnedSemaphorePermit>,
+    mut turn: ChunkTurn,
 ) -> Result<(), Fault> {
     let mut left = match begin {
         Begin::Devices(targets) => {
             let mut work = Work::new(&job, number, 1);
             let vendor = work.first(targets).await?;
-            job.begin(work, vendor).await?
+            job.begin(work, vendor, &mut turn).await?
         }
         Begin::Recorded(chunk) => job.left_of(&chunk),
     };
     while let Some(at) = left.next() {
-        permit = None;
+        drop(turn);
         tokio::select! {
             () = job.cancelled.cancelled() => return Ok(()),
             () = job.server.clock.sleep_until(at) => {}
         }
-        permit = permit.or(job.turn().await);
+        turn = job.turn().await;
         let Some(chunk) = job.recorded(number).await? else { return Ok(()) };
         // Nothing may have been recorded of the last one.
         let attempt = chunk.attempt + 1;
         let now = job.server.clock.now();
         let mut work = Work::new(&job, number, attempt);
         work.keys = std::mem::take(&mut left.keys);
-        work.asked = left.again.iter().map(|(vendor, again)| (*vendor, again.asked)).collect();
+        work.asked = left.again.iter().map(|(lane, again)| (lane.clone(), again.asked)).collect();
         let due = left.again.values().any(|again| again.at <= now);
         left.again.retain(|_, again| again.at > now);
         work.left.again = std::mem::take(&mut left.again);
         let silent = left.silent_at.filter(|at| *at <= now);
         let silent = silent.map(|_| std::mem::take(&mut left.silent));
         if due {
-            work.again(&chunk).await?;
+            turn.during(&job, work.again(&chunk)).await?;
         }
         match silent {
-            Some(silent) => work.silent(&chunk, silent).await?,
+            Some(silent) => turn.during(&job, work.silent(&chunk, silent)).await?,
             None => {
                 work.left.silent_at = left.silent_at;
                 work.left.silent = left.silent;
@@ -98,7 +98,6 @@ pub(super) async fn deliver(
         }
         left = job.settle(work).await?;
     }
-    drop(permit);
     Ok(())
 }
 
@@ -115,10 +114,10 @@ impl Job {
     fn left_of(&self, chunk: &Chunk) -> Left {
         let now = self.server.clock.now();
         // How often which was asked is not recorded.
-        let again = |vendor| (vendor, Again { at: now, asked: chunk.attempt });
+        let again = |lane: &str| (lane.to_owned(), Again { at: now, asked: chunk.attempt });
+        let lanes = self.entry.vendors.iter().map(|(config, _)| config.name.as_str());
         let retrying = !chunk.retrying().is_empty();
-        let again =
-            if retrying { Vendor::ALL.into_iter().map(again).collect() } else { BTreeMap::new() };
+        let again = lanes.chain([NO_LANE]).filter(|_| retrying).map(again).collect();
         let silent = if self.waits() { silent(chunk) } else { Vec::new() };
         let silent_at = (!silent.is_empty()).then(|| now + self.wait());
         Left { again, silent_at, silent, keys: HashMap::new() }
@@ -133,27 +132,36 @@ impl Job {
         i64::from(self.entry.config.delivery.ack_wait_ms) * 1_000
     }
 
-    /// Asks vendors in the first attempt, and records what it came to. Where the strategy keeps it
-    /// for devices as well, they do not wait for a vendor that takes its time: then what the vendor
-    /// is asked for is another attempt.
-    async fn begin(&self, mut work: Work<'_>, vendor: Vec<Candidate>) -> Result<Left, Fault> {
+    /// Asks vendors in the first attempt, and records what it came to. Devices that have it, or find
+    /// it, on our own channel do not wait for a vendor that takes its time: then what the vendor is
+    /// asked for is another attempt.
+    async fn begin(
+        &self,
+        mut work: Work<'_>,
+        vendor: Vec<Candidate>,
+        turn: &mut ChunkTurn,
+    ) -> Result<Left, Fault> {
         let first = |candidate: &Candidate| {
             candidate.ways.first().map(|(lane, _)| (candidate.number, lane.config.vendor))
         };
         let asked_for: Vec<(i64, Vendor)> = vendor.iter().filter_map(first).collect();
         let mut asked = Work::new(self, work.chunk, work.attempt);
-        let slow = {
+        let ahead = {
             let mut asking = pin!(asked.ask(vendor));
             tokio::select! {
                 asked = &mut asking => asked.map(|()| false)?,
-                () = self.server.clock.sleep(SLOW), if self.strategy.kept_at_once() => {
-                    asked_for.into_iter().for_each(|(device, vendor)| work.put_off(device, vendor));
-                    self.record(&mut work).await?;
-                    asking.await.map(|()| true)?
+                () = self.server.clock.sleep(SLOW) => {
+                    let ahead = self.strategy.kept_at_once() || work.has_online();
+                    if ahead {
+                        asked_for.into_iter().for_each(|(device, vendor)| work.put_off(device, vendor));
+                        self.record(&mut work).await?;
+                    }
+                    turn.give_back(self);
+                    turn.during(self, asking).await.map(|()| ahead)?
                 }
             }
         };
-        if slow {
+        if ahead {
             work.attempt += 1;
         }
         work.join(asked);
@@ -199,8 +207,8 @@ struct Work<'a> {
     dead: Vec<(i64, Binding, Said)>,
     /// Idempotency keys of batches, by their tokens.
     keys: HashMap<u64, String>,
-    /// How often vendors were asked for the chunk before.
-    asked: BTreeMap<Vendor, u32>,
+    /// How often the vendors of lanes were asked for the chunk before.
+    asked: BTreeMap<String, u32>,
     /// Devices that are known to wait for a vendor, and for which, if that is known.
     waiting: BTreeMap<i64, Option<Vendor>>,
     left: Left,
@@ -219,6 +227,11 @@ impl<'a> Work<'a> {
 
     fn online(&mut self, device: i64, reason: Option<Ending>) {
         self.done(device, Kind { outcome: Outcome::Online, reason, vendor: None }, None);
+    }
+
+    /// Whether any device has it, or finds it, on our own channel.
+    fn has_online(&self) -> bool {
+        self.done.values().any(|delivered| delivered.kind.online())
     }
 
     /// The first attempt: a way for each device, as the strategy says. Gives those that a vendor is
@@ -269,7 +282,7 @@ impl<'a> Work<'a> {
         self.done.extend(other.done);
         self.dead.extend(other.dead);
         self.left.keys.extend(other.left.keys);
-        other.left.again.into_iter().for_each(|(vendor, again)| self.left.put_off(vendor, again));
+        other.left.again.into_iter().for_each(|(lane, again)| self.left.put_off(lane, again));
     }
 
     /// Another attempt at what vendors put off that may be asked by now, beginning with those.
@@ -287,8 +300,11 @@ impl<'a> Work<'a> {
             {
                 candidate.ways.drain(..at);
             }
+            // Which lane of its vendor put it off is not recorded: it waits for all that it has.
             let first = candidate.ways.first().map(|(lane, _)| lane.config.vendor);
-            first.is_none_or(|first| !self.left.again.contains_key(&first))
+            let own = candidate.ways.iter().filter(|(lane, _)| Some(lane.config.vendor) == first);
+            let put_off = |name| self.left.again.contains_key(name);
+            !own.map(|(lane, _)| &lane.config.name).any(put_off)
         });
         let (bound, unbound) = candidates.into_iter().partition(|c| !c.ways.is_empty());
         let unbound: Vec<Candidate> = unbound;
@@ -387,7 +403,7 @@ impl<'a> Work<'a> {
             for (lane, bound) in by_lane.into_values() {
                 // No more than the vendor is sent at once are made, and the others as those end.
                 let (job, at_once) = (self.job, lane.calls());
-                let number = (self.chunk, self.asked(lane.config.vendor) + 1);
+                let number = (self.chunk, self.asked(&lane) + 1);
                 let batches = self.batches(bound, lane.batch());
                 let call = move |(batch, key)| call(job, number, Arc::clone(&lane), batch, key);
                 calls.push(stream::iter(batches).map(call).buffer_unordered(at_once).boxed());
@@ -417,9 +433,9 @@ impl<'a> Work<'a> {
         std::iter::from_fn(next).map(keyed).collect()
     }
 
-    /// How often a vendor was asked for the chunk before.
-    fn asked(&self, vendor: Vendor) -> u32 {
-        self.asked.get(&vendor).copied().unwrap_or(0)
+    /// How often the vendor of a lane was asked for the chunk before.
+    fn asked(&self, lane: &VendorLane) -> u32 {
+        self.asked.get(&lane.config.name).copied().unwrap_or(0)
     }
 
     /// Whether it is recorded that a device waits for that vendor.
@@ -429,21 +445,23 @@ impl<'a> Work<'a> {
 
     /// Takes in what a call came to; gives the devices that have another way left.
     fn called(&mut self, called: Called) -> Vec<Candidate> {
-        let Called { vendor, batch, said, key } = called;
-        let (now, asked) = (self.job.server.clock.now(), self.asked(vendor));
+        let Called { lane, batch, said, key } = called;
+        let (now, asked) = (self.job.server.clock.now(), self.asked(&lane));
+        let vendor = lane.config.vendor;
+        let name = || lane.config.name.clone();
         let mut next = Vec::new();
         for ((candidate, binding), said) in batch.into_iter().zip(said) {
             let number = candidate.number;
             let said = match said {
                 Once::Unasked(pause) => {
-                    self.left.put_off(vendor, Again { at: now + pause, asked });
+                    self.left.put_off(name(), Again { at: now + pause, asked });
                     if !self.knows(number, vendor) {
                         self.put_off(number, vendor);
                     }
                     continue;
                 }
                 Once::Again(pause) => {
-                    self.left.put_off(vendor, Again { at: now + pause, asked: asked + 1 });
+                    self.left.put_off(name(), Again { at: now + pause, asked: asked + 1 });
                     self.put_off(number, vendor);
                     continue;
                 }

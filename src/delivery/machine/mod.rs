@@ -9,6 +9,7 @@
 mod burial;
 mod call;
 mod chunk;
+mod chunk_turn;
 mod lane;
 mod left;
 mod message;
@@ -54,6 +55,9 @@ pub const NAME: &str = "vendors";
 const MESSAGES: usize = 32_768;
 /// Messages that wait at once until no more answers are to be hoped for, beside those worked on.
 const UNANSWERED: usize = 16_384;
+/// Chunks of all tasks that wait for the answer of a slow vendor without a turn, half of them of one
+/// app. Each has what the vendor is asked for in memory.
+const SLOW_CHUNKS: usize = 128;
 /// Messages whose way is chosen at once.
 const CHOOSING: usize = 64;
 /// Time between two looks for messages that found no room.
@@ -128,6 +132,8 @@ struct Machine {
     room: Arc<Room>,
     /// Places of what was sent now or never and waits for its answers.
     unanswered: Semaphore,
+    /// Places of chunks whose vendor is slow.
+    slow: Arc<Room>,
     choosing: Semaphore,
     sender: OnceCell<Sender>,
     /// Messages under way here.
@@ -151,6 +157,7 @@ impl Default for Machine {
             lanes: Mutex::default(),
             room: Room::of(MESSAGES),
             unanswered: Semaphore::new(UNANSWERED),
+            slow: Room::of(SLOW_CHUNKS),
             choosing: Semaphore::new(CHOOSING),
             sender: OnceCell::new(),
             busy: Mutex::default(),

@@ -25,17 +25,15 @@ use projections::{
         audience::{TargetRow, Users, named_targets, targets_after, targets_at, users_of_app},
     },
 };
-use tokio::{
-    sync::{OwnedSemaphorePermit, Semaphore},
-    task::JoinSet,
-};
+use tokio::{sync::Semaphore, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use super::{
     Machine,
     chunk::{self, Begin},
+    chunk_turn::ChunkTurn,
     lane::VendorLane,
-    room::Room,
+    room::{Place, Room},
     shown,
     wording::Wording,
 };
@@ -47,7 +45,8 @@ use crate::{
     ledger::{Context, Lane, Refused},
 };
 
-/// Chunks of one task that are sent at once; those that wait for a vendor are not counted.
+/// Chunks of one task that are sent at once; those that wait for a vendor, or for a slow one's
+/// answer, are not counted.
 const CHUNKS: usize = 8;
 /// Tasks that are worked on at once, half of them of one app. One that waits for its vendor needs
 /// little.
@@ -215,9 +214,14 @@ impl Job {
     }
 
     /// Waits for a turn to send.
-    pub(super) async fn turn(&self) -> Option<OwnedSemaphorePermit> {
+    pub(super) async fn turn(&self) -> ChunkTurn {
         // The semaphore is never closed.
-        Arc::clone(&self.turns).acquire_owned().await.ok()
+        ChunkTurn::of(Arc::clone(&self.turns).acquire_owned().await.ok())
+    }
+
+    /// A place among the chunks whose vendor is slow, unless the app has its share of them.
+    pub(super) fn slow_place(&self) -> Option<Place> {
+        self.machine.slow.enter(self.entry.id())
     }
 
     /// Has a command decided and recorded, again and again while the ledger fails.
@@ -237,11 +241,10 @@ impl Job {
             while let Some(ended) = chunks.try_join_next() {
                 ended.map_err(|error| Fault::stored("chunk", error))??;
             }
-            let permit = tokio::select! {
-                () = self.cancelled.cancelled() => None,
-                permit = self.turn() => permit,
+            let turn = tokio::select! {
+                () = self.cancelled.cancelled() => break,
+                turn = self.turn() => turn,
             };
-            let Some(permit) = permit else { break };
             let number = walk.number;
             let begin = match walk.next(&self).await? {
                 None => break,
@@ -252,7 +255,7 @@ impl Job {
                 Begin::Devices(targets) => targets.len() as u64,
                 Begin::Recorded(chunk) => chunk.states.len() as u64,
             };
-            chunks.spawn(chunk::deliver(Arc::clone(&self), number, begin, Some(permit)));
+            chunks.spawn(chunk::deliver(Arc::clone(&self), number, begin, turn));
         }
         // Counting users takes a look at every device, so it goes along with the sending.
         let users = walk.users(&self).await;
