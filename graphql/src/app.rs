@@ -57,6 +57,7 @@ impl App {
     }
 }
 
+/// A tenant. Whatever is below it is its own.
 #[Object]
 impl App {
     /// The id that the operator chose.

@@ -145,6 +145,7 @@ fn everywhere<'a>(ctx: &Context<'a>) -> Result<&'a Arc<dyn Proofs>> {
     }
 }
 
+/// What is sealed, and proofs of it.
 #[Object]
 impl Audit {
     /// The last signed checkpoint, a C2SP tlog-checkpoint; null while nothing is sealed.
@@ -156,7 +157,8 @@ impl Audit {
     async fn inclusion(
         &self,
         ctx: &Context<'_>,
-        position: i64,
+        #[graphql(desc = "Position of the event, from 1.")] position: i64,
+        #[graphql(desc = "Events of the tree; those of the last one signed if absent.")]
         size: Option<i64>,
     ) -> Result<InclusionProof> {
         Ok(proofs(ctx)?.inclusion(position, size).await.hidden()??)
@@ -167,7 +169,8 @@ impl Audit {
     async fn consistency(
         &self,
         ctx: &Context<'_>,
-        from: i64,
+        #[graphql(desc = "Events of the earlier tree.")] from: i64,
+        #[graphql(desc = "Events of the later tree; those of the last one signed if absent.")]
         to: Option<i64>,
     ) -> Result<ConsistencyProof> {
         Ok(proofs(ctx)?.consistency(from, to).await.hidden()??)

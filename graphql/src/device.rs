@@ -85,6 +85,7 @@ impl Binding {
     }
 }
 
+/// A device as one app registered it.
 #[Object]
 impl Device {
     /// Position of its first event: unique, and an auditor can look it up.

@@ -139,6 +139,7 @@ fn builder() -> async_graphql::SchemaBuilder<Query, EmptyMutation, Subscription>
 /// Where every query begins.
 pub struct Query;
 
+/// Where every query begins.
 #[Object]
 impl Query {
     /// Ledger position that the views include: whatever was recorded up to it is in every answer.
@@ -169,7 +170,7 @@ impl Query {
     async fn access_log(
         &self,
         ctx: &Context<'_>,
-        filter: Option<access::AccessFilter>,
+        #[graphql(desc = "Which rows; all if absent.")] filter: Option<access::AccessFilter>,
         #[graphql(default = 50, desc = "Rows of the page, at most 200.")] first: i64,
         #[graphql(desc = "Cursor after which the page begins.")] after: Option<String>,
     ) -> Result<list::Page<access::Access>> {

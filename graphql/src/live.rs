@@ -72,6 +72,7 @@ pub struct Subscription;
 
 type Told<T> = BoxStream<'static, Result<T>>;
 
+/// What can be followed, over a WebSocket.
 #[Subscribed]
 impl Subscription {
     /// How far a task is: now, and whenever it goes on. Ends once the task has ended.

@@ -155,6 +155,7 @@ async fn story(
     Ok(timeline(&events[..known], device))
 }
 
+/// A push to devices that it names, with its deliveries.
 #[Object]
 impl Message {
     /// The id that the caller got.

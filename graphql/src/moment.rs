@@ -19,6 +19,7 @@ pub(crate) enum Moment {
     Time(DateTime<Utc>),
 }
 
+/// A ledger position (a number from 0 on), or a time (RFC 3339): as of the last event by then.
 #[Scalar]
 impl ScalarType for Moment {
     fn parse(value: Value) -> InputValueResult<Self> {

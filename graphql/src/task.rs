@@ -94,6 +94,7 @@ impl TaskProgress {
     }
 }
 
+/// A push to a label, to a list or to everyone.
 #[Object]
 impl Task {
     /// The id that the caller got.

@@ -15,6 +15,7 @@ use crate::{
 /// A user of an app, with an address for each protocol.
 pub(crate) struct User(pub(crate) AccountRow);
 
+/// A user of one app, by any of its protocols.
 #[Object]
 impl User {
     /// Its account: opaque, and the name of its stream in the ledger after `account/`.
@@ -70,6 +71,7 @@ impl User {
 /// A group of users that can be pushed to.
 pub(crate) struct Label(pub(crate) domain::label::Label);
 
+/// A label of one app, to which tasks can be pushed.
 #[Object]
 impl Label {
     /// Name of its stream in the ledger after `label/`.

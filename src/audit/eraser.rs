@@ -246,15 +246,13 @@ async fn mentioning(
     erased: &Erased,
     unreadable: &[(i64, String)],
 ) -> Result<Vec<i64>, Fault> {
-    let mut found = Vec::new();
-    for (position, _) in unreadable {
-        let stored = ledger.read_stored(position - 1, 1).await?.pop();
-        let stored = stored.filter(|stored| stored.position == *position);
-        if stored.is_some_and(|stored| erased.mentioned(&stored.stream, &stored.body)) {
-            found.push(*position);
-        }
+    if unreadable.is_empty() {
+        return Ok(Vec::new());
     }
-    Ok(found)
+    let positions: Vec<i64> = unreadable.iter().map(|(position, _)| *position).collect();
+    let mut bodies = ledger.read_bodies(&positions).await?;
+    bodies.retain(|(_, stream, body)| erased.mentioned(stream, body));
+    Ok(bodies.into_iter().map(|(position, ..)| position).collect())
 }
 
 /// Blanks the private half of the events at some positions, keeping its hash; gives how many were

@@ -394,6 +394,19 @@ impl Ledger {
         stored::read(&mut checkout.conn(), after, limit).await
     }
 
+    /// Position, stream and body of the events at some positions as they lie there, in order,
+    /// without those that are away.
+    ///
+    /// # Errors
+    /// [`Fault`] when the database fails.
+    pub async fn read_bodies(
+        &self,
+        positions: &[i64],
+    ) -> Result<Vec<(i64, String, String)>, Fault> {
+        let mut checkout = self.inner.database.ledger_read.checkout().await?;
+        stored::bodies(&mut checkout.conn(), positions).await
+    }
+
     /// The last position that this node knows of.
     #[must_use]
     pub fn head(&self) -> i64 {

@@ -6,7 +6,7 @@ use std::{collections::HashMap, sync::LazyLock};
 use domain::{Event, Recorded, stream::NotAStream};
 use projections::{
     Fault,
-    db::{Conn, Insert, Sql, Value},
+    db::{self, Conn, Insert, Sql, Value},
     on,
 };
 use serde::{Deserialize, Serialize};
@@ -79,6 +79,22 @@ pub(crate) async fn read(
     let last = rows.last().map_or(after, |row| row.0);
     let mut erased = erased(conn, after, last).await?;
     Ok(rows.into_iter().map(|row| stored(row, &mut erased)).collect())
+}
+
+/// Position, stream and body of the events at some positions, in order.
+pub(super) async fn bodies(
+    conn: &mut Conn<'_>,
+    positions: &[i64],
+) -> Result<Vec<(i64, String, String)>, Fault> {
+    const SQL: Sql = Sql {
+        sqlite: "SELECT position, stream, body FROM events \
+                 WHERE position IN (SELECT value FROM json_each($1)) ORDER BY position",
+        postgres: "SELECT position, stream, body FROM events WHERE position = ANY \
+                   (ARRAY(SELECT value::bigint FROM json_array_elements_text($1::json))) \
+                   ORDER BY position",
+    };
+    let (sql, positions) = (conn.text(SQL), db::list(positions)?);
+    Ok(on!(conn.again(), c => sqlx::query_as(sql).bind(positions).fetch_all(&mut *c).await?))
 }
 
 /// What is known of events that were erased, after a position and up to another.

@@ -176,6 +176,7 @@ struct ReasonCount {
 /// Deliveries counted.
 pub(crate) struct Counts(pub(crate) Tally);
 
+/// Deliveries counted: one message to one device each.
 #[Object]
 impl Counts {
     /// All deliveries: one message to one device each.
@@ -261,6 +262,7 @@ pub(crate) struct StatsRow {
     counts: Counts,
 }
 
+/// Deliveries of one bucket of time and one group.
 #[Object]
 impl StatsRow {
     /// Begin of the bucket; null of the whole range.
