@@ -187,10 +187,10 @@ async fn registrations_of_one_client_at_once_make_one_device_that_was_registered
         };
         for (as_of, status) in [(first, "REGISTERED"), (second, "UPDATED")] {
             let query = format!(
-                "{{ app(appId: \"demo\") {{ devices(asOf: {as_of}) {{ nodes {{ number status }} }} }} }}"
+                "{{ asOf(moment: {as_of}) {{ app(appId: \"demo\") {{ devices {{ nodes {{ number status }} }} }} }} }}"
             );
             let data = world.graphql(&query).await;
-            let listed = data["app"]["devices"]["nodes"].as_array().unwrap();
+            let listed = data["asOf"]["app"]["devices"]["nodes"].as_array().unwrap();
             assert!(listed.contains(&json!({ "number": first, "status": status })), "{data}");
         }
     }

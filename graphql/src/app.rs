@@ -19,7 +19,6 @@ use crate::{
     event::Event,
     list::{Asked, Cursor, Page, TimeRange, positions},
     message::Message,
-    moment::{self, Moment},
     statistics::{
         self, DeliveryStats, Funnel, FunnelOf, StatsBucket, StatsFilter, StatsKey, WhyNotSent,
     },
@@ -36,13 +35,6 @@ const MAX_SCAN: i64 = 5_000;
 /// A tenant.
 pub(crate) struct App(pub(crate) domain::app::App);
 
-/// As of when a list is told.
-#[derive(SimpleObject)]
-struct Told {
-    /// Ledger position as of which the list is told; null: now.
-    as_of: Option<i64>,
-}
-
 /// How far a page of events looked.
 #[derive(SimpleObject)]
 struct Looked {
@@ -52,8 +44,24 @@ struct Looked {
 }
 
 impl App {
-    fn id(&self) -> &str {
+    pub(crate) fn id(&self) -> &str {
         &self.0.config.app_id
+    }
+}
+
+/// Which devices of an app somebody wants.
+pub(crate) struct OnlyOf {
+    pub(crate) package: Option<String>,
+    pub(crate) status: Option<DeviceStatus>,
+}
+
+impl OnlyOf {
+    /// What to look for, as of a position if one is given; nothing where no device can be it.
+    pub(crate) fn wanted(&self, as_of: Option<i64>) -> Option<Wanted<'_>> {
+        let package = self.package.as_deref();
+        // A database takes no NUL, and no package ever held one.
+        let can_be = package.is_none_or(|package| !package.contains('\0'));
+        can_be.then(|| Wanted { as_of, package, status: self.status.map(Into::into) })
     }
 }
 
@@ -104,38 +112,28 @@ impl App {
         Ok(found.map(User))
     }
 
-    /// The device list, in order of number, as of a ledger position if one is given.
+    /// The device list, in order of number.
     #[graphql(complexity = "first.clamp(1, 200) as usize * child_complexity")]
-    #[expect(clippy::too_many_arguments, reason = "each is an argument of the field")]
     async fn devices(
         &self,
         ctx: &Context<'_>,
         #[graphql(default = 50, desc = "Devices of the page, at most 200.")] first: i64,
         #[graphql(desc = "Cursor after which the page begins.")] after: Option<String>,
-        #[graphql(desc = "Ledger position, or time; now if absent.")] as_of: Option<Moment>,
-        #[graphql(desc = "Devices of the user with that name, as they are now.")] user: Option<
-            String,
-        >,
+        #[graphql(desc = "Devices of the user with that name.")] user: Option<String>,
         #[graphql(desc = "Devices of that package.")] app_package: Option<String>,
         #[graphql(desc = "Devices whose registration stands there.")] status: Option<DeviceStatus>,
-    ) -> Result<Page<Device, Told>> {
+    ) -> Result<Page<Device>> {
         let asked = Asked::new(first, after.as_deref())?;
-        let sources = ctx.data::<Sources>()?;
-        let as_of = moment::position(sources, as_of).await?;
-        let mut checkout = sources.registry.checkout().await.hidden()?;
+        let only = OnlyOf { package: app_package, status };
+        let Some(wanted) = only.wanted(None) else { return Ok(Page::new(false, false)) };
+        let mut checkout = ctx.data::<Sources>()?.registry.checkout().await.hidden()?;
         let (conn, number) = (&mut checkout.conn(), asked.position(0));
-        let package = app_package.as_deref();
-        if [user.as_deref(), package].into_iter().flatten().any(|text| text.contains('\0')) {
-            return Ok(Connection::with_additional_fields(false, false, Told { as_of }));
-        }
-        let status = status.map(Into::into);
         let found = match user {
             None => {
-                let wanted = Wanted { as_of, package, status };
                 let limit = asked.rows();
                 registry::page_of_devices(conn, self.id(), wanted, number, limit).await.hidden()?
             }
-            Some(_) if as_of.is_some() => return Err("user and asOf exclude each other".into()),
+            Some(user) if user.contains('\0') => Vec::new(),
             Some(user) => {
                 let account = registry::named(conn, self.id(), &user).await.hidden()?;
                 let mut found = match account {
@@ -144,18 +142,13 @@ impl App {
                 };
                 found.retain(|device| {
                     device.number > number
-                        && package.is_none_or(|package| package == device.profile.app_package)
-                        && status.is_none_or(|status| status == device.status)
+                        && wanted.package.is_none_or(|own| own == device.profile.app_package)
+                        && wanted.status.is_none_or(|own| own == device.status)
                 });
                 found
             }
         };
-        let page: Page<Device> =
-            asked.page(found.into_iter().map(|device| (device.number, Device(device))));
-        let (before, more) = (page.has_previous_page, page.has_next_page);
-        let mut told = Connection::with_additional_fields(before, more, Told { as_of });
-        told.edges = page.edges;
-        Ok(told)
+        Ok(asked.page(found.into_iter().map(|device| (device.number, Device(device)))))
     }
 
     /// One device by its number.
@@ -225,15 +218,9 @@ impl App {
         &self,
         ctx: &Context<'_>,
         #[graphql(desc = "The id that the caller got.")] id: ID,
-        #[graphql(desc = "Ledger position, or time; now if absent.")] as_of: Option<Moment>,
     ) -> Result<Option<Message>> {
-        let sources = ctx.data::<Sources>()?;
-        let as_of = moment::position(sources, as_of).await?;
         let Ok(id) = id.parse::<MessageId>() else { return Ok(None) };
-        if let Some(position) = as_of {
-            return Message::at(sources, self.id(), id, position).await;
-        }
-        let mut checkout = sources.views.checkout().await.hidden()?;
+        let mut checkout = ctx.data::<Sources>()?.views.checkout().await.hidden()?;
         let row = message_status::find(&mut checkout.conn(), self.id(), id).await.hidden()?;
         Ok(row.map(Message::now))
     }
@@ -264,19 +251,11 @@ impl App {
         &self,
         ctx: &Context<'_>,
         #[graphql(desc = "The id that the caller got.")] id: ID,
-        #[graphql(desc = "Ledger position, or time; now if absent.")] as_of: Option<Moment>,
     ) -> Result<Option<Task>> {
-        let sources = ctx.data::<Sources>()?;
-        let as_of = moment::of_views(sources, as_of).await?;
         let Ok(id) = id.parse::<MessageId>() else { return Ok(None) };
-        let found = {
-            let mut checkout = sources.views.checkout().await.hidden()?;
-            task_statistics::find(&mut checkout.conn(), self.id(), id).await.hidden()?
-        };
-        match (found, as_of) {
-            (Some(found), Some(position)) => Task::at(sources, found.task, position).await,
-            (found, _) => Ok(found.map(|found| Task::now(found.task))),
-        }
+        let mut checkout = ctx.data::<Sources>()?.views.checkout().await.hidden()?;
+        let found = task_statistics::find(&mut checkout.conn(), self.id(), id).await.hidden()?;
+        Ok(found.map(|found| Task::now(found.task)))
     }
 
     /// Messages from devices and phones to the app, newest first.
@@ -396,20 +375,12 @@ impl App {
         #[graphql(desc = "IANA name of the zone of days and weeks; UTC if absent.")]
         time_zone: Option<String>,
         #[graphql(desc = "Position to wait for, for 5 seconds at most.")] at_least: Option<i64>,
-        #[graphql(desc = "Ledger position, or time; where the views are if absent.")] as_of: Option<
-            Moment,
-        >,
     ) -> Result<DeliveryStats> {
         let sources = ctx.data::<Sources>()?;
         wait_for(sources, at_least).await?;
         let (now, zone) = (sources.history.now(), time_zone.as_deref());
         let mut asked = statistics::asked(now, range, bucket, group_by, filter, zone)?;
-        asked.as_of = moment::of_views(sources, as_of).await?;
-        // Times are many rows: they are read only where somebody looks at them.
-        let (total, rows) = (ctx.look_ahead().field("total"), ctx.look_ahead().field("rows"));
-        let timed =
-            |field| total.field(field).exists() || rows.field("counts").field(field).exists();
-        asked.times = timed("latencies") || timed("percentile");
+        asked.times = statistics::times_are_looked_at(ctx);
         statistics::stats(sources, self.id(), &asked).await
     }
 
@@ -420,11 +391,10 @@ impl App {
         ctx: &Context<'_>,
         #[graphql(desc = "A task, a message, a label or a span of time.")] of: FunnelOf,
         #[graphql(desc = "Position to wait for, for 5 seconds at most.")] at_least: Option<i64>,
-        #[graphql(desc = "Ledger position, or time; where the views are if absent.")] as_of: Option<
-            Moment,
-        >,
     ) -> Result<Option<Funnel>> {
-        statistics::funnel(ctx, self.id(), of, (at_least, as_of)).await
+        let sources = ctx.data::<Sources>()?;
+        wait_for(sources, at_least).await?;
+        statistics::funnel(sources, self.id(), of, None).await
     }
 
     /// Why deliveries were not sent, by reason.
@@ -435,11 +405,10 @@ impl App {
         #[graphql(desc = "When they were accepted; at most 1,100 days.")] range: TimeRange,
         #[graphql(desc = "What is counted.")] filter: Option<StatsFilter>,
         #[graphql(desc = "Position to wait for, for 5 seconds at most.")] at_least: Option<i64>,
-        #[graphql(desc = "Ledger position, or time; where the views are if absent.")] as_of: Option<
-            Moment,
-        >,
     ) -> Result<WhyNotSent> {
-        statistics::why_not_sent(ctx, self.id(), (range, filter), (at_least, as_of)).await
+        let sources = ctx.data::<Sources>()?;
+        wait_for(sources, at_least).await?;
+        statistics::why_not_sent(sources, self.id(), (range, filter), None).await
     }
 }
 

@@ -4,6 +4,7 @@
 
 pub mod access;
 mod app;
+mod as_of;
 pub mod audit;
 mod callback;
 mod device;
@@ -31,8 +32,10 @@ use futures_util::{future::BoxFuture, stream::BoxStream};
 use projections::{Fault, db::Pool, live::LiveViews};
 
 use app::App;
+use as_of::AsOf;
 pub use live::{Seats, Subscription};
 use loaders::Batches;
+use moment::Moment;
 
 /// The schema.
 pub type Schema = GenericSchema<Query, EmptyMutation, Subscription>;
@@ -189,14 +192,30 @@ impl Query {
         #[graphql(desc = "The id that the operator chose.")] app_id: String,
         #[graphql(desc = "Position to wait for, for 5 seconds at most.")] at_least: Option<i64>,
     ) -> Result<Option<App>> {
-        let (sources, viewer) = (ctx.data::<Sources>()?, ctx.data::<Viewer>()?);
-        if !viewer.sees(&app_id) {
-            access::deny(ctx, "app");
-        }
-        let apps = visible(sources, viewer, at_least).await?;
-        let found = apps.into_iter().find(|app| app.config.app_id == app_id);
-        Ok(found.inspect(|_| access::into_app(ctx, &app_id)).map(App))
+        seen(ctx, &app_id, at_least).await
     }
+
+    /// Everything as it was at a moment.
+    async fn as_of(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "A ledger position, or a time: that of the last event by then.")]
+        moment: Moment,
+    ) -> Result<AsOf> {
+        let position = moment::position(ctx.data::<Sources>()?, moment).await?;
+        Ok(AsOf { position })
+    }
+}
+
+/// One app, if the caller may see it.
+async fn seen(ctx: &Context<'_>, app_id: &str, at_least: Option<i64>) -> Result<Option<App>> {
+    let (sources, viewer) = (ctx.data::<Sources>()?, ctx.data::<Viewer>()?);
+    if !viewer.sees(app_id) {
+        access::deny(ctx, "app");
+    }
+    let apps = visible(sources, viewer, at_least).await?;
+    let found = apps.into_iter().find(|app| app.config.app_id == app_id);
+    Ok(found.inspect(|_| access::into_app(ctx, app_id)).map(App))
 }
 
 /// Apps that a viewer may see, in order of id, once the views include a position.

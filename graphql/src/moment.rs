@@ -5,7 +5,7 @@ use async_graphql::{InputValueError, InputValueResult, Result, Scalar, ScalarTyp
 use chrono::{DateTime, Utc};
 use domain::Recorded;
 
-use crate::{Hidden as _, Sources, wait_for};
+use crate::{Hidden as _, Sources};
 
 /// Events of a stream that are read at once.
 const PAGE: i64 = 1_000;
@@ -45,31 +45,21 @@ impl ScalarType for Moment {
     }
 }
 
-/// The position of a moment, if one is asked for.
-pub(crate) async fn position(sources: &Sources, as_of: Option<Moment>) -> Result<Option<i64>> {
-    match as_of {
-        None => Ok(None),
-        Some(Moment::Position(position)) => {
-            match position <= sources.history.head().await.hidden()? {
-                true => Ok(Some(position)),
-                false => Err(format!("asOf: the ledger ends before position {position}").into()),
-            }
-        }
-        Some(Moment::Time(time)) => {
+/// The position of a moment.
+pub(crate) async fn position(sources: &Sources, moment: Moment) -> Result<i64> {
+    match moment {
+        Moment::Position(position) => match position <= sources.history.head().await.hidden()? {
+            true => Ok(position),
+            false => Err(format!("asOf: the ledger ends before position {position}").into()),
+        },
+        Moment::Time(time) => {
             let micros = time.timestamp_micros();
             if micros > sources.history.now() {
                 return Err("asOf: that time has not come yet".into());
             }
-            Ok(Some(sources.history.before(micros.saturating_add(1)).await.hidden()?))
+            sources.history.before(micros.saturating_add(1)).await.hidden()
         }
     }
-}
-
-/// The same, once the views include it.
-pub(crate) async fn of_views(sources: &Sources, as_of: Option<Moment>) -> Result<Option<i64>> {
-    let position = position(sources, as_of).await?;
-    wait_for(sources, position).await?;
-    Ok(position)
 }
 
 /// The events of a stream up to a position.

@@ -83,9 +83,6 @@ impl Types {
             ("first", ..) => "2".to_owned(),
             ("atLeast", ..) => return None,
             ("after", _, "String") => format!("\"{}\"", guess.after.as_ref()?),
-            ("asOf", ..) => guess.as_of?.to_string(),
-            // These two exclude each other.
-            ("user", _, "String") if guess.as_of.is_some() => return None,
             ("groupBy", ..) => "[TASK, LABEL, DEVICE_TYPE, APP_PACKAGE]".to_owned(),
             ("filter", _, "StatsFilter") => match guess.funnel.starts_with("task") {
                 true => format!("{{ tasks: [\"{}\"] }}", guess.id),
@@ -204,24 +201,29 @@ async fn no_field_tells_the_analyst_of_one_app_anything_of_another() {
     // Every field of an app, and every other way into the schema.
     let fields = |of: &str| types.0[of]["fields"].as_array().unwrap().clone();
     let others_than_apps =
-        |field: &Value| !["app", "apps"].contains(&field["name"].as_str().unwrap());
+        |field: &Value| !["app", "apps", "asOf"].contains(&field["name"].as_str().unwrap());
     let ask = async |guess: &Guess| {
-        let of_app = fields("App").into_iter().map(|field| (field, true));
-        let beside = fields("Query").into_iter().filter(others_than_apps);
+        let app = format!("app(appId: \"{}\")", guess.app);
+        let mut ways = vec![(fields("App"), format!("{{ {app} {{"), "} }")];
+        if let Some(position) = guess.as_of {
+            let then = format!("{{ asOf(moment: {position}) {{ {app} {{");
+            ways.push((fields("AppAsOf"), then, "} } }"));
+        }
+        let beside = fields("Query").into_iter().filter(others_than_apps).collect();
+        ways.push((beside, "{".to_owned(), "}"));
+        let all = ways.iter().flat_map(|(fields, begin, end)| {
+            fields.iter().map(move |field| (field, begin.as_str(), *end))
+        });
         let mut seen = String::new();
-        for (field, of_app) in of_app.chain(beside.map(|field| (field, false))) {
+        for (field, begin, end) in all {
             let (kind, name) = inner(&field["type"]);
-            let Some(arguments) = types.arguments(&field, guess) else { continue };
+            let Some(arguments) = types.arguments(field, guess) else { continue };
             let below = match kind {
                 "SCALAR" | "ENUM" => String::new(),
                 _ => format!("{{{} }}", types.selection(name, 3, guess)),
             };
             let field = field["name"].as_str().unwrap();
-            let asked = format!("{field}{arguments} {below}");
-            let query = match of_app {
-                true => format!("{{ app(appId: \"{}\") {{ {asked} }} }}", guess.app),
-                false => format!("{{ {asked} }}"),
-            };
+            let query = format!("{begin} {field}{arguments} {below} {end}");
             let told = answer(&world, &auditor, &query).await;
             if let Some(error) = told["errors"][0]["message"].as_str() {
                 assert!(

@@ -288,10 +288,10 @@ async fn every_protocol_says_in_its_words_that_a_message_is_away() {
     let from = chrono::DateTime::from_timestamp_micros(world.clock.now()).unwrap();
     let from = (from - chrono::Duration::days(1)).to_rfc3339();
     let query = format!(
-        "{{ app(appId: \"demo\") {{ devices(asOf: 12) {{ nodes {{ number }} }} \
-         deliveryStats(range: {{ from: \"{from}\" }}, asOf: 12) {{ position }} }} }}"
+        "{{ asOf(moment: 12) {{ app(appId: \"demo\") {{ devices {{ nodes {{ number }} }} \
+         deliveryStats(range: {{ from: \"{from}\" }}) {{ position }} }} }} }}"
     );
-    let told = world.graphql(&query).await["app"].clone();
+    let told = world.graphql(&query).await["asOf"]["app"].clone();
     assert!(!told["devices"]["nodes"].as_array().unwrap().is_empty(), "{told}");
     assert_eq!(told["deliveryStats"]["position"], 12, "{told}");
     let mut follower = Follower::admitted(world, ADMIN_TOKEN).await;

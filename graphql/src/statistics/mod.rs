@@ -16,8 +16,7 @@ use crate::{
     Hidden as _, Sources,
     list::TimeRange,
     message::Message,
-    moment::{self, Moment},
-    time, wait_for,
+    time,
     words::{Channel, DeliveryEnding, DeliveryStage, ProtocolName, STAGES, VendorName},
 };
 use ask::{Answer, Asked, Bucket, Filter, Group, Key, NoAnswer};
@@ -424,16 +423,20 @@ pub(crate) async fn stats(sources: &Sources, app: &str, asked: &Asked) -> Result
     })
 }
 
+/// Whether somebody looks at how long steps took. That is many rows, which are read only then.
+pub(crate) fn times_are_looked_at(ctx: &Context<'_>) -> bool {
+    let (total, rows) = (ctx.look_ahead().field("total"), ctx.look_ahead().field("rows"));
+    let timed = |field| total.field(field).exists() || rows.field("counts").field(field).exists();
+    timed("latencies") || timed("percentile")
+}
+
 /// How far the deliveries of something got; nothing if there is no such thing.
 pub(crate) async fn funnel(
-    ctx: &Context<'_>,
+    sources: &Sources,
     app: &str,
     of: FunnelOf,
-    (at_least, as_of): (Option<i64>, Option<Moment>),
+    as_of: Option<i64>,
 ) -> Result<Option<Funnel>> {
-    let sources = ctx.data::<Sources>()?;
-    wait_for(sources, at_least).await?;
-    let as_of = moment::of_views(sources, as_of).await?;
     let now = sources.history.now();
     let (position, tally) = match of {
         FunnelOf::Task(id) => {
@@ -487,14 +490,11 @@ pub(crate) async fn funnel(
 
 /// Why deliveries that were accepted in a span of time were not sent.
 pub(crate) async fn why_not_sent(
-    ctx: &Context<'_>,
+    sources: &Sources,
     app: &str,
     (range, filter): (TimeRange, Option<StatsFilter>),
-    (at_least, as_of): (Option<i64>, Option<Moment>),
+    as_of: Option<i64>,
 ) -> Result<WhyNotSent> {
-    let sources = ctx.data::<Sources>()?;
-    wait_for(sources, at_least).await?;
-    let as_of = moment::of_views(sources, as_of).await?;
     let now = sources.history.now();
     let mut question = asked(now, range, StatsBucket::Total, Vec::new(), filter, None)?;
     (question.times, question.as_of) = (false, as_of);
